@@ -1,0 +1,449 @@
+//! From the file as written to the parts as used, gathering every mistake on the way.
+//!
+//! Each function reads all of its keys before it gives up on any, so nothing stays untold.
+
+use std::{
+    mem::take,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use freehold_directory::{IpRange, NegativeCache, StaticPeer, Trust};
+use freehold_federation::{Backoff, Policy};
+use freehold_keys::fingerprint_from_text;
+use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
+
+use crate::{
+    Clients, Config, Registration, STOCK_API_KEY,
+    file::{self, File},
+    given::{Expected, Given, Unknown},
+};
+
+/// How many times longer the longest wait is once a domain has been away for a day.
+const LATER: u64 = 6;
+const MIB: u64 = 1024 * 1024;
+/// Time to connect and finish TLS, and for the hello (PROTOCOL.md section 10).
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Turns the file into a configuration, or into the list of all mistakes.
+pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> {
+    let mut checker = Checker {
+        base_dir,
+        mistakes: Vec::new(),
+    };
+    match checker.config(file) {
+        Some(config) if checker.mistakes.is_empty() => Ok(config),
+        _ => Err(checker.mistakes),
+    }
+}
+
+struct Checker<'a> {
+    base_dir: &'a Path,
+    mistakes: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn config(&mut self, file: File) -> Option<Config> {
+        self.refuse_unknown("", &file.unknown);
+        let domain = self.required("domain", file.domain, DomainName::from_typed);
+        let data_dir = self.path("data_dir", file.data_dir, self.base_dir, ".");
+        let data = data_dir.clone().unwrap_or_default();
+        let keys_dir = self.path("keys_dir", file.keys_dir, &data, "keys");
+        let clients = self.section("clients", file.clients);
+        let clients = clients.and_then(|it| self.clients(it));
+        let links = self.section("federation", file.federation);
+        let links = links.and_then(|it| self.federation(it));
+        let store = self.section("store", file.store);
+        let store = store.and_then(|it| self.store(it, &data));
+        let (federation, directory) = links?;
+        Some(Config {
+            domain: domain?,
+            data_dir: data_dir?,
+            keys_dir: keys_dir?,
+            clients: clients?,
+            federation,
+            directory,
+            store: store?,
+        })
+    }
+
+    fn clients(&mut self, section: file::Clients) -> Option<Clients> {
+        self.refuse_unknown("clients.", &section.unknown);
+        let listen = self.listen("clients.listen", section.listen, "127.0.0.1:6060");
+        let web_root = self.optional("clients.web_root", section.web_root, not_empty);
+        let registration = self.choice(
+            "clients.registration",
+            section.registration,
+            &[
+                ("closed", Registration::Closed),
+                ("open", Registration::Open),
+            ],
+        );
+        let findable = self.value("clients.findable", section.findable, true);
+        let api_keys = self.api_keys(section.api_keys);
+        let message_bytes_max = self.number(
+            "clients.message_bytes_max",
+            section.message_bytes_max,
+            131_072,
+            (1024, PAYLOAD_BYTES_MAX as u64),
+        );
+        let websocket_read_buffer = self.number(
+            "clients.websocket_read_buffer",
+            section.websocket_read_buffer,
+            4096,
+            (1024, MIB),
+        );
+        Some(Clients {
+            listen: listen?,
+            web_root: web_root?.map(|it: String| self.base_dir.join(it)),
+            api_keys: api_keys?,
+            message_bytes_max: usize::try_from(message_bytes_max?).ok()?,
+            websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
+            registration: registration?,
+            findable: findable?,
+        })
+    }
+
+    fn api_keys(&mut self, given: Given<Vec<String>>) -> Option<Vec<String>> {
+        let usual = vec![STOCK_API_KEY.to_owned()];
+        let keys = self.value("clients.api_keys", given, usual)?;
+        if keys.is_empty() || keys.iter().any(String::is_empty) {
+            return self.mistake("clients.api_keys", "must hold at least one key, none empty");
+        }
+        Some(keys)
+    }
+
+    fn federation(
+        &mut self,
+        mut section: file::Federation,
+    ) -> Option<(freehold_federation::Config, freehold_directory::Config)> {
+        self.refuse_unknown("federation.", &section.unknown);
+        let directory = self.directory(&mut section);
+        let listen = self.listen("federation.listen", section.listen, "0.0.0.0:6269");
+        let policy = self.policy(section.policy, section.allow, section.deny);
+        let connections_max = self.number(
+            "federation.connections_max",
+            section.connections_max,
+            1024,
+            (8, 65_536),
+        );
+        let idle = self.number(
+            "federation.idle_seconds",
+            section.idle_seconds,
+            300,
+            (5, 86_400),
+        );
+        let backoff = self.backoff(section.retry_first_seconds, section.retry_longest_seconds);
+        let connections_max = usize::try_from(connections_max?).ok()?;
+        let federation = freehold_federation::Config {
+            listen: listen?,
+            policy: policy?,
+            backoff: backoff?,
+            idle_timeout: Duration::from_secs(idle?),
+            tls_timeout: TLS_TIMEOUT,
+            hello_timeout: HELLO_TIMEOUT,
+            discovery_wait: DISCOVERY_WAIT,
+            call_timeout: CALL_TIMEOUT,
+            connections_max,
+            strangers_max: connections_max / 4,
+            strangers_per_prefix_max: (connections_max / 16).max(1),
+        };
+        Some((federation, directory?))
+    }
+
+    fn directory(&mut self, section: &mut file::Federation) -> Option<freehold_directory::Config> {
+        let trust = self.choice(
+            "federation.trust",
+            take(&mut section.trust),
+            &[("pinned", Trust::Pinned), ("dns", Trust::Dns)],
+        );
+        let nameserver = self.optional(
+            "federation.nameserver",
+            take(&mut section.nameserver),
+            socket_address,
+        );
+        let allowed_ranges = self.list(
+            "federation.allowed_ranges",
+            take(&mut section.allowed_ranges),
+            |text| {
+                IpRange::from_str(text)
+                    .map_err(|_| "must be address ranges such as 10.0.0.0/8".to_owned())
+            },
+        );
+        let static_peers = self.peers(take(&mut section.peer));
+        Some(freehold_directory::Config {
+            nameserver: nameserver?,
+            trust: trust?,
+            allowed_ranges: allowed_ranges?,
+            static_peers: static_peers?,
+            negative_cache: NegativeCache::USUAL,
+        })
+    }
+
+    fn peers(&mut self, given: Given<Vec<Given<file::Peer>>>) -> Option<Vec<StaticPeer>> {
+        let rows = self.value("federation.peer", given, Vec::new())?;
+        let mut peers: Vec<StaticPeer> = Vec::new();
+        for (row, number) in rows.into_iter().zip(1..) {
+            let name = format!("federation.peer (number {number})");
+            let row = self.section(&name, row);
+            let Some(peer) = row.and_then(|it| self.peer(&name, it)) else {
+                continue;
+            };
+            if peers.iter().any(|it| it.domain == peer.domain) {
+                let why = format!("names {}, as one before it does", peer.domain);
+                self.mistake::<()>(&name, &why);
+            }
+            peers.push(peer);
+        }
+        Some(peers)
+    }
+
+    fn peer(&mut self, name: &str, row: file::Peer) -> Option<StaticPeer> {
+        let name = |key: &str| format!("{name}.{key}");
+        self.refuse_unknown(&name(""), &row.unknown);
+        let domain = self.required(&name("domain"), row.domain, DomainName::from_typed);
+        let root = self.required(&name("root"), row.root, |text| {
+            fingerprint_from_text(text).ok_or("must be 43 characters of base64url")
+        });
+        let address = self.optional(&name("address"), row.address, host_and_port);
+        Some(StaticPeer {
+            domain: domain?,
+            address: address?,
+            root_fingerprint: root?,
+        })
+    }
+
+    fn policy(
+        &mut self,
+        policy: Given<String>,
+        allow: Given<Vec<String>>,
+        deny: Given<Vec<String>>,
+    ) -> Option<Policy> {
+        let listed = self.choice(
+            "federation.policy",
+            policy,
+            &[("open", false), ("listed", true)],
+        );
+        let allow = self.list("federation.allow", allow, DomainName::from_typed);
+        let deny = self.list("federation.deny", deny, DomainName::from_typed);
+        let (listed, allow, deny) = (listed?, allow?, deny?);
+        if !listed && !allow.is_empty() {
+            let why = "counts only with policy = \"listed\", and the policy is \"open\"";
+            return self.mistake("federation.allow", why);
+        }
+        Some(if listed {
+            Policy::only(allow, deny)
+        } else {
+            Policy::open(deny)
+        })
+    }
+
+    fn backoff(&mut self, first: Given<u64>, longest: Given<u64>) -> Option<Backoff> {
+        let key = "federation.retry_first_seconds";
+        let first = self.number(key, first, 1, (1, 3600));
+        let longest = self.number(
+            "federation.retry_longest_seconds",
+            longest,
+            3600,
+            (1, 21_600),
+        );
+        let (first, longest) = (first?, longest?);
+        let seconds = Duration::from_secs;
+        match Backoff::new(seconds(first), seconds(longest), seconds(longest * LATER)) {
+            Ok(backoff) => Some(backoff),
+            Err(_) => {
+                let why = format!("must not be longer than retry_longest_seconds, {longest}");
+                self.mistake(key, &why)
+            }
+        }
+    }
+
+    fn store(&mut self, section: file::Store, data_dir: &Path) -> Option<freehold_store::Config> {
+        self.refuse_unknown("store.", &section.unknown);
+        let cache = self.number("store.cache_mib", section.cache_mib, 64, (1, 65_536));
+        let floor = self.number(
+            "store.free_space_mib",
+            section.free_space_mib,
+            512,
+            (256, 1_048_576),
+        );
+        let path = data_dir.join("store");
+        match freehold_store::Config::new(path, cache? * MIB, floor? * MIB) {
+            Ok(config) => Some(config),
+            Err(error) => self.mistake("store", &format!("cannot be: {error}")),
+        }
+    }
+}
+
+/// Reading one key. `None` means that a mistake has been noted.
+impl Checker<'_> {
+    fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
+        self.mistakes.push(format!("{key} {why}."));
+        None
+    }
+
+    fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
+        for key in unknown.keys() {
+            self.mistake::<()>(
+                &format!("{prefix}{key}"),
+                "is not a key that Freehold knows",
+            );
+        }
+    }
+
+    /// The value if there is one.
+    fn given<T: Expected>(&mut self, key: &str, given: Given<T>) -> Option<Option<T>> {
+        match given {
+            Given::Nothing => Some(None),
+            Given::Value(value) => Some(Some(value)),
+            Given::Wrong(found) => self.mistake(
+                key,
+                &format!("must be {}, not a value of type {found}", T::WORDS),
+            ),
+        }
+    }
+
+    fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
+        Some(self.given(key, given)?.unwrap_or(usual))
+    }
+
+    /// A section, which is as good as there when it is not.
+    fn section<T: Expected + Default>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+        self.value(key, given, T::default())
+    }
+
+    fn optional<T, E: ToString>(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        match self.given(key, given)? {
+            None => Some(None),
+            Some(text) => self.parsed(key, &text, parse).map(Some),
+        }
+    }
+
+    fn required<T, E: ToString>(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match self.optional(key, given, parse)? {
+            Some(value) => Some(value),
+            None => self.mistake(key, "is missing"),
+        }
+    }
+
+    fn parsed<T, E: ToString>(
+        &mut self,
+        key: &str,
+        text: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(why) => self.mistake(key, &format!("= {text:?}: {}", why.to_string())),
+        }
+    }
+
+    fn list<T, E: ToString>(
+        &mut self,
+        key: &str,
+        given: Given<Vec<String>>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let texts = self.value(key, given, Vec::new())?;
+        // All are read before the first that failed decides.
+        let values: Vec<_> = texts
+            .iter()
+            .map(|it| self.parsed(key, it, &parse))
+            .collect();
+        values.into_iter().collect()
+    }
+
+    /// One of some words; the first is the default.
+    fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let Some(text) = self.given(key, given)? else {
+            return words.first().map(|&(_, value)| value);
+        };
+        match words.iter().find(|&&(word, _)| word == text) {
+            Some(&(_, value)) => Some(value),
+            None => {
+                let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+                let words = words.join(" or ");
+                self.mistake(key, &format!("must be {words}, not {text:?}"))
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        key: &str,
+        given: Given<u64>,
+        usual: u64,
+        (least, most): (u64, u64),
+    ) -> Option<u64> {
+        let value = self.value(key, given, usual)?;
+        if (least..=most).contains(&value) {
+            return Some(value);
+        }
+        let why = format!("must be from {least} to {most}, not {value}");
+        self.mistake(key, &why)
+    }
+
+    fn listen(&mut self, key: &str, given: Given<String>, usual: &str) -> Option<SocketAddr> {
+        let text = self.value(key, given, usual.to_owned())?;
+        self.parsed(key, &text, socket_address)
+    }
+
+    fn path(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        base: &Path,
+        usual: &str,
+    ) -> Option<PathBuf> {
+        let text = self.value(key, given, usual.to_owned())?;
+        let text = self.parsed(key, &text, not_empty)?;
+        // `components` drops the "." that stands for the folder itself.
+        Some(base.join(text).components().collect())
+    }
+}
+
+fn not_empty(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("must not be empty"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:6060")
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+    let wrong = "must be a host name or IP address and a port, such as 192.168.7.2:6269";
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip().to_string(), address.port()));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(wrong)?;
+    let legal = |it: char| it.is_ascii_alphanumeric() || it == '.' || it == '-';
+    if host.is_empty() || !host.chars().all(legal) {
+        return Err(wrong);
+    }
+    let port = port.parse().map_err(|_| wrong)?;
+    Ok((host.to_ascii_lowercase(), port))
+}

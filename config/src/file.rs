@@ -1,0 +1,227 @@
+//! The configuration file as it is written.
+//!
+//! `example.toml` is made from this file (see `example.rs`): the comments are written for the operator,
+//! and each key's comment ends with a line `Default:`, `Example:` (there is no default) or `Required:`.
+//! A test compares the defaults told here with those in `check.rs`.
+
+use serde::Deserialize;
+
+use crate::given::{Expected, Given, Unknown};
+
+/// Freehold's configuration. A line that begins with # and a key shows what holds without it.
+/// Relative paths start at the folder that this file lies in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct File {
+    /// The DNS name of this domain: people here are called somebody@name. It is part of every id
+    /// and signature, so it cannot be changed later.
+    ///
+    /// Required: `"example.org"`
+    pub(crate) domain: Given<String>,
+
+    /// Where the domain keeps its state.
+    ///
+    /// Default: `"."`
+    pub(crate) data_dir: Given<String>,
+
+    /// The folder with the domain's keys, made by `freehold init`. A relative path starts at the data
+    /// folder. Only the server's user may be able to read what is in it.
+    ///
+    /// Default: `"keys"`
+    pub(crate) keys_dir: Given<String>,
+
+    pub(crate) clients: Given<Clients>,
+    pub(crate) federation: Given<Federation>,
+    pub(crate) store: Given<Store>,
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[clients]` What people's clients connect to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Clients {
+    /// Address and port for clients and browsers. It speaks plain HTTP: for the world outside this
+    /// machine, let a web server with a certificate (nginx, Caddy) pass https on to it.
+    ///
+    /// Default: `"127.0.0.1:6060"`
+    pub(crate) listen: Given<String>,
+
+    /// The folder with the web app, served at /. Without it the page is one sentence.
+    ///
+    /// Example: `"/usr/share/freehold/web"`
+    pub(crate) web_root: Given<String>,
+
+    /// Who may make an account: "open" for everybody who reaches the listener, "closed" for those
+    /// added with `freehold user add`.
+    ///
+    /// Default: `"closed"`
+    pub(crate) registration: Given<String>,
+
+    /// Whether people can be found by those who know their exact address.
+    ///
+    /// Default: `true`
+    pub(crate) findable: Given<bool>,
+
+    /// What a client shows as its API key. Not a secret: this one is in every stock client.
+    ///
+    /// Default: `["AQEAAAABAAD_rAp4DJh05a1HAwFT3A6K"]`
+    pub(crate) api_keys: Given<Vec<String>>,
+
+    /// Longest message from a client, in bytes; at most 262144, which every domain accepts.
+    ///
+    /// Default: `131072`
+    pub(crate) message_bytes_max: Given<u64>,
+
+    /// Read buffer of each connected client, in bytes. Idle clients cost this much memory.
+    ///
+    /// Default: `4096`
+    pub(crate) websocket_read_buffer: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[federation]` Links with other domains.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Federation {
+    /// Address and port for other domains. Publish the port in the SRV record. Behind a proxy, pass
+    /// TLS through untouched.
+    ///
+    /// Default: `"0.0.0.0:6269"`
+    pub(crate) listen: Given<String>,
+
+    /// Whose word counts for the root key of a domain never met before: "pinned" for the rows
+    /// `[[federation.peer]]` below only, "dns" also for the domain's unsigned TXT record. "dns" is for
+    /// demonstrations and closed networks: whoever can change DNS answers on the way can pose as a
+    /// domain that you have not met yet.
+    ///
+    /// Default: `"pinned"`
+    pub(crate) trust: Given<String>,
+
+    /// The DNS server to ask, as address and port. Without it, those of the system.
+    ///
+    /// Example: `"127.0.0.1:53"`
+    pub(crate) nameserver: Given<String>,
+
+    /// Ranges of private, local or otherwise special addresses that may be connected to. Public
+    /// addresses always may.
+    ///
+    /// Default: `[]`
+    pub(crate) allowed_ranges: Given<Vec<String>>,
+
+    /// Which domains to talk with: "open" for all but those in `deny`, "listed" for those in `allow`
+    /// that are not in `deny`. A name in `deny` stands for its sub-domains too, one in `allow` does not.
+    ///
+    /// Default: `"open"`
+    pub(crate) policy: Given<String>,
+
+    /// See `policy`.
+    ///
+    /// Default: `[]`
+    pub(crate) allow: Given<Vec<String>>,
+
+    /// See `policy`.
+    ///
+    /// Default: `[]`
+    pub(crate) deny: Given<Vec<String>>,
+
+    /// How many connections from other domains may be open at once.
+    ///
+    /// Default: `1024`
+    pub(crate) connections_max: Given<u64>,
+
+    /// After how many seconds without traffic a link is closed. It is opened again when needed.
+    ///
+    /// Default: `300`
+    pub(crate) idle_seconds: Given<u64>,
+
+    /// A domain that cannot be reached is tried again after about this many seconds, then after twice
+    /// as many, and so on.
+    ///
+    /// Default: `1`
+    pub(crate) retry_first_seconds: Given<u64>,
+
+    /// Until the wait is this many seconds long; six times as long once it has been away for a day.
+    ///
+    /// Default: `3600`
+    pub(crate) retry_longest_seconds: Given<u64>,
+
+    pub(crate) peer: Given<Vec<Given<Peer>>>,
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[[federation.peer]]` A domain whose root key you vouch for; repeat the block for each.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Peer {
+    /// Its DNS name.
+    ///
+    /// Required: `"peer.example"`
+    pub(crate) domain: Given<String>,
+
+    /// SHA-256 of its root key, as its operator tells you (`freehold check` prints it there).
+    ///
+    /// Required: `"qrWIDXBJXz0YF5Z0ikVQJqYW2aLLD2vFZHzKPnEsNyo"`
+    pub(crate) root: Given<String>,
+
+    /// Host and port of its server. Without it, DNS says where.
+    ///
+    /// Example: `"192.168.7.2:6269"`
+    pub(crate) address: Given<String>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[store]` The embedded database in the data folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Store {
+    /// Cache in MiB. The process takes two to three times as much.
+    ///
+    /// Default: `64`
+    pub(crate) cache_mib: Given<u64>,
+
+    /// Free disk space in MiB that is left to others: below it nothing is written any more.
+    /// At least 256.
+    ///
+    /// Default: `512`
+    pub(crate) free_space_mib: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+impl File {
+    /// Reads TOML. Only text that is not TOML fails, with a sentence.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |it| it.matches('\n').count() + 1);
+            format!("line {line} is not TOML: {}", error.message())
+        })
+    }
+}
+
+impl Expected for Clients {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Federation {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Store {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Peer {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Vec<Given<Peer>> {
+    const WORDS: &str = "a list of sections [[federation.peer]]";
+}

@@ -1,0 +1,66 @@
+//! What an operator decides about finding other domains. Values are checked before they come here.
+
+use std::{net::SocketAddr, time::Duration};
+
+use freehold_proto::DomainName;
+
+use crate::IpRange;
+
+/// How other domains are found and believed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The DNS server to ask; without one, those of the system.
+    pub nameserver: Option<SocketAddr>,
+    /// Whose word counts for a domain that has never been met.
+    pub trust: Trust,
+    /// Ranges to connect to although they are private, local or otherwise special.
+    pub allowed_ranges: Vec<IpRange>,
+    /// Domains the administrator vouches for.
+    pub static_peers: Vec<StaticPeer>,
+    /// How long a failure is remembered.
+    pub negative_cache: NegativeCache,
+}
+
+/// Whose word counts for a domain that has never been met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trust {
+    /// The static table's and nobody else's.
+    Pinned,
+    /// Also that of an unsigned `_freehold` TXT record: demonstrations and closed networks.
+    Dns,
+}
+
+/// A domain the administrator vouches for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StaticPeer {
+    /// Which.
+    pub domain: DomainName,
+    /// Host (name or IP address) and port; without them, DNS says where.
+    pub address: Option<(String, u16)>,
+    /// SHA-256 of its root public key.
+    pub root_fingerprint: [u8; 32],
+}
+
+/// How long a failed look-up is answered from memory. Doubles with each failure of the same domain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NegativeCache {
+    /// After the first failure.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+impl NegativeCache {
+    /// 5 seconds to a minute.
+    pub const USUAL: Self = Self {
+        first: Duration::from_secs(5),
+        longest: Duration::from_secs(60),
+    };
+
+    /// How long failure number `failures` (1, 2, …) is remembered.
+    pub(crate) fn lifetime(&self, failures: u32) -> Duration {
+        self.first
+            .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+            .min(self.longest)
+    }
+}

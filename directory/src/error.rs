@@ -1,0 +1,99 @@
+//! Why a domain cannot be found or believed, and whose fault that is.
+
+use std::net::IpAddr;
+
+use freehold_keys::RecordFault;
+
+use crate::{AnchorLevel, PinError};
+
+/// Who has to do something about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// This server: its storage, its configuration, its limits.
+    Ours,
+    /// Whatever lies between us and the peer; trying again may help.
+    Network,
+    /// The peer, or somebody who pretends to be the peer.
+    Peer,
+}
+
+/// Why a domain cannot be found or believed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// Nobody whose word counts vouches for a root key.
+    #[error("nobody vouches for its root key: {0}")]
+    NoAnchor(&'static str),
+    /// The `_freehold` TXT record is not of the form `v=fh1; root=…`.
+    #[error("its TXT record is malformed: {0}")]
+    AnchorMalformed(&'static str),
+    /// Two anchors name different root keys, and the one that disagrees is not the weaker.
+    #[error("{level} names another root key than the one we rely on")]
+    AnchorsDisagree {
+        /// Who names the other key.
+        level: AnchorLevel,
+    },
+    /// It lies where we may not connect.
+    #[error("address {address} is {kind}, where we may not connect")]
+    AddressRefused {
+        /// The first of its addresses that was refused.
+        address: IpAddr,
+        /// What is special about it.
+        kind: &'static str,
+    },
+    /// DNS knows no address for it.
+    #[error("no address is known for it")]
+    NoAddress,
+    /// Its SRV record says that it offers no such service.
+    #[error("it does not offer federation (SRV target \".\")")]
+    ServiceRefused,
+    /// The SRV record names an alias, which RFC 2782 forbids.
+    #[error("SRV target {0} is an alias")]
+    Alias(String),
+    /// DNS does not answer, or answers with an error.
+    #[error("DNS look-up failed: {0}")]
+    Dns(String),
+    /// Its record could not be fetched.
+    #[error("its identity record cannot be fetched: {0}")]
+    Fetch(String),
+    /// The record fetched is not to be believed.
+    #[error(transparent)]
+    Record(#[from] RecordFault),
+    /// More look-ups than we do at once.
+    #[error("too many look-ups now")]
+    Busy,
+    /// Our own store.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+}
+
+impl ResolveError {
+    /// Who has to do something about it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Busy | Self::Pins(_) => Fault::Ours,
+            Self::Dns(_) | Self::Fetch(_) => Fault::Network,
+            Self::NoAnchor(_)
+            | Self::AnchorMalformed(_)
+            | Self::AnchorsDisagree { .. }
+            | Self::AddressRefused { .. }
+            | Self::NoAddress
+            | Self::ServiceRefused
+            | Self::Alias(_)
+            | Self::Record(_) => Fault::Peer,
+        }
+    }
+}
+
+/// Why the directory cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// Two rows of the static table name one domain.
+    #[error("{0} stands twice in the static table")]
+    Twice(freehold_proto::DomainName),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}

@@ -1,0 +1,31 @@
+//! Finds another domain: where to connect, and which identity record to believe.
+//!
+//! Everything found is checked before it is used. A record counts only when the root key that
+//! somebody anchored has signed it (PROTOCOL.md section 4); an address counts only when it lies where
+//! we may connect (section 2).
+
+#![warn(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+mod address_filter;
+mod anchor;
+mod budget;
+mod config;
+mod directory;
+mod dns;
+mod error;
+mod fetch;
+mod pin;
+mod srv;
+
+pub use config::{Config, NegativeCache, StaticPeer, Trust};
+pub use directory::{Directory, Target};
+pub use error::{DirectoryError, Fault, ResolveError};
+/// Addresses in CIDR notation, `127.0.0.0/8`.
+pub use ipnet::IpNet as IpRange;
+pub use pin::{AnchorLevel, MemoryPins, Pin, PinError, Pins};

@@ -1,0 +1,130 @@
+//! What federation asks of the domain it serves: a place to hand arrivals to, and an outbox to
+//! deliver from. The domain server implements both over its store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_keys::Opened;
+use freehold_proto::{DomainName, Envelope, Refusal, RefusalCode, Timestamp, UserId, wire};
+
+/// Storage does not answer now. Nothing was decided; the same will be asked again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("storage is unavailable: {0}")]
+pub struct Unavailable(pub String);
+
+/// An item from a peer. Verified already: signature, lifetime, that its origin is the peer, and that
+/// it is addressed to this domain.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its position in the peer's stream.
+    pub position: u64,
+    /// The envelope and what it says.
+    pub opened: Opened,
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It has taken effect.
+    Ok,
+    /// It had taken effect before.
+    Duplicate,
+    /// It never will.
+    Refused(Refusal),
+    /// Not now: it is to be offered again, with everything of the same author and topic behind it.
+    Later {
+        /// Why.
+        code: RefusalCode,
+        /// After how long.
+        retry_after: Duration,
+    },
+}
+
+/// How far a stream has been decided.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StreamPosition {
+    /// Which life of the stream.
+    pub epoch: u64,
+    /// The last position decided.
+    pub position: u64,
+}
+
+/// Whom to look up at a peer.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum FindQuery {
+    /// The part before the `@` of an address.
+    LocalPart(String),
+    /// A user of that peer.
+    User(UserId),
+}
+
+/// The domain, as its peers' words reach it.
+#[async_trait]
+pub trait Local: Send + Sync + 'static {
+    /// Decides items of one peer in order; every effect is durable when it returns, and so is that
+    /// the stream is decided up to `decided`. One batch of an origin at a time. Answers one verdict
+    /// for each item. Items refused before they got here are missing from `items`, but counted in
+    /// `decided`; so `items` may be empty.
+    async fn deliver(
+        &self,
+        origin: &DomainName,
+        epoch: u64,
+        items: Vec<Incoming>,
+        decided: u64,
+    ) -> Result<Vec<Verdict>, Unavailable>;
+
+    /// How far the stream of `origin` has been decided here.
+    async fn received(&self, origin: &DomainName) -> Result<StreamPosition, Unavailable>;
+
+    /// Takes what is worth nothing a minute later. Each signal is of a user of `origin` and for a user
+    /// of this domain.
+    async fn signals(&self, origin: &DomainName, signals: Vec<wire::Signal>);
+
+    /// Looks a person up for `peer`. `None` for everyone who is not to be found, whatever the reason.
+    async fn find(
+        &self,
+        peer: &DomainName,
+        query: FindQuery,
+    ) -> Result<Option<wire::Person>, Unavailable>;
+}
+
+/// A sealed item that waits for a peer.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its position in our stream to the peer.
+    pub position: u64,
+    /// The envelope, sealed.
+    pub envelope: Envelope,
+}
+
+/// The durable outbox, as delivery sees it.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// Peers for whom something waits.
+    async fn peers(&self) -> Result<Vec<DomainName>, Unavailable>;
+
+    /// The epoch of our stream to `peer`.
+    async fn stream(&self, peer: &DomainName) -> Result<u64, Unavailable>;
+
+    /// The next items in order of position, at most `items_max` and about `bytes_max`, but one if
+    /// there is any. Items stay until they are settled. Parked ones are left out until they are due.
+    async fn next(
+        &self,
+        peer: &DomainName,
+        now: Timestamp,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Outgoing>, Unavailable>;
+
+    /// Settles verdicts durably: ok and duplicate end an item; refused ends it and tells its author;
+    /// later parks it with everything of the same author and topic behind it.
+    async fn settle(
+        &self,
+        peer: &DomainName,
+        now: Timestamp,
+        verdicts: Vec<(u64, Verdict)>,
+    ) -> Result<(), Unavailable>;
+
+    /// When the next parked item becomes due.
+    async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable>;
+}

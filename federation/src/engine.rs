@@ -1,0 +1,416 @@
+//! Federation as a whole: the listener, the peers, and the handle the domain server holds.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use freehold_directory::{Directory, Fault};
+use freehold_keys::KeyRing;
+use freehold_proto::{Clock, DomainName, wire};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    BindError, Config, FindError, FindQuery, LinkError, Local, Outbox, Policy, Tasks, accept,
+    backoff::Attempt,
+    dial::dial,
+    find,
+    hello::Ourselves,
+    link::Established,
+    peer::{Peer, Urgency},
+    tls::Tls,
+    worker,
+};
+
+/// Links opened at once.
+const DIALS_MAX: usize = 32;
+/// Peers remembered before those that are idle are forgotten.
+const PEERS_MAX: usize = 4096;
+/// Pause before asking again which peers something waits for.
+const START_PAUSE: Duration = Duration::from_secs(1);
+
+/// A listener that is bound, with its address known, and not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    federation: Federation,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    config: Config,
+    ours: Ourselves,
+    tls: Tls,
+    clock: Arc<dyn Clock>,
+}
+
+/// The handle: cheap to clone. Before [`Bound::start`] it forgets what it is told, which loses
+/// nothing: starting looks at the whole outbox.
+#[derive(Clone, Debug)]
+pub struct Federation {
+    policy: Arc<Policy>,
+    engine: Arc<OnceLock<Arc<Engine>>>,
+}
+
+/// How things stand with one peer.
+#[derive(Clone, Debug)]
+pub struct LinkReport {
+    /// Which peer.
+    pub peer: DomainName,
+    /// Our link to it.
+    pub state: LinkState,
+    /// Failed attempts in a row.
+    pub failures: u32,
+    /// For how long it has been failing.
+    pub failing_for: Option<Duration>,
+    /// What went wrong last, in words.
+    pub last_error: Option<String>,
+}
+
+/// A link's state, for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LinkState {
+    /// There is none: none is needed, or the last attempt failed.
+    Resting,
+    /// Being made.
+    Greeting,
+    /// Both sides have proven themselves.
+    Established,
+}
+
+impl Federation {
+    /// Binds the listener. Port 0 takes a free one.
+    pub async fn bind(
+        config: Config,
+        ring: &KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Bound, BindError> {
+        let address = config.listen;
+        let failed = |source| BindError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Bound {
+            federation: Self {
+                policy: Arc::new(config.policy.clone()),
+                engine: Arc::default(),
+            },
+            local_addr: listener.local_addr().map_err(failed)?,
+            listener,
+            config,
+            ours: Ourselves {
+                signer: ring.signer(),
+                record: Arc::new(ring.record().clone()),
+            },
+            tls: Tls::new(ring.tls_identity()?)?,
+            clock,
+        })
+    }
+
+    /// Something new is in the outbox for `peer`. Never blocks.
+    pub fn wake(&self, peer: &DomainName) {
+        if let Some(engine) = self.engine.get() {
+            engine.wake(peer);
+        }
+    }
+
+    /// Sends a signal if a link can be had; otherwise forgets it. Never blocks.
+    pub fn signal(&self, peer: &DomainName, signal: wire::Signal) {
+        if let Some(engine) = self.engine.get() {
+            engine.signal(peer, signal);
+        }
+    }
+
+    /// Asks `peer` for a person, and waits for the answer at most for `within`. A question that takes
+    /// longer stays on its way; whoever asks the same within a minute gets its answer.
+    pub async fn find(
+        &self,
+        peer: &DomainName,
+        query: FindQuery,
+        within: Duration,
+    ) -> Result<Option<wire::Person>, FindError> {
+        if !self.permits(peer) {
+            return Err(LinkError::Denied(peer.clone()).into());
+        }
+        match self.engine.get() {
+            Some(engine) => find::find(engine, engine.peer(peer), query, within).await,
+            None => Err(LinkError::Ours("federation has not started".to_owned()).into()),
+        }
+    }
+
+    /// Does our policy allow dealings with `peer`?
+    #[must_use]
+    pub fn permits(&self, peer: &DomainName) -> bool {
+        self.policy.permits(peer)
+    }
+
+    /// How things stand with every peer dealt with since the start.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkReport> {
+        let Some(engine) = self.engine.get() else {
+            return Vec::new();
+        };
+        let peers: Vec<_> = engine.peers.lock().values().cloned().collect();
+        peers.iter().map(|peer| peer.report()).collect()
+    }
+}
+
+impl Bound {
+    /// Where peers can connect.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The handle, for those who must hold it before the start.
+    #[must_use]
+    pub fn handle(&self) -> Federation {
+        self.federation.clone()
+    }
+
+    /// Serves peers and delivers the outbox until `tasks` stop.
+    pub fn start(
+        self,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        local: Arc<dyn Local>,
+        outbox: Arc<dyn Outbox>,
+    ) -> Federation {
+        let engine = Arc::new(Engine {
+            config: self.config,
+            ours: self.ours,
+            tls: self.tls,
+            directory,
+            clock: self.clock,
+            tasks: tasks.clone(),
+            local,
+            outbox,
+            peers: Mutex::default(),
+            dials: Semaphore::new(DIALS_MAX),
+        });
+        let engine = self.federation.engine.get_or_init(|| engine);
+        tasks.spawn("listener", accept::run(Arc::clone(engine), self.listener));
+        tasks.spawn("start", wake_all(Arc::clone(engine)));
+        self.federation
+    }
+}
+
+/// Wakes every peer for whom something waited when the domain started.
+async fn wake_all(engine: Arc<Engine>) {
+    loop {
+        match engine.outbox.peers().await {
+            Ok(peers) => {
+                for peer in peers {
+                    engine.wake(&peer);
+                }
+                return;
+            }
+            Err(error) => tracing::error!(%error, fault = "ours", "the outbox cannot be read"),
+        }
+        tokio::select! {
+            () = sleep(START_PAUSE) => {}
+            () = engine.tasks.stopped() => return,
+        }
+    }
+}
+
+/// Everything that links share.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) ours: Ourselves,
+    pub(crate) tls: Tls,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) local: Arc<dyn Local>,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    peers: Mutex<HashMap<DomainName, Arc<Peer>>>,
+    dials: Semaphore,
+}
+
+impl Engine {
+    /// What we know of a peer.
+    pub(crate) fn peer(&self, domain: &DomainName) -> Arc<Peer> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(domain) {
+            return Arc::clone(peer);
+        }
+        if peers.len() >= PEERS_MAX {
+            // One that somebody holds must stay the only one of its name.
+            peers.retain(|_, peer| Arc::strong_count(peer) > 1 || !peer.is_idle());
+        }
+        let peer = Arc::new(Peer::new(domain.clone()));
+        peers.insert(domain.clone(), Arc::clone(&peer));
+        peer
+    }
+
+    /// Sees to it that a worker looks at the outbox of `domain`.
+    pub(crate) fn wake(self: &Arc<Self>, domain: &DomainName) {
+        if !self.config.policy.permits(domain) {
+            return;
+        }
+        let peer = self.peer(domain);
+        if peer.wake() {
+            self.tasks
+                .spawn("outbox", worker::run(Arc::clone(self), peer));
+        }
+    }
+
+    fn signal(self: &Arc<Self>, domain: &DomainName, signal: wire::Signal) {
+        if !self.config.policy.permits(domain) {
+            return;
+        }
+        let peer = self.peer(domain);
+        let mut pump = peer.signals.lock();
+        pump.queue.push(signal, Instant::now());
+        if !std::mem::replace(&mut pump.running, true) {
+            drop(pump);
+            self.tasks
+                .spawn("signals", pump_signals(Arc::clone(self), peer));
+        }
+    }
+
+    /// The link to a peer: the one there is, or a new one if the peer may be tried now.
+    pub(crate) async fn link(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        urgency: Urgency,
+    ) -> Result<Arc<Established>, LinkError> {
+        let mut slot = peer.link.lock().await;
+        if let Some(link) = &*slot
+            && !link.is_closed()
+        {
+            return Ok(Arc::clone(link));
+        }
+        *slot = None;
+        if let Attempt::After(_) = peer.attempt(urgency, &self.config.backoff) {
+            return Err(LinkError::Resting(peer.domain.clone()));
+        }
+        let _place = self.dials.acquire().await;
+        peer.greeting();
+        let dialed = tokio::select! {
+            dialed = Box::pin(dial(self, &peer.domain)) => dialed,
+            () = self.tasks.stopped() => Err(LinkError::Ours("shutting down".to_owned())),
+        };
+        match dialed {
+            Ok(link) => {
+                peer.established();
+                tracing::info!(peer = %peer.domain, received = ?link.received, "link established");
+                let link = Arc::new(link);
+                *slot = Some(Arc::clone(&link));
+                let keeper = keep(Arc::clone(self), Arc::clone(peer), Arc::clone(&link));
+                self.tasks.spawn("keeper", keeper);
+                // Others may have waited for a link too.
+                self.wake(&peer.domain);
+                Ok(link)
+            }
+            Err(error) => {
+                self.note_failure(peer, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// A call on a link failed: the link is given up, unless the peer only asked for patience.
+    pub(crate) async fn link_failed(
+        &self,
+        peer: &Peer,
+        link: &Arc<Established>,
+        error: &LinkError,
+    ) {
+        let patience = matches!(
+            error,
+            LinkError::Lost {
+                what: crate::LinkLost::Unavailable(_),
+                ..
+            }
+        );
+        if !patience {
+            self.forget(peer, link).await;
+        }
+        self.note_failure(peer, error);
+    }
+
+    fn note_failure(&self, peer: &Peer, error: &LinkError) {
+        let (news, name) = (peer.failed(error, &self.config.backoff), &peer.domain);
+        match error.fault() {
+            _ if !news || self.tasks.is_stopping() => {
+                tracing::debug!(peer = %name, %error, "again")
+            }
+            Fault::Peer => tracing::warn!(peer = %name, fault = "peer", "{error}"),
+            Fault::Network => tracing::info!(peer = %name, fault = "network", "{error}"),
+            Fault::Ours => tracing::error!(peer = %name, fault = "ours", "{error}"),
+        }
+    }
+
+    /// Takes a link out of use. Calls in hand go on; the connection ends with the last of them.
+    async fn forget(&self, peer: &Peer, link: &Arc<Established>) {
+        let mut slot = peer.link.lock().await;
+        if slot.as_ref().is_some_and(|it| Arc::ptr_eq(it, link)) {
+            *slot = None;
+            peer.rests();
+        }
+    }
+}
+
+/// Gives a link up when it breaks, has been idle for long, or the domain stops.
+async fn keep(engine: Arc<Engine>, peer: Arc<Peer>, link: Arc<Established>) {
+    loop {
+        let idle_at = link.used() + engine.config.idle_timeout;
+        tokio::select! {
+            () = link.closed() => break,
+            () = engine.tasks.stopped() => break,
+            () = sleep_until(idle_at) => {
+                if link.used() + engine.config.idle_timeout <= Instant::now() {
+                    break;
+                }
+            }
+        }
+    }
+    engine.forget(&peer, &link).await;
+    tracing::debug!(peer = %peer.domain, "link given up");
+}
+
+/// Sends the signals for one peer until none waits.
+async fn pump_signals(engine: Arc<Engine>, peer: Arc<Peer>) {
+    loop {
+        let signals = {
+            let mut pump = peer.signals.lock();
+            let signals = pump.queue.take(Instant::now());
+            pump.running = !signals.is_empty();
+            signals
+        };
+        if signals.is_empty() {
+            return;
+        }
+        if let Err(error) = send_signals(&engine, &peer, signals).await {
+            tracing::debug!(peer = %peer.domain, %error, "signals forgotten");
+            peer.signals.lock().queue.forget_all();
+        }
+    }
+}
+
+async fn send_signals(
+    engine: &Arc<Engine>,
+    peer: &Arc<Peer>,
+    signals: Vec<wire::Signal>,
+) -> Result<(), LinkError> {
+    let link = engine.link(peer, Urgency::Usual).await?;
+    let request = wire::SignalRequest {
+        from: engine.ours.domain().to_string(),
+        to: peer.domain.to_string(),
+        signals,
+    };
+    link.signal(request, engine.config.call_timeout).await
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("domain", self.ours.domain())
+            .finish_non_exhaustive()
+    }
+}

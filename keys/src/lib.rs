@@ -1,0 +1,40 @@
+//! A domain's keys: made from the operating system's generator, kept in files only their owner can
+//! read, used to sign and verify.
+//!
+//! Four keys, four purposes, never exchanged (PROTOCOL.md section 4): the *root* signs identity
+//! records, the *signing* key signs envelopes and hellos, the *TLS* key stands in certificates, the
+//! *next root* exists only as a recovery phrase on paper.
+
+#![warn(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+mod error;
+mod files;
+mod hello;
+mod open;
+mod phrase;
+mod record;
+mod ring;
+mod secret;
+mod tls;
+
+pub use error::KeyError;
+pub use hello::{prove, verify_proof};
+pub use open::{Opened, open};
+pub use phrase::RecoveryPhrase;
+pub use record::{RecordFault, VerifiedRecord, fingerprint_from_text, fingerprint_to_text};
+pub use ring::{KeyRing, Signer};
+pub use secret::verify;
+pub use tls::{TlsIdentity, spki_hash, verify_possession};
+
+/// Fills an array from the operating system's generator.
+pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;
+    Ok(bytes)
+}

@@ -1,0 +1,40 @@
+//! Names, ids, times, envelopes and refusals: the words two domains share.
+//!
+//! Nothing here reads a socket, a clock or a disk. Bytes from outside become values of these types
+//! only through a check, so a value that exists is well formed.
+
+#![warn(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+pub mod access;
+pub mod address;
+pub mod domain;
+pub mod envelope;
+pub mod hello;
+pub mod id;
+pub mod limits;
+pub mod malformed;
+pub mod record;
+pub mod refusal;
+pub mod time;
+
+/// The messages of `schema/peer.proto`, as bytes travel. Meaning is in the other modules.
+#[expect(missing_docs, reason = "generated; documented in the schema")]
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/freehold.peer.v1.rs"));
+}
+
+pub use access::AccessMode;
+pub use address::Address;
+pub use domain::DomainName;
+pub use envelope::{Destination, Envelope, Header};
+pub use id::{GroupId, KeyId, MessageId, UserId};
+pub use malformed::Malformed;
+pub use record::IdentityRecord;
+pub use refusal::{Refusal, RefusalCode};
+pub use time::{Clock, ManualClock, Timestamp};

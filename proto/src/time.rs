@@ -1,0 +1,138 @@
+//! Moments in time, and where they come from.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use crate::Malformed;
+
+/// A moment in milliseconds since 1970, UTC, within the years 1970 to 9999.
+///
+/// Shown as exactly 24 characters, `2026-01-02T03:04:05.678Z`: stock clients misread any other
+/// precision.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The last millisecond of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999);
+    /// The first moment of 1970.
+    pub const EPOCH: Self = Self(0);
+
+    /// Takes milliseconds since 1970.
+    pub fn from_millis(millis: i64) -> Result<Self, Malformed> {
+        if (0..=Self::MAX.0).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(Malformed::Time(millis))
+        }
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `by` later, at most [`Timestamp::MAX`].
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+    }
+
+    /// The moment `by` earlier, at least 1970.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
+
+    /// Time from `earlier` to `self`; zero when `earlier` is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment =
+            time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+                .expect("the constructors keep to the years 1970 to 9999");
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            moment.year(),
+            u8::from(moment.month()),
+            moment.day(),
+            moment.hour(),
+            moment.minute(),
+            moment.second(),
+            moment.millisecond()
+        )
+    }
+}
+
+/// Tells the time. Injected, so that tests drive it.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+}
+
+/// A clock that stands still until somebody moves it.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that shows `start`.
+    #[must_use]
+    pub fn new(start: Timestamp) -> Self {
+        Self(AtomicI64::new(start.0))
+    }
+
+    /// Moves the clock to `moment`, forward or back.
+    pub fn set(&self, moment: Timestamp) {
+        self.0.store(moment.0, Ordering::SeqCst);
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().plus(by));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_known_moment_reads_as_expected() {
+        let moment = Timestamp::from_millis(1_767_323_045_678).unwrap();
+        assert_eq!(moment.to_string(), "2026-01-02T03:04:05.678Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn times_outside_the_years_are_refused() {
+        assert!(Timestamp::from_millis(-1).is_err());
+        assert!(Timestamp::from_millis(Timestamp::MAX.0 + 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_takes_exactly_24_characters(millis in 0..=Timestamp::MAX.0) {
+            prop_assert_eq!(Timestamp(millis).to_string().len(), 24);
+        }
+    }
+}

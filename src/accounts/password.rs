@@ -1,0 +1,118 @@
+//! Passwords: Argon2id, away from the async workers, a few at a time.
+
+use std::sync::Arc;
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use tokio::sync::Semaphore;
+
+use super::AccountError;
+
+/// Shortest password, in bytes.
+pub const BYTES_MIN: usize = 6;
+/// Longest password, in bytes: a bound on what strangers make us hash.
+pub const BYTES_MAX: usize = 256;
+/// Hashes made at once. Each takes 19 MiB of memory.
+const AT_ONCE: usize = 4;
+
+/// Hashes and checks passwords.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    turns: Arc<Semaphore>,
+    /// Checked when there is no such account, so that the answer takes as long.
+    decoy: Arc<str>,
+}
+
+impl Passwords {
+    /// Ready to work. Takes one hash's time.
+    pub fn new() -> Result<Self, AccountError> {
+        Ok(Self {
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            decoy: hash("no account has this")?.into(),
+        })
+    }
+
+    /// The hash to store of a new password.
+    pub async fn hash(&self, password: String) -> Result<String, AccountError> {
+        if !(BYTES_MIN..=BYTES_MAX).contains(&password.len()) {
+            return Err(AccountError::Password);
+        }
+        self.work(move || hash(&password)).await
+    }
+
+    /// True when the password fits the stored hash; `None` is an account that does not exist.
+    pub async fn verify(
+        &self,
+        password: String,
+        stored: Option<String>,
+    ) -> Result<bool, AccountError> {
+        if password.len() > BYTES_MAX {
+            return Ok(false);
+        }
+        let decoy = Arc::clone(&self.decoy);
+        self.work(move || {
+            let text = stored.as_deref().unwrap_or(&decoy);
+            let hash =
+                PasswordHash::new(text).map_err(|it| AccountError::Internal(it.to_string()))?;
+            let fits = Argon2::default()
+                .verify_password(password.as_bytes(), &hash)
+                .is_ok();
+            Ok(fits && stored.is_some())
+        })
+        .await
+    }
+
+    async fn work<T, F>(&self, work: F) -> Result<T, AccountError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, AccountError> + Send + 'static,
+    {
+        let fault = |what: &str| AccountError::Internal(format!("password work: {what}"));
+        let _turn = self.turns.acquire().await.map_err(|_| fault("closed"))?;
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| fault("stopped"))?
+    }
+}
+
+fn hash(password: &str) -> Result<String, AccountError> {
+    let fault = |what: String| AccountError::Internal(what);
+    let salt: [u8; 16] = freehold_keys::random().map_err(|it| fault(it.to_string()))?;
+    let hash = Argon2::default()
+        .hash_password_with_salt(password.as_bytes(), &salt)
+        .map_err(|it| fault(it.to_string()))?;
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_only() {
+        let passwords = Passwords::new().unwrap();
+        let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$"), "{hash}");
+        assert!(
+            passwords
+                .verify("correct horse".to_owned(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("wrong horse".to_owned(), Some(hash))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("no account has this".to_owned(), None)
+                .await
+                .unwrap()
+        );
+        assert!(passwords.hash("short".to_owned()).await.is_err());
+    }
+}

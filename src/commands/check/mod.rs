@@ -1,0 +1,54 @@
+//! `freehold check`: what is right and what is wrong with a domain, in sentences. Changes nothing.
+
+mod dns;
+mod findings;
+mod local;
+
+use std::path::PathBuf;
+
+use freehold::clock::SystemClock;
+use freehold_keys::{KeyRing, fingerprint_to_text};
+use freehold_proto::{Clock as _, Timestamp};
+
+use self::findings::Findings;
+use super::{CommandError, load_config, logging};
+
+/// Say what is right and wrong: configuration, keys, clock, data folder, ports, DNS records.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(crate) async fn run(self) -> Result<(), CommandError> {
+        logging::start("error", false);
+        let mut findings = Findings::default();
+        self.look(&mut findings).await;
+        if findings.any_wrong() {
+            return Err(CommandError::NotAllRight);
+        }
+        Ok(())
+    }
+
+    async fn look(&self, findings: &mut Findings) {
+        let config = match load_config(&self.config) {
+            Ok(config) => config,
+            Err(error) => return findings.wrong(error),
+        };
+        let domain = &config.domain;
+        findings.right(format_args!("The configuration is that of {domain}."));
+        local::data_dir(&config, findings);
+        local::ports(&config, findings);
+        // Loaded as if it were 1970, because loading renews a record that is about to expire.
+        let keys = match KeyRing::load(&config.keys_dir, domain, Timestamp::EPOCH) {
+            Ok(keys) => keys,
+            Err(error) => return findings.wrong(format_args!("{error}.")),
+        };
+        local::keys(&keys, SystemClock.now(), findings);
+        let root = fingerprint_to_text(&keys.record().root_fingerprint());
+        findings.right(format_args!("Its root key has the fingerprint {root}."));
+        dns::records(&config, &keys, findings).await;
+    }
+}

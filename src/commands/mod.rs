@@ -1,0 +1,164 @@
+//! The command line: which commands there are, what they share, and what their exit codes mean.
+
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod init;
+mod logging;
+mod password;
+mod say;
+mod serve;
+mod signals;
+mod user;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use freehold::BuildError;
+use freehold_config::{Config, ConfigError};
+use freehold_keys::KeyError;
+use freehold_store::StoreError;
+
+/// How long a stopping domain may take to finish what it has in hand.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// `EX_USAGE` of sysexits.h: the operator has to change something first.
+const EXIT_USAGE: u8 = 64;
+
+/// A federated instant-messaging server that you host under your own DNS name.
+#[derive(Debug, clap::Parser)]
+#[command(name = "freehold", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(init::Init),
+    Serve(serve::Serve),
+    #[command(subcommand)]
+    User(user::User),
+    Check(check::Check),
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
+}
+
+impl Arguments {
+    /// Runs the command to its end.
+    pub(crate) fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Init(init) => init.run(),
+            Command::Serve(serve) => block_on(serve.run()),
+            Command::User(user) => block_on(user.run()),
+            Command::Check(check) => block_on(check.run()),
+            #[cfg(feature = "demo")]
+            Command::Demo(demo) => block_on(demo.run()),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say::error(&error);
+                error.exit_code()
+            }
+        }
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The configuration file cannot be read.
+    #[error("The configuration {} cannot be read: {source}.", path.display())]
+    ConfigUnread { path: PathBuf, source: io::Error },
+    /// The configuration file holds mistakes.
+    #[error("The configuration {} cannot be used:\n{source}", path.display())]
+    ConfigWrong { path: PathBuf, source: ConfigError },
+    /// Something else that the operator typed.
+    #[error("{0}")]
+    Usage(String),
+    /// The domain's keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// A file or socket of the command's own.
+    #[error("{what}: {source}.")]
+    Io { what: String, source: io::Error },
+    /// The domain cannot be built.
+    #[error("The domain cannot start: {0}.")]
+    Build(BuildError),
+    /// The store of the domain is open in another process.
+    #[error(
+        "The data in {} is in use: the domain's server is running. Stop it first.",
+        path.display()
+    )]
+    InUse { path: PathBuf },
+    /// An account cannot be made.
+    #[error("The account cannot be made: {0}.")]
+    Account(#[from] freehold::accounts::AccountError),
+    /// A running domain ended by itself.
+    #[error("The domain {0} stopped by itself; the log says why.")]
+    Stopped(String),
+    /// `check` found something, and has said what.
+    #[error("Not everything is right.")]
+    NotAllRight,
+}
+
+impl CommandError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::ConfigUnread { .. } | Self::ConfigWrong { .. } | Self::Usage(_) => {
+                ExitCode::from(EXIT_USAGE)
+            }
+            Self::Keys(_)
+            | Self::Io { .. }
+            | Self::Build(_)
+            | Self::InUse { .. }
+            | Self::Account(_)
+            | Self::Stopped(_)
+            | Self::NotAllRight => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Store {
+                path,
+                source: StoreError::Locked { .. },
+            } => Self::InUse { path },
+            error => Self::Build(error),
+        }
+    }
+}
+
+/// Says what could not be done when an I/O error happens.
+fn while_doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> CommandError {
+    let what = what.into();
+    |source| CommandError::Io { what, source }
+}
+
+fn load_config(path: &Path) -> Result<Config, CommandError> {
+    let unread = |source| CommandError::ConfigUnread {
+        path: path.to_owned(),
+        source,
+    };
+    let text = fs::read_to_string(path).map_err(unread)?;
+    let absolute = std::path::absolute(path).map_err(unread)?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    freehold_config::from_toml(&text, folder).map_err(|source| CommandError::ConfigWrong {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(while_doing("The runtime cannot start"))?
+        .block_on(command)
+}

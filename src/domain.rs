@@ -1,0 +1,233 @@
+//! The composition root: builds one domain from its configuration and keys, runs it, stops it.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use freehold_config::{Config, Registration};
+use freehold_directory::Directory;
+use freehold_federation::{Bound, Federation, Tasks};
+use freehold_keys::KeyRing;
+use freehold_proto::{Clock, UserId};
+use freehold_store::{Engine, SledEngine, StoreError, Tables};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::{
+    accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
+    edge::{http, ids::Ids},
+    peers::{local::Door, outbox::Outbox, pins::StoredPins},
+    server::{ClientRules, Server},
+};
+
+/// Why a domain cannot be built. The operator's to mend, each named.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The store cannot be opened.
+    #[error("the data in {path} cannot be opened: {source}")]
+    Store {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The clients' address cannot be had.
+    #[error("cannot listen for clients on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The peers' address cannot be had, or our keys cannot be used.
+    #[error(transparent)]
+    Federation(#[from] freehold_federation::BindError),
+    /// The directory cannot be set up.
+    #[error(transparent)]
+    Directory(#[from] freehold_directory::DirectoryError),
+    /// Our own fault.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// A task that should have ended did not.
+    #[error("the runtime stopped while the domain was being built")]
+    Runtime,
+}
+
+/// A domain that is built: listeners bound, addresses known, nothing served yet.
+#[derive(Debug)]
+pub struct Domain {
+    server: Arc<Server>,
+    clients: TcpListener,
+    client_address: SocketAddr,
+    federation: Bound,
+    directory: Arc<Directory>,
+    federation_address: SocketAddr,
+    web_root: Option<PathBuf>,
+}
+
+/// A domain that serves.
+#[derive(Debug)]
+pub struct Running {
+    server: Arc<Server>,
+}
+
+impl Domain {
+    /// Opens the store and binds the listeners.
+    pub async fn build(
+        config: Config,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let path = config.data_dir.clone();
+        let fault = |source| BuildError::Store { path, source };
+        let store = config.store;
+        let opening = tokio::task::spawn_blocking(move || {
+            Tables::open(Arc::new(SledEngine::open(store)?) as Arc<dyn Engine>)
+        });
+        let tables = opening
+            .await
+            .map_err(|_| BuildError::Runtime)?
+            .map_err(fault)?;
+        let pins = Arc::new(StoredPins(tables.clone()));
+        let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
+        let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
+        let address = config.clients.listen;
+        let listen = |source| BuildError::Listen { address, source };
+        let clients = TcpListener::bind(address).await.map_err(listen)?;
+        let client_address = clients.local_addr().map_err(listen)?;
+        let rules = ClientRules {
+            api_keys: config.clients.api_keys,
+            message_bytes_max: config.clients.message_bytes_max,
+            websocket_read_buffer: config.clients.websocket_read_buffer,
+            registration_open: config.clients.registration == Registration::Open,
+            findable: config.clients.findable,
+        };
+        Ok(Self {
+            server: server(tables, &keys, clock, rules)?,
+            clients,
+            client_address,
+            federation_address: federation.local_addr(),
+            federation,
+            directory,
+            web_root: config.clients.web_root,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where peers connect.
+    #[must_use]
+    pub fn federation_address(&self) -> SocketAddr {
+        self.federation_address
+    }
+
+    /// Makes an account with a display name.
+    pub async fn add_user(
+        &self,
+        login: &str,
+        password: &str,
+        name: &str,
+    ) -> Result<UserId, AccountError> {
+        let new = NewAccount {
+            login: login.to_owned(),
+            password: password.to_owned(),
+            public: json!({ "fn": name }).to_string().into(),
+            ..NewAccount::default()
+        };
+        self.server.create_account(new).await
+    }
+
+    /// Begins to serve clients and peers.
+    #[must_use]
+    pub fn start(self) -> Running {
+        let Self {
+            server,
+            clients,
+            federation,
+            directory,
+            web_root,
+            ..
+        } = self;
+        let door = Arc::new(Door(Arc::clone(&server)));
+        let outbox = Arc::clone(&server.outbox);
+        let handle = federation.start(&server.tasks, directory, door, outbox);
+        if server.federation.set(handle).is_err() {
+            warn!("the domain was started twice");
+        }
+        let tasks = server.tasks.clone();
+        tasks.spawn(
+            "clients",
+            http::serve(Arc::clone(&server), clients, web_root),
+        );
+        info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
+        Running { server }
+    }
+
+    /// Lets go of the store without having served.
+    pub async fn close(self) {
+        close(&self.server).await;
+    }
+}
+
+fn server(
+    tables: Tables,
+    keys: &KeyRing,
+    clock: Arc<dyn Clock>,
+    rules: ClientRules,
+) -> Result<Arc<Server>, BuildError> {
+    let us = keys.domain().clone();
+    let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
+    let server = Arc::new(Server {
+        ids: Ids::new(us.clone()),
+        tokens: Tokens::new(us.clone(), keys.token_secret()),
+        us,
+        clock,
+        tables,
+        signer: keys.signer(),
+        passwords: Passwords::new()?,
+        rules,
+        online: Default::default(),
+        hub: Default::default(),
+        outbox: Arc::clone(&outbox),
+        tasks: Tasks::default(),
+        federation: Default::default(),
+        account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+        abroad: Default::default(),
+    });
+    outbox.serve(&server);
+    Ok(server)
+}
+
+async fn close(server: &Arc<Server>) {
+    let engine = Arc::clone(server.tables.engine());
+    match tokio::task::spawn_blocking(move || engine.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => error!(%fault, "the store did not close in good order"),
+        Err(_) => error!("the store's closing was cut off"),
+    }
+}
+
+impl Running {
+    /// Completes when the domain can no longer serve and the process should end, to be started again:
+    /// the store has had an I/O error.
+    pub async fn stopped(&self) {
+        let mut poisoned = self.server.tables.engine().poisoned();
+        // An error means that the store is gone, which is an end too.
+        let _gone = poisoned.wait_for(|it| *it).await.is_err();
+    }
+
+    /// Stops: no new connections, a word to clients and peers, what is in hand is finished, the store
+    /// is closed. Waits at most for `grace` before the store is closed all the same.
+    pub async fn stop(self, grace: Duration) {
+        let left = self.server.tasks.drain(grace).await;
+        if left > 0 {
+            warn!(left, "tasks were cut off at the end");
+        }
+        close(&self.server).await;
+        info!(domain = %self.server.us, "stopped");
+    }
+}

@@ -1,0 +1,696 @@
+//! What one client says, in order: handshake, log-in, then requests, each sent to where it is answered.
+//!
+//! Requests about one topic keep their order: the topic's own task answers them. Only what may ask
+//! another domain runs beside, so that a session never waits (rules.md 13).
+
+use std::{collections::HashMap, future::Future, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use freehold_proto::{Timestamp, UserId};
+use freehold_store::{Tables, TopicKey, tables::rows::CredentialRow};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    frames::{Meta, ServerFrame},
+    hello, reply,
+    reply::{Reply, Status},
+    requests::{Acc, Del, Get, GetQuery, Hi, Leave, Login, Note, Pub, Request, Set, Sub},
+    session::Session,
+};
+use crate::{
+    accounts::{AccountError, NewAccount},
+    fnd, me, merge,
+    server::Server,
+    topic::{Command, TopicRequest, hub::Hub, message::Draft, parts},
+};
+
+/// Topics one session may be attached to.
+const ATTACHED_MAX: usize = 1000;
+/// Credentials of one new account.
+const CREDENTIALS_MAX: usize = 4;
+
+/// The state of one client connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    server: Arc<Server>,
+    session: Session,
+    version: Option<(u32, u32)>,
+    user: Option<UserId>,
+    attached: HashMap<TopicKey, [UserId; 2]>,
+    fnd: Option<Find>,
+}
+
+/// The search of one session.
+#[derive(Debug, Default)]
+struct Find {
+    query: String,
+    /// The search that runs; a newer one takes its place.
+    running: CancellationToken,
+}
+
+/// The kind of topic a name stands for.
+#[derive(Debug)]
+enum Name {
+    Me,
+    Fnd,
+    Person(Box<[UserId; 2]>),
+    /// Known to the protocol, not built yet.
+    NotBuilt,
+}
+
+impl Connection {
+    pub(super) fn new(server: Arc<Server>, session: Session) -> Self {
+        Self {
+            server,
+            session,
+            version: None,
+            user: None,
+            attached: HashMap::new(),
+            fnd: None,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.server.clock.now()
+    }
+
+    fn answer(&self, id: Option<&str>, topic: Option<&str>, reply: impl Into<Reply>) {
+        let frame =
+            reply
+                .into()
+                .into_frame(id.map(str::to_owned), topic.map(str::to_owned), self.now());
+        self.session.send(&frame);
+    }
+
+    /// Handles one frame.
+    pub(super) async fn handle(&mut self, frame: &[u8]) {
+        if frame.len() > self.server.rules.message_bytes_max {
+            return self.answer(None, None, reply::TOO_LARGE);
+        }
+        let request = match Request::parse(frame) {
+            Ok(request) => request,
+            Err(fault) => {
+                tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
+                return self.answer(None, None, reply::MALFORMED);
+            }
+        };
+        let (id, topic) = request.address();
+        let (id, topic) = (id.map(str::to_owned), topic.map(str::to_owned));
+        let is_note = matches!(request, Request::Note(_));
+        if let Err(refusal) = self.dispatch(request).await
+            && !is_note
+        {
+            self.answer(id.as_deref(), topic.as_deref(), refusal);
+        }
+    }
+
+    /// The client has gone.
+    pub(super) async fn end(&mut self) {
+        if let Some(find) = self.fnd.take() {
+            find.running.cancel();
+        }
+        for people in std::mem::take(&mut self.attached).into_values() {
+            Hub::send(&self.server, &people, Command::Detach(self.session.clone())).await;
+        }
+        if let Some(user) = self.user.take()
+            && me::leave(&self.server, &user, &self.session).await.is_err()
+        {
+            tracing::warn!(%user, "could not note that somebody left");
+        }
+    }
+
+    async fn dispatch(&mut self, request: Request) -> Result<(), Reply> {
+        match request {
+            Request::Hi(hi) => return self.hi(hi),
+            _ if self.version.is_none() => return Err(reply::OUT_OF_SEQUENCE.into()),
+            Request::Acc(acc) => return self.acc(*acc).await,
+            Request::Login(login) => return self.login(login).await,
+            _ => {}
+        }
+        let user = self.user.clone().ok_or(reply::AUTH_REQUIRED)?;
+        match request {
+            Request::Sub(sub) => self.sub(user, *sub).await,
+            Request::Leave(leave) => self.leave(user, leave).await,
+            Request::Pub(publish) => self.publish(user, publish).await,
+            Request::Get(get) => self.get(user, get).await,
+            Request::Set(set) => self.set(user, *set).await,
+            Request::Del(del) => self.del(user, del).await,
+            Request::Note(note) => self.note(user, &note).await,
+            Request::Hi(_) | Request::Acc(_) | Request::Login(_) => Ok(()),
+        }
+    }
+
+    fn hi(&mut self, hi: Hi) -> Result<(), Reply> {
+        let again = self.version;
+        if hi.ver.is_empty() && again.is_some() {
+            // An update of device or language: there is no push yet that would need them.
+            self.user.as_ref().ok_or(reply::AUTH_REQUIRED)?;
+            self.answer(hi.id.as_deref(), None, reply::OK);
+            return Ok(());
+        }
+        let version = hello::check_version(&hi.ver)?;
+        if again.is_some_and(|it| it != version) {
+            return Err(reply::OUT_OF_SEQUENCE.into());
+        }
+        self.version = Some(version);
+        self.session.introduce(&hi.ua, hi.bkg);
+        let answer = Reply::with(reply::CREATED, hello::params(&self.server.rules));
+        self.answer(hi.id.as_deref(), None, answer);
+        Ok(())
+    }
+
+    async fn acc(&mut self, acc: Acc) -> Result<(), Reply> {
+        if !acc.user.starts_with("new") {
+            return Err(match self.user {
+                // Changing an account is not built yet.
+                Some(_) => reply::NOT_IMPLEMENTED.into(),
+                None if !acc.tmpscheme.is_empty() => reply::NOT_IMPLEMENTED.into(),
+                None => reply::AUTH_REQUIRED.into(),
+            });
+        }
+        if acc.login && self.user.is_some() {
+            return Err(reply::ALREADY_AUTHENTICATED.into());
+        }
+        if !self.server.rules.registration_open {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        match acc.scheme.as_str() {
+            "basic" => {}
+            "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
+            _ => return Err(reply::UNKNOWN_SCHEME.into()),
+        }
+        if !acc.tags.is_empty() {
+            return Err(reply::NOT_IMPLEMENTED.into());
+        }
+        let new = self.new_account(&acc)?;
+        let user = self
+            .server
+            .create_account(new)
+            .await
+            .map_err(|it| self.account_refusal(it))?;
+        let mut params = self.account_params(&user).await?;
+        let status = if acc.login {
+            self.log_in(&user, &mut params);
+            reply::OK
+        } else {
+            reply::CREATED
+        };
+        self.answer(acc.id.as_deref(), None, Reply::with(status, params));
+        Ok(())
+    }
+
+    fn new_account(&self, acc: &Acc) -> Result<NewAccount, Reply> {
+        let (login, password) = basic_secret(&acc.secret)?;
+        let part = |value: Option<&Value>| {
+            value
+                .map(|it| merge::into_stored(&bytes::Bytes::new(), it))
+                .unwrap_or_default()
+        };
+        let desc = acc.desc.as_ref();
+        let (public, private) = (
+            part(desc.and_then(|it| it.public.as_ref())),
+            part(desc.and_then(|it| it.private.as_ref())),
+        );
+        if !self.server.fits_description(&public) || !self.server.fits_description(&private) {
+            return Err(reply::TOO_LARGE.into());
+        }
+        if acc.cred.len() > CREDENTIALS_MAX {
+            return Err(reply::POLICY.into());
+        }
+        // Not confirmed: sending a code is not built yet.
+        let credential = |it: &super::requests::Credential| CredentialRow {
+            method: it.meth.chars().take(16).collect(),
+            value: it.val.chars().take(256).collect(),
+            done: false,
+        };
+        Ok(NewAccount {
+            login,
+            password,
+            public,
+            private,
+            credentials: acc.cred.iter().map(credential).collect(),
+        })
+    }
+
+    fn account_refusal(&self, fault: AccountError) -> Reply {
+        match fault {
+            AccountError::Login(_) | AccountError::Password => {
+                Reply::with(reply::POLICY, json!({"what": "auth"}))
+            }
+            AccountError::Taken(_) => {
+                Reply::with(reply::DUPLICATE_CREDENTIAL, json!({"what": "auth"}))
+            }
+            AccountError::Wrong => reply::AUTH_FAILED.into(),
+            AccountError::Store(fault) => fault.into(),
+            AccountError::Internal(fault) => {
+                tracing::error!(fault, "an account request failed");
+                reply::INTERNAL.into()
+            }
+        }
+    }
+
+    async fn account_params(&self, user: &UserId) -> Result<Value, Reply> {
+        let wanted = user.clone();
+        let row = self
+            .server
+            .tables
+            .read(move |tables| tables.account(&wanted))
+            .await?;
+        let desc = row.map(|it| me::description(&it, Timestamp::EPOCH));
+        Ok(json!({"user": self.server.ids.shown(user), "authlvl": "auth", "desc": desc}))
+    }
+
+    fn log_in(&mut self, user: &UserId, params: &mut Value) {
+        let (token, expires) = self.server.tokens.issue(user, self.now());
+        params["token"] = token.into();
+        params["expires"] = expires.to_string().into();
+        self.session.set_user(user.clone());
+        self.user = Some(user.clone());
+    }
+
+    async fn login(&mut self, login: Login) -> Result<(), Reply> {
+        let user = match login.scheme.as_str() {
+            "basic" => {
+                let (name, password) = basic_secret(&login.secret)?;
+                self.server
+                    .enter(&name, password)
+                    .await
+                    .map_err(|it| self.account_refusal(it))?
+            }
+            "token" => {
+                let token = STANDARD
+                    .decode(&login.secret)
+                    .map_err(|_| reply::AUTH_FAILED)?;
+                let user = self
+                    .server
+                    .tokens
+                    .check(&token, self.now())
+                    .ok_or(reply::AUTH_FAILED)?;
+                let wanted = user.clone();
+                let row = self
+                    .server
+                    .tables
+                    .read(move |tables| tables.account(&wanted))
+                    .await?;
+                row.map(|_| user).ok_or(reply::AUTH_FAILED)?
+            }
+            "reset" | "code" | "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
+            _ => return Err(reply::UNKNOWN_SCHEME.into()),
+        };
+        // COMPAT web app: it takes any error below 500 for a lost log-in, so the same person may log
+        // in again.
+        if self.user.as_ref().is_some_and(|it| *it != user) {
+            return Err(reply::ALREADY_AUTHENTICATED.into());
+        }
+        let mut params = json!({"user": self.server.ids.shown(&user), "authlvl": "auth"});
+        self.log_in(&user, &mut params);
+        self.answer(login.id.as_deref(), None, Reply::with(reply::OK, params));
+        Ok(())
+    }
+
+    fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Status> {
+        match topic {
+            "me" => return Ok(Name::Me),
+            "fnd" => return Ok(Name::Fnd),
+            "sys" | "slf" => return Ok(Name::NotBuilt),
+            _ => {}
+        }
+        if ["new", "nch", "grp", "chn"]
+            .iter()
+            .any(|it| topic.starts_with(it))
+        {
+            return Ok(Name::NotBuilt);
+        }
+        let other = self
+            .server
+            .ids
+            .read(topic)
+            .map_err(|_| reply::TOPIC_NOT_FOUND)?;
+        if other == *user {
+            return Err(reply::PERMISSION_DENIED);
+        }
+        Ok(Name::Person(Box::new([user.clone(), other])))
+    }
+
+    async fn sub(&mut self, user: UserId, sub: Sub) -> Result<(), Reply> {
+        let get = sub.get.unwrap_or_default();
+        match self.resolve(&user, &sub.topic)? {
+            Name::Me => {
+                me::enter(&self.server, &user, &self.session).await?;
+                if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
+                    me::set_description(&self.server, &user, &self.session, desc).await?;
+                }
+                self.answer(sub.id.as_deref(), Some("me"), reply::OK);
+                self.show_me(&user, &sub.id, &get).await
+            }
+            Name::Fnd => {
+                self.fnd.get_or_insert_default();
+                self.answer(sub.id.as_deref(), Some("fnd"), reply::OK);
+                if !get.what.is_empty() {
+                    self.find(&user, sub.id, &get);
+                }
+                Ok(())
+            }
+            Name::Person(people) => {
+                let key = TopicKey::one_to_one(&people[0], &people[1]);
+                if self.attached.len() >= ATTACHED_MAX && !self.attached.contains_key(&key) {
+                    return Err(reply::POLICY.into());
+                }
+                self.attached.insert(key, (*people).clone());
+                let request = TopicRequest::Sub {
+                    set: Box::new(sub.set.unwrap_or_default()),
+                    get,
+                };
+                self.ask_person(user, sub.id, sub.topic, *people, request)
+                    .await
+            }
+            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+        }
+    }
+
+    async fn show_me(
+        &self,
+        user: &UserId,
+        id: &Option<String>,
+        get: &GetQuery,
+    ) -> Result<(), Reply> {
+        if !get.what.is_empty() {
+            self.session
+                .send_all(&me::query(&self.server, user, id, get).await?);
+        }
+        Ok(())
+    }
+
+    /// Hands a request to the topic with a person; asks that person's domain first when nothing is
+    /// known of them.
+    async fn ask_person(
+        &self,
+        user: UserId,
+        id: Option<String>,
+        name: String,
+        people: [UserId; 2],
+        request: TopicRequest,
+    ) -> Result<(), Reply> {
+        let other = people[1].clone();
+        let known = self.server.profile(&other).await?.is_some();
+        let ours = self.server.ids.is_ours(&other);
+        if ours && !known {
+            return Err(reply::USER_NOT_FOUND.into());
+        }
+        let command = Command::Request {
+            session: self.session.clone(),
+            user,
+            id,
+            name,
+            request,
+        };
+        if known || self.stands_in(&people).await? {
+            Hub::send(&self.server, &people, command).await;
+            return Ok(());
+        }
+        let server = Arc::clone(&self.server);
+        self.beside(async move {
+            match me::meet(&server, &other).await {
+                Ok(()) => Hub::send(&server, &people, command).await,
+                Err(refusal) => refuse(&server, command, refusal),
+            }
+        });
+        Ok(())
+    }
+
+    /// Runs something beside the session's queue.
+    fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.server.tasks.spawn("request", task);
+    }
+
+    async fn stands_in(&self, people: &[UserId; 2]) -> Result<bool, Reply> {
+        let [user, other] = people.clone();
+        let key = TopicKey::one_to_one(&user, &other);
+        if self.attached.contains_key(&key) {
+            return Ok(true);
+        }
+        let read = move |tables: &Tables| tables.subscription(&user, key);
+        Ok(self.server.tables.read(read).await?.is_some())
+    }
+
+    async fn tell_topic(
+        &self,
+        user: UserId,
+        id: Option<String>,
+        name: String,
+        people: &[UserId; 2],
+        request: TopicRequest,
+    ) {
+        let command = Command::Request {
+            session: self.session.clone(),
+            user,
+            id,
+            name,
+            request,
+        };
+        Hub::send(&self.server, people, command).await;
+    }
+
+    async fn leave(&mut self, user: UserId, leave: Leave) -> Result<(), Reply> {
+        match self.resolve(&user, &leave.topic)? {
+            Name::Me | Name::Fnd if leave.unsub => Err(reply::PERMISSION_DENIED.into()),
+            Name::Me => {
+                if !self.session.on_me() {
+                    return Err(reply::NOT_JOINED.into());
+                }
+                me::leave(&self.server, &user, &self.session).await?;
+                self.answer(leave.id.as_deref(), Some("me"), reply::OK);
+                Ok(())
+            }
+            Name::Fnd => match self.fnd.take() {
+                Some(find) => {
+                    find.running.cancel();
+                    self.answer(leave.id.as_deref(), Some("fnd"), reply::OK);
+                    Ok(())
+                }
+                None => Err(reply::NOT_JOINED.into()),
+            },
+            Name::Person(people) => {
+                let key = TopicKey::one_to_one(&people[0], &people[1]);
+                let was_attached = self.attached.remove(&key).is_some();
+                if !was_attached && !leave.unsub {
+                    return Err(reply::NOT_JOINED.into());
+                }
+                if !was_attached {
+                    return Err(reply::ATTACH_FIRST.into());
+                }
+                self.tell_topic(
+                    user,
+                    leave.id,
+                    leave.topic,
+                    &people,
+                    TopicRequest::Leave(leave.unsub),
+                )
+                .await;
+                Ok(())
+            }
+            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+        }
+    }
+
+    async fn publish(&mut self, user: UserId, publish: Pub) -> Result<(), Reply> {
+        match self.resolve(&user, &publish.topic)? {
+            Name::Me | Name::Fnd => Err(reply::NOT_ALLOWED.into()),
+            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+            Name::Person(people) => {
+                if !self
+                    .attached
+                    .contains_key(&TopicKey::one_to_one(&people[0], &people[1]))
+                {
+                    return Err(reply::ATTACH_FIRST.into());
+                }
+                let draft = Draft {
+                    head: publish.head.unwrap_or_default(),
+                    content: publish.content.ok_or(reply::MALFORMED)?,
+                };
+                let request = TopicRequest::Pub {
+                    draft,
+                    noecho: publish.noecho,
+                };
+                self.tell_topic(user, publish.id, publish.topic, &people, request)
+                    .await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn get(&mut self, user: UserId, get: Get) -> Result<(), Reply> {
+        match self.resolve(&user, &get.topic)? {
+            Name::Me => {
+                self.session
+                    .send_all(&me::query(&self.server, &user, &get.id, &get.query).await?);
+                Ok(())
+            }
+            Name::Fnd => {
+                if parts(&get.query.what).is_empty() {
+                    return Err(reply::MALFORMED.into());
+                }
+                self.find(&user, get.id, &get.query);
+                Ok(())
+            }
+            Name::Person(people) => {
+                self.ask_person(
+                    user,
+                    get.id,
+                    get.topic,
+                    *people,
+                    TopicRequest::Get(get.query),
+                )
+                .await
+            }
+            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+        }
+    }
+
+    async fn set(&mut self, user: UserId, set: Set) -> Result<(), Reply> {
+        match self.resolve(&user, &set.topic)? {
+            Name::Me => self.set_me(&user, set).await,
+            Name::Fnd => self.set_fnd(set),
+            Name::Person(people) => {
+                if !self.stands_in(&people).await? {
+                    return Err(reply::TOPIC_NOT_FOUND.into());
+                }
+                let request = TopicRequest::Set(Box::new(set.query));
+                self.tell_topic(user, set.id, set.topic, &people, request)
+                    .await;
+                Ok(())
+            }
+            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+        }
+    }
+
+    async fn set_me(&self, user: &UserId, set: Set) -> Result<(), Reply> {
+        if set.query.sub.is_some()
+            || set.query.tags.is_some()
+            || set.query.cred.is_some()
+            || set.query.aux.is_some()
+        {
+            return Err(reply::NOT_IMPLEMENTED.into());
+        }
+        let desc = set.query.desc.ok_or(reply::MALFORMED)?;
+        let answer = me::set_description(&self.server, user, &self.session, &desc).await?;
+        self.answer(set.id.as_deref(), Some("me"), answer);
+        Ok(())
+    }
+
+    fn set_fnd(&mut self, set: Set) -> Result<(), Reply> {
+        let find = self.fnd.as_mut().ok_or(reply::ATTACH_FIRST)?;
+        match set.query.desc.and_then(|it| it.public) {
+            Some(Value::String(query)) if query == "\u{2421}" => find.query.clear(),
+            Some(Value::String(query)) => find.query = query,
+            _ => return Err(reply::MALFORMED.into()),
+        }
+        self.answer(set.id.as_deref(), Some("fnd"), reply::OK);
+        Ok(())
+    }
+
+    /// Answers a question to `fnd`. A search may ask other domains, so it runs beside the queue; a
+    /// newer one takes its place.
+    fn find(&mut self, user: &UserId, id: Option<String>, get: &GetQuery) {
+        let Some(find) = &mut self.fnd else {
+            return self.answer(id.as_deref(), Some("fnd"), reply::ATTACH_FIRST);
+        };
+        let parts = parts(&get.what);
+        let nothing = |what: &str| Reply::with(reply::NO_CONTENT, json!({ "what": what }));
+        for what in parts.iter().filter(|it| **it != "sub") {
+            self.session.send(&nothing(what).into_frame(
+                id.clone(),
+                Some("fnd".to_owned()),
+                self.server.clock.now(),
+            ));
+        }
+        if !parts.contains(&"sub") {
+            return;
+        }
+        find.running.cancel();
+        find.running = CancellationToken::new();
+        let (running, query) = (find.running.clone(), find.query.clone());
+        let (server, session, user) =
+            (Arc::clone(&self.server), self.session.clone(), user.clone());
+        self.beside(async move {
+            let found = tokio::select! {
+                // Its client gets the answer to the newer question; this one is told so.
+                () = running.cancelled() => Ok(Vec::new()),
+                found = fnd::search(&server, &user, &query) => found,
+            };
+            let now = server.clock.now();
+            let topic = Some("fnd".to_owned());
+            session.send(&match found {
+                Ok(rows) if rows.is_empty() => nothing("sub").into_frame(id, topic, now),
+                Ok(rows) => {
+                    let mut meta = Meta::new(id, "fnd".to_owned(), now);
+                    meta.sub = Some(rows);
+                    ServerFrame::Meta(Box::new(meta))
+                }
+                Err(refusal) => refusal.into_frame(id, topic, now),
+            });
+        });
+    }
+
+    async fn del(&mut self, user: UserId, del: Del) -> Result<(), Reply> {
+        match (del.what.as_str(), self.resolve(&user, &del.topic)) {
+            // In a topic of two, deleting it is leaving it.
+            ("topic", Ok(Name::Person(people))) => {
+                if !self.stands_in(&people).await? {
+                    return Err(reply::TOPIC_NOT_FOUND.into());
+                }
+                self.attached
+                    .remove(&TopicKey::one_to_one(&people[0], &people[1]));
+                self.tell_topic(user, del.id, del.topic, &people, TopicRequest::Leave(true))
+                    .await;
+                Ok(())
+            }
+            ("msg" | "sub" | "user" | "cred" | "topic", _) => Err(reply::NOT_IMPLEMENTED.into()),
+            _ => Err(reply::MALFORMED.into()),
+        }
+    }
+
+    /// Notes are never answered; wrong ones are dropped.
+    async fn note(&mut self, user: UserId, note: &Note) -> Result<(), Reply> {
+        let Name::Person(people) = self.resolve(&user, &note.topic)? else {
+            return Ok(());
+        };
+        let attached = self
+            .attached
+            .contains_key(&TopicKey::one_to_one(&people[0], &people[1]));
+        let request = match note.what.as_str() {
+            "kp" if attached => TopicRequest::Typing("kp"),
+            "kpa" if attached => TopicRequest::Typing("kpa"),
+            "kpv" if attached => TopicRequest::Typing("kpv"),
+            "read" if attached && note.seq > 0 => TopicRequest::Read(note.seq),
+            "recv" if note.seq > 0 && self.stands_in(&people).await? => {
+                TopicRequest::Received(note.seq)
+            }
+            _ => return Ok(()),
+        };
+        self.tell_topic(user, None, note.topic.clone(), &people, request)
+            .await;
+        Ok(())
+    }
+}
+
+fn refuse(server: &Server, command: Command, refusal: Reply) {
+    if let Command::Request {
+        session, id, name, ..
+    } = command
+    {
+        session.send(&refusal.into_frame(id, Some(name), server.clock.now()));
+    }
+}
+
+/// `login:password` in base64.
+fn basic_secret(secret: &str) -> Result<(String, String), Reply> {
+    let text = STANDARD
+        .decode(secret)
+        .ok()
+        .and_then(|it| String::from_utf8(it).ok());
+    let text = text.ok_or(reply::MALFORMED)?;
+    let (login, password) = text.split_once(':').ok_or(reply::MALFORMED)?;
+    Ok((login.to_owned(), password.to_owned()))
+}

@@ -1,0 +1,362 @@
+//! What we say to clients: the five server messages of the client protocol (fact sheet, section 2.4)
+//! as JSON text.
+//!
+//! COMPAT stock clients 0.25: every timestamp has exactly 24 characters, every `ctrl` carries `code`,
+//! `text` and `ts`, arrays are never null.
+
+use axum::extract::ws::Utf8Bytes;
+use freehold_proto::{AccessMode, Timestamp};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, value::RawValue};
+
+/// One frame to a client.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerFrame {
+    /// The answer to a request.
+    Ctrl(Ctrl),
+    /// A message of a topic.
+    Data(Data),
+    /// Description of a topic, its people, its messages.
+    Meta(Box<Meta>),
+    /// Something happened to a topic or a person.
+    Pres(Pres),
+    /// A note of somebody else.
+    Info(Info),
+}
+
+impl ServerFrame {
+    /// The text of the frame.
+    #[must_use]
+    pub fn to_text(&self) -> Utf8Bytes {
+        serde_json::to_string(self)
+            .expect("frames hold text keys and valid JSON only")
+            .into()
+    }
+}
+
+/// JSON that was checked when it came in and is passed on as it is.
+pub type Raw = Box<RawValue>;
+
+/// Takes stored JSON; empty bytes are no value at all.
+#[must_use]
+pub fn raw(bytes: &[u8]) -> Option<Raw> {
+    if bytes.is_empty() {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok()
+}
+
+fn moment<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn maybe_moment<S: Serializer>(
+    value: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => moment(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// `{ctrl}`
+#[derive(Debug, Serialize)]
+pub struct Ctrl {
+    /// The request's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The topic, by the name that the client used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// More, by kind of answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// As in HTTP.
+    pub code: u16,
+    /// Literally one of the texts that stock clients know.
+    pub text: &'static str,
+    /// When.
+    #[serde(serialize_with = "moment")]
+    pub ts: Timestamp,
+}
+
+/// `{data}`
+#[derive(Clone, Debug, Serialize)]
+pub struct Data {
+    /// The topic as the receiver names it.
+    pub topic: String,
+    /// The author.
+    pub from: String,
+    /// When it was written or came.
+    #[serde(serialize_with = "moment")]
+    pub ts: Timestamp,
+    /// Its position here.
+    pub seq: u32,
+    /// Its head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Raw>,
+    /// What was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Raw>,
+}
+
+/// `{meta}`
+#[derive(Debug, Serialize)]
+pub struct Meta {
+    /// The request's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The topic, by the name that the client used.
+    pub topic: String,
+    /// When.
+    #[serde(serialize_with = "moment")]
+    pub ts: Timestamp,
+    /// Description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desc: Option<Desc>,
+    /// Contacts, members or search results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<Vec<Sub>>,
+    /// Tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cred: Option<Vec<Cred>>,
+}
+
+impl Meta {
+    /// An answer without any part yet.
+    #[must_use]
+    pub fn new(id: Option<String>, topic: String, ts: Timestamp) -> Self {
+        Self {
+            id,
+            topic,
+            ts,
+            desc: None,
+            sub: None,
+            tags: None,
+            cred: None,
+        }
+    }
+}
+
+/// A topic's description.
+#[derive(Debug, Default, Serialize)]
+pub struct Desc {
+    /// When the topic was made.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub created: Option<Timestamp>,
+    /// When the description last changed.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub updated: Option<Timestamp>,
+    /// When the last message came.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub touched: Option<Timestamp>,
+    /// Default access.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defacs: Option<DefaultAccess>,
+    /// The asker's own access.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acs: Option<Access>,
+    /// Position of the last message.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u32,
+    /// How far the asker has read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub read: u32,
+    /// How far the asker has received.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recv: u32,
+    /// Public description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<Raw>,
+    /// The asker's private notes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<Raw>,
+    /// When the other person was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+/// One row of a list.
+#[derive(Debug, Default, Serialize)]
+pub struct Sub {
+    /// On `me` and `fnd`: the contact or result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// In a conversation: the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When the row last changed.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub updated: Option<Timestamp>,
+    /// When the subscription ended.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub deleted: Option<Timestamp>,
+    /// When the last message came.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_moment"
+    )]
+    pub touched: Option<Timestamp>,
+    /// The contact is on line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub online: bool,
+    /// Access.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acs: Option<Access>,
+    /// Position of the last message.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u32,
+    /// How far the person has read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub read: u32,
+    /// How far the person has received.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recv: u32,
+    /// Public description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<Raw>,
+    /// Private notes; on `fnd` the terms that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<Raw>,
+    /// When the contact was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// When and with what somebody was last here.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    /// When.
+    #[serde(serialize_with = "moment")]
+    pub when: Timestamp,
+    /// User agent.
+    pub ua: String,
+}
+
+/// Default access of strangers.
+#[derive(Debug, Serialize)]
+pub struct DefaultAccess {
+    /// Of people with an account.
+    pub auth: String,
+    /// Of anonymous people.
+    pub anon: String,
+}
+
+/// An access mode in its parts.
+#[derive(Debug, Serialize)]
+pub struct Access {
+    /// What the person wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub want: Option<String>,
+    /// What the person is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
+    /// What is in both.
+    pub mode: String,
+}
+
+impl Access {
+    /// The three parts of an access mode.
+    #[must_use]
+    pub fn new(want: AccessMode, given: AccessMode) -> Self {
+        Self {
+            want: Some(want.to_string()),
+            given: Some(given.to_string()),
+            mode: want.and(given).to_string(),
+        }
+    }
+}
+
+/// A credential.
+#[derive(Debug, Serialize)]
+pub struct Cred {
+    /// Method.
+    pub meth: String,
+    /// Value.
+    pub val: String,
+    /// Confirmed.
+    pub done: bool,
+}
+
+/// `{pres}`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Pres {
+    /// Where the receiver hears it.
+    pub topic: String,
+    /// Whom or what it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
+    /// What happened.
+    pub what: &'static str,
+    /// User agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ua: Option<String>,
+    /// Position of a message.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u32,
+    /// Who did it, when it was not the receiver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<String>,
+    /// Whom it was done to, when it was not the receiver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tgt: Option<String>,
+    /// How access changed. COMPAT: the key is `dacs`, whatever the API document says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dacs: Option<AccessDelta>,
+}
+
+/// A change of access.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccessDelta {
+    /// Change of what is wanted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub want: String,
+    /// Change of what is given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub given: String,
+}
+
+/// `{info}`
+#[derive(Clone, Debug, Serialize)]
+pub struct Info {
+    /// Where the receiver hears it.
+    pub topic: String,
+    /// On `me`: the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
+    /// Whose note it is.
+    pub from: String,
+    /// `kp`, `recv`, `read`.
+    pub what: &'static str,
+    /// Position.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u32,
+}

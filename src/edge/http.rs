@@ -1,0 +1,134 @@
+//! The client listener: WebSocket at `/v0/channels`, the web app at `/`.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::{any, get},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::sleep,
+};
+use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
+use tracing::{debug, warn};
+
+use super::{
+    reply::{self, Reply, Status},
+    websocket,
+};
+use crate::server::Server;
+
+/// Client connections at once.
+const CONNECTIONS_MAX: usize = 50_000;
+/// Time for a client to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Serves clients until the domain stops.
+pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<PathBuf>) {
+    let app = router(Arc::clone(&server), web_root);
+    let stop = server.tasks.stop_token();
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let connection = connection(Arc::clone(&server), app.clone(), stream, address);
+                server.tasks.spawn("client", async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(fault) => {
+                // Out of descriptors, most likely: give some time to come free.
+                warn!(%fault, "cannot accept a client");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address: SocketAddr) {
+    // Small frames must not wait for each other.
+    if let Err(fault) = stream.set_nodelay(true) {
+        debug!(%fault, %address, "a client left at once");
+        return;
+    }
+    let mut http = auto::Builder::new(websocket::Spawner(server.tasks.clone())).http1_only();
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let service = TowerToHyperService::new(app);
+    let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let stop = server.tasks.stop_token();
+    tokio::select! {
+        // Upgraded connections end by themselves, with a word to the client.
+        () = stop.cancelled() => {}
+        result = serving => if let Err(fault) = result {
+            debug!(%fault, %address, "a client connection ended badly");
+        }
+    }
+}
+
+fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
+    let app = Router::new()
+        .route("/v0/channels", get(websocket::upgrade))
+        .route("/v0/channels/lp", any(not_built))
+        .route("/v0/{*rest}", any(not_found))
+        .with_state(server);
+    let app = match web_root.filter(|it| it.join("index.html").is_file()) {
+        Some(root) => app.fallback_service(ServeDir::new(root)),
+        None => app.fallback(no_web_app),
+    };
+    let sniff = HeaderValue::from_static("nosniff");
+    app.layer(SetResponseHeaderLayer::overriding(
+        header::X_CONTENT_TYPE_OPTIONS,
+        sniff,
+    ))
+}
+
+/// A refusal over plain HTTP: the body is the same `{ctrl}` that a session would get.
+pub(super) fn refusal(server: &Server, status: Status) -> Response {
+    let frame = Reply::from(status).into_frame(None, None, server.clock.now());
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = Body::from(frame.to_text().to_string());
+    (
+        code,
+        [(header::CONTENT_TYPE, "application/json; charset=utf-8")],
+        body,
+    )
+        .into_response()
+}
+
+async fn not_built(State(server): State<Arc<Server>>) -> Response {
+    std::future::ready(refusal(&server, reply::NOT_IMPLEMENTED)).await
+}
+
+async fn not_found(State(server): State<Arc<Server>>) -> Response {
+    std::future::ready(refusal(&server, reply::NOT_FOUND)).await
+}
+
+async fn no_web_app() -> Response {
+    let text = "This is a Freehold server. Its web app is not installed: point web_root in the \
+                configuration to a folder with the app, or use any Tinode client with this address.\n";
+    std::future::ready((StatusCode::NOT_FOUND, text).into_response()).await
+}

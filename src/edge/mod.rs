@@ -1,0 +1,14 @@
+//! The client edge: HTTP and WebSocket on the outside, requests and frames of the client protocol on
+//! the inside. Ids are global behind it and local in front of it; `ids` is the one place between.
+
+mod apikey;
+mod connection;
+pub mod frames;
+mod hello;
+pub mod http;
+pub mod ids;
+pub mod reply;
+pub mod requests;
+pub mod session;
+pub mod times;
+mod websocket;

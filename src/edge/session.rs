@@ -1,0 +1,134 @@
+//! What the rest of the server knows of one client connection: who it is and how to send to it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use axum::extract::ws::Utf8Bytes;
+use freehold_proto::UserId;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::frames::ServerFrame;
+
+/// Replies that may wait for one client. A page of history counts as one. A client that lets more
+/// pile up is cut off; it reconnects and reads what it missed.
+const QUEUE_MAX: usize = 512;
+
+/// A client connection. Clones are the same session.
+#[derive(Clone, Debug)]
+pub struct Session(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    out: mpsc::Sender<Vec<Utf8Bytes>>,
+    closed: CancellationToken,
+    identity: Mutex<Identity>,
+    on_me: AtomicBool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Identity {
+    user: Option<UserId>,
+    agent: String,
+    background: bool,
+}
+
+impl Session {
+    /// A session and the queue that its connection empties. It ends when `closed` is cancelled.
+    #[must_use]
+    pub fn new(closed: CancellationToken) -> (Self, mpsc::Receiver<Vec<Utf8Bytes>>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (out, queue) = mpsc::channel(QUEUE_MAX);
+        let inner = Inner {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            out,
+            closed,
+            identity: Mutex::default(),
+            on_me: AtomicBool::new(false),
+        };
+        (Self(Arc::new(inner)), queue)
+    }
+
+    /// Names this session within the process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.0.identity.lock().user.clone()
+    }
+
+    /// Says who is logged in, once.
+    pub fn set_user(&self, user: UserId) {
+        self.0.identity.lock().user = Some(user);
+    }
+
+    /// The client's program.
+    #[must_use]
+    pub fn agent(&self) -> String {
+        self.0.identity.lock().agent.clone()
+    }
+
+    /// Woken by a push rather than by a person.
+    #[must_use]
+    pub fn background(&self) -> bool {
+        self.0.identity.lock().background
+    }
+
+    /// Takes over what the client said of itself.
+    pub fn introduce(&self, agent: &str, background: bool) {
+        let mut identity = self.0.identity.lock();
+        identity.agent = agent.chars().take(256).collect();
+        identity.background = background;
+    }
+
+    /// Attached to `me`.
+    #[must_use]
+    pub fn on_me(&self) -> bool {
+        self.0.on_me.load(Ordering::Relaxed)
+    }
+
+    /// Attaches to `me` or detaches; says what it was before.
+    pub fn set_on_me(&self, attached: bool) -> bool {
+        self.0.on_me.swap(attached, Ordering::Relaxed)
+    }
+
+    /// Queues one frame.
+    pub fn send(&self, frame: &ServerFrame) {
+        self.send_all(std::slice::from_ref(frame));
+    }
+
+    /// Queues several frames as one. Never waits: a full queue ends the session.
+    pub fn send_all(&self, frames: &[ServerFrame]) {
+        if frames.is_empty() {
+            return;
+        }
+        let texts = frames.iter().map(ServerFrame::to_text).collect();
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.0.out.try_send(texts) {
+            info!(
+                session = self.0.id,
+                "client does not keep up; closing its connection"
+            );
+            self.close();
+        }
+    }
+
+    /// Ends the session.
+    pub fn close(&self) {
+        self.0.closed.cancel();
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}

@@ -1,0 +1,190 @@
+//! One WebSocket connection: frames in, frames out, pings, and a clean end.
+//!
+//! COMPAT stock clients: text and binary frames are taken, text is sent; a frame that is just `1` is a
+//! probe and gets `0`.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        RawQuery, State,
+        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code},
+    },
+    http::HeaderMap,
+    response::Response,
+};
+use bytes::Bytes;
+use freehold_federation::Tasks;
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{apikey, connection::Connection, http::refusal, reply, session::Session};
+use crate::server::Server;
+
+/// How often a silent client is pinged.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// A client that shows no sign of life for so long is gone.
+const SILENT_MAX: Duration = Duration::from_secs(55);
+/// Time for a client to take a frame.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs hyper's own tasks among the domain's.
+#[derive(Clone, Debug)]
+pub(super) struct Spawner(pub(super) Tasks);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn("http", task);
+    }
+}
+
+pub(super) async fn upgrade(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let key = apikey::of_request(&headers, query.as_deref());
+    if !key.is_some_and(|key| server.rules.api_keys.contains(&key)) {
+        return std::future::ready(refusal(&server, reply::API_KEY_REQUIRED)).await;
+    }
+    let rules = &server.rules;
+    upgrade
+        // The default of 128 KiB would cost each idle client 130 KiB.
+        .read_buffer_size(rules.websocket_read_buffer)
+        .write_buffer_size(0)
+        // What is a little too long gets an answer; what is much too long ends the connection.
+        .max_message_size(rules.message_bytes_max.saturating_mul(2))
+        .max_frame_size(rules.message_bytes_max.saturating_mul(2))
+        .on_upgrade(move |socket| converse(server, socket))
+}
+
+async fn converse(server: Arc<Server>, socket: WebSocket) {
+    let closed = CancellationToken::new();
+    let (session, queue) = Session::new(closed.clone());
+    let (sink, stream) = socket.split();
+    let connection = Connection::new(Arc::clone(&server), session);
+    let stop = server.tasks.stop_token();
+    // Pongs and probe answers go out between queued frames.
+    let (urgent, urgent_queue) = mpsc::channel(4);
+    let writer = write(server, sink, queue, urgent_queue, closed.clone());
+    let reader = read(connection, stream, urgent, closed.clone());
+    let end = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = closed.cancelled() => {}
+        }
+        closed.cancel();
+    };
+    tokio::join!(writer, reader, end);
+}
+
+/// Sends what is queued until the session ends, then says good-bye.
+async fn write(
+    server: Arc<Server>,
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: mpsc::Receiver<Vec<Utf8Bytes>>,
+    mut urgent: mpsc::Receiver<Message>,
+    closed: CancellationToken,
+) {
+    let mut ping = interval(PING_EVERY);
+    loop {
+        let sent = tokio::select! {
+            biased;
+            () = closed.cancelled() => break,
+            Some(message) = urgent.recv() => send(&mut sink, [message]).await,
+            Some(texts) = queue.recv() => send(&mut sink, texts.into_iter().map(Message::Text)).await,
+            _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())]).await,
+        };
+        if !sent {
+            break;
+        }
+    }
+    closed.cancel();
+    // Answers that were ready before the end still go out.
+    queue.close();
+    while let Ok(texts) = queue.try_recv() {
+        if !send(&mut sink, texts.into_iter().map(Message::Text)).await {
+            return;
+        }
+    }
+    if server.tasks.is_stopping() {
+        let bye = reply::Reply::from(reply::SHUTDOWN).into_frame(None, None, server.clock.now());
+        let frame = axum::extract::ws::CloseFrame {
+            code: close_code::RESTART,
+            reason: "server shutdown".into(),
+        };
+        send(
+            &mut sink,
+            [Message::Text(bye.to_text()), Message::Close(Some(frame))],
+        )
+        .await;
+    } else {
+        send(&mut sink, [Message::Close(None)]).await;
+    }
+}
+
+/// Sends and flushes; false when the client is gone or does not take it.
+async fn send(
+    sink: &mut SplitSink<WebSocket, Message>,
+    messages: impl IntoIterator<Item = Message>,
+) -> bool {
+    let sending = async {
+        for message in messages {
+            sink.feed(message).await?;
+        }
+        sink.flush().await
+    };
+    matches!(timeout(WRITE_TIMEOUT, sending).await, Ok(Ok(())))
+}
+
+/// Reads frames, one after the other, until the client leaves or the session ends.
+async fn read(
+    mut connection: Connection,
+    mut stream: SplitStream<WebSocket>,
+    urgent: mpsc::Sender<Message>,
+    closed: CancellationToken,
+) {
+    let mut heard = Instant::now();
+    loop {
+        let received = tokio::select! {
+            () = closed.cancelled() => break,
+            received = timeout(SILENT_MAX.saturating_sub(heard.elapsed()), stream.next()) => received,
+        };
+        heard = Instant::now();
+        let frame = match received {
+            Ok(Some(Ok(Message::Text(text)))) => Bytes::from(text),
+            Ok(Some(Ok(Message::Binary(bytes)))) => bytes,
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(Message::Close(_))) | None) => break,
+            Ok(Some(Err(fault))) => {
+                debug!(%fault, "a client's connection broke");
+                break;
+            }
+            Err(_) => {
+                debug!("a client fell silent");
+                break;
+            }
+        };
+        if &*frame == b"1" {
+            if urgent.try_send(Message::Text("0".into())).is_err() {
+                break;
+            }
+        } else if !frame.is_empty() {
+            connection.handle(&frame).await;
+        }
+    }
+    closed.cancel();
+    connection.end().await;
+}

@@ -1,0 +1,17 @@
+//! The Freehold domain server: clients on one side, other domains on the other, a store in between.
+//! `docs/ARCHITECTURE.md` is the map.
+
+pub mod accounts;
+pub mod clock;
+mod domain;
+pub mod edge;
+mod fnd;
+mod me;
+mod merge;
+pub mod online;
+pub mod peers;
+pub mod server;
+pub mod topic;
+
+pub use accounts::AccountError;
+pub use domain::{BuildError, Domain, Running};

@@ -1,0 +1,444 @@
+//! The door through which other domains' words come in. Everything here was verified before: signed by
+//! the peer, meant for us. What is checked here is whether it makes sense and for whom it is.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use freehold_federation::{
+    FindQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict,
+};
+use freehold_keys::Opened;
+use freehold_proto::{
+    AccessMode, DomainName, MessageId, Refusal, RefusalCode, UserId, wire, wire::payload::Kind,
+};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        messages::put_seen,
+        peers::put_stream_in,
+        rows::{MessageRow, SeenRow, StreamRow},
+    },
+};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::{
+    edge::{
+        frames::Raw,
+        ids::{self, Head},
+    },
+    me,
+    server::Server,
+    topic::{Command, Incoming, hub::Hub, message, one_to_one::PeerRelation},
+};
+
+/// The domain, to its peers.
+#[derive(Debug)]
+pub struct Door(pub Arc<Server>);
+
+fn unavailable(fault: StoreError) -> Unavailable {
+    Unavailable(fault.to_string())
+}
+
+/// An answer that is known, or one that a topic is going to give.
+enum Pending {
+    Now(Verdict),
+    Soon(oneshot::Receiver<Result<Verdict, Unavailable>>),
+}
+
+fn refuse(code: RefusalCode, why: impl Into<String>) -> Refusal {
+    Refusal::new(code, why)
+}
+
+impl Door {
+    fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
+        let user: UserId = text.parse()?;
+        if user.domain() == origin {
+            Ok(user)
+        } else {
+            Err(refuse(
+                RefusalCode::AuthorNotOfOrigin,
+                format!("{user} is not of {origin}"),
+            ))
+        }
+    }
+
+    fn ours(&self, text: &str) -> Result<UserId, Refusal> {
+        let user: UserId = text.parse()?;
+        if self.0.ids.is_ours(&user) {
+            Ok(user)
+        } else {
+            Err(refuse(
+                RefusalCode::RecipientNotHere,
+                format!("{user} is not of {}", self.0.us),
+            ))
+        }
+    }
+
+    async fn exists(&self, user: &UserId) -> Result<bool, Unavailable> {
+        let wanted = user.clone();
+        let read = move |tables: &Tables| tables.account(&wanted);
+        Ok(self
+            .0
+            .tables
+            .read(read)
+            .await
+            .map_err(unavailable)?
+            .is_some())
+    }
+
+    async fn decide(&self, origin: &DomainName, opened: Opened) -> Result<Pending, Unavailable> {
+        let decided = match opened.payload.clone() {
+            Kind::DirectMessage(message) => self.message(origin, opened, message).await?,
+            Kind::Relation(relation) => self.relation(origin, relation).await?,
+            Kind::Cursor(cursor) => self.cursor(origin, cursor).await?,
+        };
+        Ok(decided.unwrap_or_else(|refusal| Pending::Now(Verdict::Refused(refusal))))
+    }
+
+    /// A message. The same one twice is a duplicate; another one under its id is a conflict.
+    async fn message(
+        &self,
+        origin: &DomainName,
+        opened: Opened,
+        message: wire::DirectMessage,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let id = opened.header.message_id;
+        let hash = opened.envelope.header_hash();
+        let wanted = origin.clone();
+        let read = move |tables: &Tables| tables.seen(&wanted, id);
+        if let Some(seen) = self.0.tables.read(read).await.map_err(unavailable)? {
+            return Ok(seen_before(&seen, &hash).map(Pending::Now));
+        }
+        let now = self.0.clock.now().as_millis();
+        let seen = SeenRow {
+            header_hash: Bytes::copy_from_slice(&hash),
+            at: now,
+            ..SeenRow::default()
+        };
+        match self.checked(origin, opened, &message, now) {
+            Ok((author, recipient, text, row)) if self.exists(&recipient).await? => {
+                let incoming = |decision| Incoming {
+                    author: author.clone(),
+                    text,
+                    row,
+                    seen,
+                    decision,
+                };
+                let people = [author.clone(), recipient];
+                let wrap = |decision| Command::Incoming(Box::new(incoming(decision)));
+                Ok(Ok(self.ask(&people, wrap).await))
+            }
+            // Nobody here: the same answer as for somebody, and it is remembered in the same way.
+            Ok(_) => self
+                .remember(origin, id, &seen)
+                .await
+                .map(|()| Ok(Pending::Now(Verdict::Ok))),
+            Err(refusal) => {
+                let seen = SeenRow {
+                    refused: refusal.code.number(),
+                    ..seen
+                };
+                self.remember(origin, id, &seen).await?;
+                Ok(Err(refusal))
+            }
+        }
+    }
+
+    async fn remember(
+        &self,
+        origin: &DomainName,
+        id: MessageId,
+        seen: &SeenRow,
+    ) -> Result<(), Unavailable> {
+        let mut batch = Batch::new();
+        put_seen(&mut batch, origin, id, seen);
+        self.0
+            .tables
+            .commit(batch)
+            .await
+            .map(drop)
+            .map_err(unavailable)
+    }
+
+    /// Everything about a message that can be judged without its topic.
+    #[expect(clippy::type_complexity, reason = "used once, by the function above")]
+    fn checked(
+        &self,
+        origin: &DomainName,
+        opened: Opened,
+        message: &wire::DirectMessage,
+        now: i64,
+    ) -> Result<(UserId, UserId, Option<usize>, MessageRow), Refusal> {
+        let author = self.theirs(&message.author, origin)?;
+        let recipient = self.ours(&message.recipient)?;
+        let malformed = |what: &str| {
+            refuse(
+                RefusalCode::Malformed,
+                format!("the {what} is not valid JSON"),
+            )
+        };
+        let head: Head = match message.head.len() {
+            0 => Head::new(),
+            _ => serde_json::from_slice(&message.head).map_err(|_| malformed("head"))?,
+        };
+        let content: Raw =
+            serde_json::from_slice(&message.content).map_err(|_| malformed("content"))?;
+        if let Some(bare) = ids::bare_id(&head, &content) {
+            return Err(refuse(
+                RefusalCode::BareId,
+                format!("{bare} lacks its domain"),
+            ));
+        }
+        let text = message::plain_text_chars(&content).filter(|_| head.is_empty());
+        let row = MessageRow {
+            author: author.to_string(),
+            message_id: Bytes::copy_from_slice(opened.header.message_id.as_bytes()),
+            issued: opened.header.issued_at.as_millis(),
+            received: now,
+            envelope: Some(message::envelope_row(&opened.envelope)),
+            ..MessageRow::default()
+        };
+        Ok((author, recipient, text, row))
+    }
+
+    async fn ask(
+        &self,
+        people: &[UserId; 2],
+        wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
+    ) -> Pending {
+        let (decision, answer) = oneshot::channel();
+        Hub::send(&self.0, people, wrap(decision)).await;
+        Pending::Soon(answer)
+    }
+
+    /// How a person elsewhere stands towards one of ours.
+    async fn relation(
+        &self,
+        origin: &DomainName,
+        relation: wire::Relation,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let parsed = self.theirs(&relation.user, origin).and_then(|user| {
+            let mode = |text: &str| text.parse::<AccessMode>().map_err(Refusal::from);
+            let meaning = PeerRelation {
+                want: mode(&relation.want)?,
+                want_version: relation.want_version,
+                given: mode(&relation.given)?,
+                given_version: relation.given_version,
+            };
+            Ok((user, self.ours(&relation.peer)?, meaning))
+        });
+        let (peer, user, meaning) = match parsed {
+            Ok(parsed) => parsed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !self.exists(&user).await? {
+            return Ok(Ok(Pending::Now(Verdict::Ok)));
+        }
+        let described = self
+            .0
+            .remember(&peer, &relation.public, relation.public_changed_ms)
+            .await
+            .map_err(unavailable)?;
+        let people = [peer.clone(), user];
+        let wrap = |decision| Command::Relate {
+            peer,
+            relation: meaning,
+            described,
+            decision,
+        };
+        Ok(Ok(self.ask(&people, wrap).await))
+    }
+
+    /// How far a person elsewhere got among the messages of one of ours.
+    async fn cursor(
+        &self,
+        origin: &DomainName,
+        cursor: wire::Cursor,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let people = self
+            .theirs(&cursor.reader, origin)
+            .and_then(|reader| Ok((reader, self.ours(&cursor.author)?)));
+        let (reader, author) = match people {
+            Ok(people) => people,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let topic = TopicKey::one_to_one(&reader, &author);
+        let us = self.0.us.clone();
+        let position = move |tables: &Tables, id: &[u8]| -> Result<u32, StoreError> {
+            let Ok(id) = MessageId::from_slice(id) else {
+                return Ok(0);
+            };
+            // A message of another topic says nothing about this one.
+            let seen = tables
+                .seen(&us, id)?
+                .filter(|it| TopicKey::from_slice(&it.topic) == Some(topic));
+            Ok(seen.map_or(0, |it| it.seq))
+        };
+        let read = move |tables: &Tables| {
+            Ok((
+                position(tables, &cursor.read)?,
+                position(tables, &cursor.received)?,
+            ))
+        };
+        let (read, received) = self.0.tables.read(read).await.map_err(unavailable)?;
+        if read == 0 && received == 0 {
+            return Ok(Ok(Pending::Now(Verdict::Ok)));
+        }
+        let people = [reader.clone(), author];
+        let wrap = |decision| Command::Progress {
+            reader,
+            read,
+            received,
+            decision,
+        };
+        Ok(Ok(self.ask(&people, wrap).await))
+    }
+}
+
+/// The answer to a message id that came before.
+fn seen_before(seen: &SeenRow, hash: &[u8; 32]) -> Result<Verdict, Refusal> {
+    if *seen.header_hash != *hash {
+        warn!("a peer used one message id for two messages");
+        return Err(refuse(
+            RefusalCode::Conflict,
+            "another message came under this id",
+        ));
+    }
+    match seen.refused {
+        0 => Ok(Verdict::Duplicate),
+        code => Err(refuse(RefusalCode::from_number(code), "as before")),
+    }
+}
+
+fn is_message(item: &Item) -> bool {
+    matches!(item.opened.payload, Kind::DirectMessage(_))
+}
+
+async fn answer(pending: Pending) -> Result<Verdict, Unavailable> {
+    match pending {
+        Pending::Now(verdict) => Ok(verdict),
+        Pending::Soon(answer) => answer
+            .await
+            .unwrap_or_else(|_| Err(Unavailable("the topic stopped".to_owned()))),
+    }
+}
+
+#[async_trait]
+impl Local for Door {
+    async fn deliver(
+        &self,
+        origin: &DomainName,
+        epoch: u64,
+        items: Vec<Item>,
+        decided: u64,
+    ) -> Result<Vec<Verdict>, Unavailable> {
+        let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
+        // Ids within one batch; the store knows those of former ones.
+        let mut here = HashSet::new();
+        for item in items {
+            let twice = is_message(&item) && !here.insert(item.opened.header.message_id);
+            pending.push(if twice {
+                // Its verdict is that of the first one, which is in this very batch.
+                Pending::Now(Verdict::Duplicate)
+            } else {
+                self.decide(origin, item.opened).await?
+            });
+        }
+        let mut verdicts = Vec::with_capacity(pending.len());
+        for one in pending {
+            verdicts.push(answer(one).await?);
+        }
+        let mut batch = Batch::new();
+        let row = StreamRow {
+            epoch,
+            position: decided,
+        };
+        put_stream_in(&mut batch, origin, &row);
+        self.0
+            .tables
+            .commit(batch)
+            .await
+            .map(drop)
+            .map_err(unavailable)?;
+        Ok(verdicts)
+    }
+
+    async fn received(&self, origin: &DomainName) -> Result<StreamPosition, Unavailable> {
+        let wanted = origin.clone();
+        let row = self
+            .0
+            .tables
+            .read(move |tables| tables.stream_in(&wanted))
+            .await;
+        let row = row.map_err(unavailable)?;
+        Ok(StreamPosition {
+            epoch: row.epoch,
+            position: row.position,
+        })
+    }
+
+    async fn signals(&self, origin: &DomainName, signals: Vec<wire::Signal>) {
+        for signal in signals {
+            if let (Ok(from), Ok(to)) = (self.theirs(&signal.user, origin), self.ours(&signal.peer))
+            {
+                self.signal(from, to, &signal.what).await;
+            }
+        }
+    }
+
+    async fn find(
+        &self,
+        _peer: &DomainName,
+        query: FindQuery,
+    ) -> Result<Option<wire::Person>, Unavailable> {
+        if !self.0.rules.findable {
+            return Ok(None);
+        }
+        let us = self.0.us.clone();
+        let read = move |tables: &Tables| {
+            let user = match query {
+                FindQuery::User(user) => user,
+                FindQuery::LocalPart(name) => match user_of(tables, &us, &name)? {
+                    Some(user) => user,
+                    None => return Ok(None),
+                },
+            };
+            Ok(tables.account(&user)?.map(|account| wire::Person {
+                user: user.to_string(),
+                public: account.public,
+                public_changed_ms: account.updated,
+            }))
+        };
+        self.0.tables.read(read).await.map_err(unavailable)
+    }
+}
+
+/// Our person with a log-in name, whatever its case. Blocks.
+fn user_of(tables: &Tables, us: &DomainName, name: &str) -> Result<Option<UserId>, StoreError> {
+    let login = tables.login(&name.to_lowercase())?;
+    let local = login.and_then(|it| <[u8; 8]>::try_from(&*it.user).ok());
+    Ok(local.map(|local| UserId::new(local, us.clone())))
+}
+
+impl Door {
+    async fn signal(&self, from: UserId, to: UserId, what: &str) {
+        let people = [from.clone(), to.clone()];
+        let what = match what {
+            "kp" => "kp",
+            "kpa" => "kpa",
+            "kpv" => "kpv",
+            "on" | "here" | "off" => return me::came_abroad(&self.0, &from, &to, what).await,
+            // Of a newer version: worth nothing a minute later, so nothing is lost.
+            _ => return,
+        };
+        // A stranger's signal does not load a topic: only one that both stand in counts.
+        let topic = TopicKey::one_to_one(&from, &to);
+        let wanted = to.clone();
+        let read = move |tables: &Tables| tables.subscription(&wanted, topic);
+        if let Ok(Some(_)) = self.0.tables.read(read).await {
+            Hub::send(&self.0, &people, Command::Typing { user: from, what }).await;
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What `federation` asks of this domain, done over its store: the outbox, the pins, and the door
+//! through which other domains' words come in.
+
+pub mod local;
+pub mod outbox;
+pub mod pins;

@@ -1,0 +1,269 @@
+//! What one domain's parts share: its name, clock, store, keys, and who is here.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use freehold_federation::{Federation, FindQuery, Tasks};
+use freehold_keys::Signer;
+use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, wire};
+use freehold_store::{
+    Batch, StoreError, Tables,
+    tables::{
+        rows::{AccountRow, ForeignPersonRow},
+        topics::put_foreign_person,
+    },
+};
+use parking_lot::Mutex;
+
+use crate::{
+    accounts::{password::Passwords, token::Tokens},
+    edge::{frames::Seen, ids::Ids},
+    online::Online,
+    peers::outbox::Outbox,
+    topic::hub::Hub,
+};
+
+/// How long a client may wait for another domain (rules.md 13).
+pub const REMOTE_WAIT: Duration = Duration::from_secs(3);
+/// A person of another domain counts as here for so long after the last sign of it.
+const ABROAD_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// People of other domains whose presence is remembered.
+const ABROAD_MAX: usize = 100_000;
+
+/// What clients may do, checked values.
+#[derive(Clone, Debug)]
+pub struct ClientRules {
+    /// API keys taken from clients.
+    pub api_keys: Vec<String>,
+    /// Longest frame from a client, in bytes.
+    pub message_bytes_max: usize,
+    /// Read buffer of one WebSocket, in bytes.
+    pub websocket_read_buffer: usize,
+    /// Anybody may make an account.
+    pub registration_open: bool,
+    /// People can be found by their exact address.
+    pub findable: bool,
+}
+
+/// One domain.
+pub struct Server {
+    /// Its name.
+    pub us: DomainName,
+    /// Translates ids for its clients.
+    pub ids: Ids,
+    /// Its time.
+    pub clock: Arc<dyn Clock>,
+    /// Its memory.
+    pub tables: Tables,
+    /// Its signature.
+    pub signer: Signer,
+    /// Log-in tokens.
+    pub tokens: Tokens,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// What clients may do.
+    pub rules: ClientRules,
+    /// Who listens on `me`.
+    pub online: Online,
+    /// Loaded topics.
+    pub hub: Hub,
+    /// What waits for peers.
+    pub outbox: Arc<Outbox>,
+    /// Background tasks.
+    pub tasks: Tasks,
+    /// The way to peers, once it is up.
+    pub federation: OnceLock<Federation>,
+    /// Turns at changing an account, by a hash of its id: an account is read, changed and written.
+    pub account_turns: [tokio::sync::Mutex<()>; 64],
+    /// People of other domains last known to be here, and since when.
+    pub abroad: Mutex<HashMap<UserId, Timestamp>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.us)
+    }
+}
+
+/// What may be shown of a person.
+#[derive(Debug)]
+pub struct Profile {
+    /// Public description, JSON; empty for none.
+    pub public: Bytes,
+    /// When it changed.
+    pub updated: Timestamp,
+    /// What the person lets strangers do.
+    pub access: AccessMode,
+    /// When the person was last here.
+    pub seen: Option<Seen>,
+}
+
+impl Profile {
+    /// A person of whom nothing is known yet.
+    #[must_use]
+    pub fn unknown(now: Timestamp) -> Self {
+        Self {
+            public: Bytes::new(),
+            updated: now,
+            access: AccessMode::ONE_TO_ONE,
+            seen: None,
+        }
+    }
+
+    fn of_account(row: AccountRow) -> Self {
+        let seen = moment(row.seen);
+        Self {
+            public: row.public,
+            updated: moment(row.updated),
+            access: row.access_auth.parse().unwrap_or(AccessMode::ONE_TO_ONE),
+            seen: (row.seen != 0).then_some(Seen {
+                when: seen,
+                ua: row.seen_agent,
+            }),
+        }
+    }
+
+    fn of_foreigner(row: ForeignPersonRow) -> Self {
+        Self {
+            public: row.public,
+            // By our clock: clients compare it with what we told them before.
+            updated: moment(row.updated),
+            access: AccessMode::ONE_TO_ONE,
+            seen: None,
+        }
+    }
+}
+
+fn moment(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap_or(Timestamp::EPOCH)
+}
+
+impl Server {
+    /// What is known here of a person. Never asks another domain.
+    pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, StoreError> {
+        let wanted = user.clone();
+        if self.ids.is_ours(user) {
+            let row = self
+                .tables
+                .read(move |tables| tables.account(&wanted))
+                .await?;
+            Ok(row.map(Profile::of_account))
+        } else {
+            let row = self
+                .tables
+                .read(move |tables| tables.foreign_person(&wanted))
+                .await?;
+            Ok(row.map(Profile::of_foreigner))
+        }
+    }
+
+    /// True while a person is here, as far as we know.
+    #[must_use]
+    pub fn is_online(&self, user: &UserId) -> bool {
+        if self.ids.is_ours(user) {
+            return self.online.is_online(user);
+        }
+        let since = self.abroad.lock().get(user).copied();
+        since.is_some_and(|it| self.clock.now().since(it) < ABROAD_LIFETIME)
+    }
+
+    /// Notes that a person of another domain came or went; true when that is news.
+    pub fn note_abroad(&self, user: &UserId, here: bool) -> bool {
+        let before = self.is_online(user);
+        let mut abroad = self.abroad.lock();
+        if !here {
+            abroad.remove(user);
+        } else if abroad.len() < ABROAD_MAX || abroad.contains_key(user) {
+            abroad.insert(user.clone(), self.clock.now());
+        }
+        before != here
+    }
+
+    /// Waits for one's turn to change an account.
+    pub async fn account_turn(&self, user: &UserId) -> tokio::sync::MutexGuard<'_, ()> {
+        let bucket = usize::from(user.local_bytes()[0]) % self.account_turns.len();
+        self.account_turns[bucket].lock().await
+    }
+
+    /// Tells the link to a peer that something waits.
+    pub fn wake(&self, peer: &DomainName) {
+        if let Some(federation) = self.federation.get() {
+            federation.wake(peer);
+        }
+    }
+
+    /// Sends a peer something that is worth nothing a minute later.
+    pub fn signal(&self, peer: &DomainName, signal: wire::Signal) {
+        if let Some(federation) = self.federation.get() {
+            federation.signal(peer, signal);
+        }
+    }
+
+    /// Asks a person's own domain for them, and remembers the answer. `Ok(None)`: nobody who wishes to
+    /// be found. `Err`: no answer in time, so nothing is known.
+    pub async fn find_abroad(
+        &self,
+        domain: &DomainName,
+        query: FindQuery,
+    ) -> Result<Option<UserId>, freehold_federation::FindError> {
+        let Some(federation) = self.federation.get() else {
+            return Err(freehold_federation::FindError::NotYet);
+        };
+        let Some(person) = federation.find(domain, query, REMOTE_WAIT).await? else {
+            return Ok(None);
+        };
+        let Some(user) = person
+            .user
+            .parse::<UserId>()
+            .ok()
+            .filter(|it| it.domain() == domain)
+        else {
+            return Ok(None);
+        };
+        if let Err(fault) = self
+            .remember(&user, &person.public, person.public_changed_ms)
+            .await
+        {
+            tracing::error!(%fault, "a search result cannot be stored");
+        }
+        Ok(Some(user))
+    }
+
+    /// Keeps what another domain says of its person, if it is newer; true when it is.
+    pub async fn remember(
+        &self,
+        user: &UserId,
+        public: &Bytes,
+        changed: i64,
+    ) -> Result<bool, StoreError> {
+        let wanted = user.clone();
+        let known = self
+            .tables
+            .read(move |tables| tables.foreign_person(&wanted))
+            .await?;
+        if known
+            .as_ref()
+            .is_some_and(|it| it.public_changed >= changed)
+        {
+            return Ok(false);
+        }
+        // What is not JSON is not shown; a description does not make or break a contact.
+        let valid = serde_json::from_slice::<&serde_json::value::RawValue>(public).is_ok();
+        let row = ForeignPersonRow {
+            public: if valid { public.clone() } else { Bytes::new() },
+            public_changed: changed,
+            incarnation: 1,
+            updated: self.clock.now().as_millis(),
+        };
+        let mut batch = Batch::new();
+        put_foreign_person(&mut batch, user, &row);
+        // A batch without guards is applied.
+        let _applied = self.tables.commit(batch).await?;
+        Ok(true)
+    }
+}

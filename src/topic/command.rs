@@ -1,0 +1,123 @@
+//! Everything that can be asked of a loaded topic.
+
+use freehold_federation::{Unavailable, Verdict};
+use freehold_proto::UserId;
+use freehold_store::tables::rows::{MessageRow, SeenRow};
+use tokio::sync::oneshot;
+
+use super::{message::Draft, one_to_one::PeerRelation};
+use crate::edge::{
+    requests::{GetQuery, SetQuery},
+    session::Session,
+};
+
+/// The answer to a peer about one item, once it is durable.
+pub(super) type Decision = oneshot::Sender<Result<Verdict, Unavailable>>;
+
+/// One thing for a topic to do.
+#[derive(Debug)]
+pub enum Command {
+    /// A client of ours asks.
+    Request {
+        /// Which.
+        session: Session,
+        /// Who.
+        user: UserId,
+        /// The id to answer with.
+        id: Option<String>,
+        /// The topic as the client named it.
+        name: String,
+        /// What.
+        request: TopicRequest,
+    },
+    /// A client went away.
+    Detach(Session),
+    /// Another domain hands over a message of its person.
+    Incoming(Box<Incoming>),
+    /// Another domain says how its person stands.
+    Relate {
+        /// Its person.
+        peer: UserId,
+        /// How.
+        relation: PeerRelation,
+        /// The public description changed with it.
+        described: bool,
+        /// The answer.
+        decision: oneshot::Sender<Result<Verdict, Unavailable>>,
+    },
+    /// Another domain says how far its person got.
+    Progress {
+        /// Its person.
+        reader: UserId,
+        /// Last message read, 0 for none.
+        read: u32,
+        /// Last message received, 0 for none.
+        received: u32,
+        /// The answer.
+        decision: oneshot::Sender<Result<Verdict, Unavailable>>,
+    },
+    /// Another domain's person is typing.
+    Typing {
+        /// Who.
+        user: UserId,
+        /// `kp`, `kpa`, `kpv`.
+        what: &'static str,
+    },
+    /// A message of ours will not reach its recipient.
+    Undelivered {
+        /// Which.
+        seq: u32,
+        /// Why, for its author.
+        reason: String,
+    },
+}
+
+/// A message from another domain, verified.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Who wrote it.
+    pub author: UserId,
+    /// Its length in characters if it is plain text.
+    pub text: Option<usize>,
+    /// The row to store.
+    pub row: MessageRow,
+    /// The mark that it came; topic and position are filled in here.
+    pub seen: SeenRow,
+    /// The answer.
+    pub decision: oneshot::Sender<Result<Verdict, Unavailable>>,
+}
+
+/// What a client may ask of a topic.
+#[derive(Debug)]
+#[expect(
+    private_interfaces,
+    reason = "a draft is made by this crate's edge only"
+)]
+pub enum TopicRequest {
+    /// Subscribe and attach.
+    Sub {
+        /// Changes on the way.
+        set: Box<SetQuery>,
+        /// What to answer with.
+        get: GetQuery,
+    },
+    /// Detach; with `true` end the subscription.
+    Leave(bool),
+    /// Publish.
+    Pub {
+        /// What.
+        draft: Draft,
+        /// Do not send it back to this session.
+        noecho: bool,
+    },
+    /// Answer with metadata or messages.
+    Get(GetQuery),
+    /// Change metadata.
+    Set(Box<SetQuery>),
+    /// Typing.
+    Typing(&'static str),
+    /// Received up to here.
+    Received(u32),
+    /// Read up to here.
+    Read(u32),
+}

@@ -1,0 +1,100 @@
+//! Finds the task that runs a topic, or starts it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use freehold_proto::UserId;
+use freehold_store::TopicKey;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::{Command, actor::Actor};
+use crate::server::Server;
+
+/// Commands that may wait for one topic; whoever sends more waits.
+const MAILBOX_MAX: usize = 1024;
+
+/// The loaded topics of a domain.
+#[derive(Debug, Default)]
+pub struct Hub {
+    topics: Mutex<HashMap<TopicKey, Handle>>,
+}
+
+#[derive(Clone, Debug)]
+struct Handle {
+    mailbox: mpsc::Sender<Command>,
+    durable_head: Arc<AtomicU32>,
+}
+
+/// What a topic's task keeps of its place in the hub.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) key: TopicKey,
+    pub(super) mailbox: mpsc::Receiver<Command>,
+    pub(super) durable_head: Arc<AtomicU32>,
+}
+
+impl Hub {
+    /// Hands a command to the topic between two people, and waits while its mailbox is full.
+    pub async fn send(server: &Arc<Server>, people: &[UserId; 2], mut command: Command) {
+        // A topic may unload between being found and being reached.
+        while let Err(refused) = Self::mailbox(server, people).send(command).await {
+            command = refused.0;
+            if server.tasks.is_stopping() {
+                return;
+            }
+            server
+                .hub
+                .topics
+                .lock()
+                .remove(&TopicKey::one_to_one(&people[0], &people[1]));
+        }
+    }
+
+    fn mailbox(server: &Arc<Server>, people: &[UserId; 2]) -> mpsc::Sender<Command> {
+        let key = TopicKey::one_to_one(&people[0], &people[1]);
+        let mut topics = server.hub.topics.lock();
+        if let Some(handle) = topics.get(&key).filter(|it| !it.mailbox.is_closed()) {
+            return handle.mailbox.clone();
+        }
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+        let durable_head = Arc::new(AtomicU32::new(u32::MAX));
+        let handle = Handle {
+            mailbox: sender.clone(),
+            durable_head: Arc::clone(&durable_head),
+        };
+        topics.insert(key, handle);
+        let place = Place {
+            key,
+            mailbox,
+            durable_head,
+        };
+        let actor = Actor::new(Arc::clone(server), people.clone(), place);
+        server.tasks.spawn("topic", actor.run());
+        sender
+    }
+
+    /// The last position of a topic that is safe on disk; of a topic that is not loaded all are.
+    pub fn durable_head(&self, key: TopicKey) -> u32 {
+        let topics = self.topics.lock();
+        topics
+            .get(&key)
+            .map_or(u32::MAX, |it| it.durable_head.load(Ordering::Acquire))
+    }
+
+    /// Takes a topic out if nothing waits for it; its mailbox is closed then.
+    pub(super) fn retire(&self, place: &mut Place) -> bool {
+        let mut topics = self.topics.lock();
+        if !place.mailbox.is_empty() {
+            return false;
+        }
+        topics.remove(&place.key);
+        place.mailbox.close();
+        true
+    }
+}

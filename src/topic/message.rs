@@ -1,0 +1,217 @@
+//! One message: from what a client sent to a row, and from a row to what clients are shown.
+
+use bytes::Bytes;
+use freehold_proto::{Envelope, MessageId, Timestamp, UserId, wire};
+use freehold_store::{
+    StoreError, Tables, TopicKey,
+    tables::rows::{EnvelopeRow, MessageRow},
+};
+use prost::Message as _;
+use serde_json::Value;
+
+use crate::edge::{
+    frames::{Data, Raw, raw},
+    ids::{Head, Ids},
+};
+
+/// Head keys that name another message of the topic by its position here. Positions are local, so
+/// between domains these travel as message ids (PROTOCOL.md section 7).
+const REFERENCES: [&str; 3] = ["reply", "replace", "thread"];
+
+/// What a client wants published, after the checks that need no topic.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) head: Head,
+    pub(crate) content: Raw,
+}
+
+/// The position that a head key refers to: `"12"`, `":12"` or `"grpX:12"`.
+fn referred(value: &Value) -> Option<u32> {
+    let text = value.as_str()?;
+    text.rsplit_once(':')
+        .map_or(text, |(_, seq)| seq)
+        .parse()
+        .ok()
+}
+
+/// The position that the draft replaces.
+pub(crate) fn replaced(head: &Head) -> Option<u32> {
+    referred(head.get("replace")?)
+}
+
+/// True when the head speaks of other messages.
+pub(crate) fn refers(head: &Head) -> bool {
+    head.contains_key("forwarded") || REFERENCES.iter().any(|it| head.contains_key(*it))
+}
+
+/// A head as it is stored and sent; none at all when it is empty.
+pub(crate) fn head_bytes(head: &Head) -> Bytes {
+    if head.is_empty() {
+        return Bytes::new();
+    }
+    serde_json::to_vec(head)
+        .map(Bytes::from)
+        .unwrap_or_default()
+}
+
+/// Moves references from the head of a draft into a list of message ids; what cannot be resolved is
+/// left out. `forwarded` names a topic that the other domain does not share and is dropped. Blocks.
+pub(crate) fn detach_references(
+    tables: &Tables,
+    topic: TopicKey,
+    head: &mut Head,
+) -> Result<Vec<wire::Reference>, StoreError> {
+    head.remove("forwarded");
+    let mut references = Vec::new();
+    for key in REFERENCES {
+        let Some(seq) = head.remove(key).as_ref().and_then(referred) else {
+            continue;
+        };
+        let Some(row) = tables.message(topic, seq)? else {
+            continue;
+        };
+        if let Ok(author) = row.author.parse::<UserId>() {
+            references.push(wire::Reference {
+                key: key.to_owned(),
+                author_domain: author.domain().to_string(),
+                message_id: row.message_id,
+            });
+        }
+    }
+    Ok(references)
+}
+
+/// Puts references back as positions in our copy, where they can be resolved. A replacement counts
+/// only of the same author's earlier message. Blocks.
+fn attach_references(
+    tables: &Tables,
+    (topic, seq, author): (TopicKey, u32, &str),
+    references: &[wire::Reference],
+    head: &mut Head,
+) -> Result<(), StoreError> {
+    for reference in references.iter().take(REFERENCES.len()) {
+        let (Some(&key), Ok(domain), Ok(id)) = (
+            REFERENCES.iter().find(|it| **it == reference.key),
+            reference.author_domain.parse(),
+            MessageId::from_slice(&reference.message_id),
+        ) else {
+            continue;
+        };
+        let Some(seen) = tables.seen(&domain, id)? else {
+            continue;
+        };
+        if TopicKey::from_slice(&seen.topic) != Some(topic) || seen.seq >= seq {
+            continue;
+        }
+        if key == "replace" {
+            let original = tables.message(topic, seen.seq)?;
+            if original.is_none_or(|it| it.author != author) {
+                continue;
+            }
+        }
+        let value = if key == "reply" {
+            seen.seq.to_string()
+        } else {
+            format!(":{}", seen.seq)
+        };
+        head.insert(key.to_owned(), Value::String(value));
+    }
+    Ok(())
+}
+
+/// A message as our clients are shown it, but for the name of the topic. Blocks.
+pub(crate) fn shown(
+    tables: &Tables,
+    ids: &Ids,
+    topic: TopicKey,
+    seq: u32,
+    row: &MessageRow,
+) -> Result<Data, StoreError> {
+    let payload = row
+        .envelope
+        .as_ref()
+        .and_then(|it| direct_message(&it.payload));
+    let (head, content) = match &payload {
+        Some(message) => (&message.head, &message.content),
+        None => (&row.head, &row.content),
+    };
+    let mut head: Head = serde_json::from_slice(head).unwrap_or_default();
+    if let Some(message) = &payload {
+        let place = (topic, seq, row.author.as_str());
+        attach_references(tables, place, &message.references, &mut head)?;
+    }
+    let content = raw(content).map(|content| ids.localise(&mut head, content));
+    let from = row
+        .author
+        .parse()
+        .map_or_else(|_| row.author.clone(), |it| ids.shown(&it));
+    let head = (!head.is_empty())
+        .then(|| serde_json::value::to_raw_value(&head).ok())
+        .flatten();
+    Ok(Data {
+        topic: String::new(),
+        from,
+        // rules.md 4: neither side's clock can move a message into the future of the other.
+        ts: Timestamp::from_millis(row.issued.min(row.received)).unwrap_or(Timestamp::EPOCH),
+        seq,
+        head,
+        content,
+    })
+}
+
+fn direct_message(payload: &Bytes) -> Option<wire::DirectMessage> {
+    match wire::Payload::decode(payload.clone()).ok()?.kind? {
+        wire::payload::Kind::DirectMessage(message) => Some(message),
+        _ => None,
+    }
+}
+
+/// The stored form of an envelope.
+pub(crate) fn envelope_row(envelope: &Envelope) -> EnvelopeRow {
+    EnvelopeRow {
+        header: envelope.header.clone(),
+        signature: Bytes::copy_from_slice(&envelope.signature),
+        salt: Bytes::copy_from_slice(&envelope.salt),
+        payload: envelope.payload.clone(),
+    }
+}
+
+/// The envelope in a row; `None` if the row is damaged.
+pub(crate) fn envelope_of(row: EnvelopeRow) -> Option<Envelope> {
+    Some(Envelope {
+        header: row.header,
+        signature: (&*row.signature).try_into().ok()?,
+        salt: (&*row.salt).try_into().ok()?,
+        payload: row.payload,
+    })
+}
+
+/// Length in characters when the message is plain text: no formatting, nothing attached. A first
+/// contact may hold nothing else.
+pub(crate) fn plain_text_chars(content: &Raw) -> Option<usize> {
+    let text: String = serde_json::from_str(content.get()).ok()?;
+    Some(text.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn references_read_in_every_form_that_clients_send() {
+        for value in [json!("12"), json!(":12"), json!("grpX:12")] {
+            assert_eq!(referred(&value), Some(12), "{value}");
+        }
+        assert_eq!(referred(&json!("x")), None);
+        assert_eq!(referred(&json!(12)), None);
+    }
+
+    #[test]
+    fn only_plain_text_counts_as_text() {
+        let raw = |text: &str| serde_json::from_str::<Raw>(text).unwrap();
+        assert_eq!(plain_text_chars(&raw(r#""héllo""#)), Some(5));
+        assert_eq!(plain_text_chars(&raw(r#"{"txt":"x","ent":[]}"#)), None);
+    }
+}

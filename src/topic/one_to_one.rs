@@ -1,0 +1,579 @@
+//! The rules of a topic between two people, at most one of whom is of another domain.
+//!
+//! Decisions only: no socket, no clock, no store. A method changes the value and says what happened,
+//! or refuses and changes nothing. Whoever calls makes it durable before anybody is told.
+
+use bytes::Bytes;
+use freehold_proto::{AccessMode, DomainName, MessageId, Timestamp, UserId, limits};
+
+use crate::edge::reply::{self, Status};
+
+/// One person's standing in the topic.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Standing {
+    /// What the person wants.
+    pub want: AccessMode,
+    /// Counted by the person's domain.
+    pub want_version: u64,
+    /// What the other one lets the person do.
+    pub given: AccessMode,
+    /// Counted by the other one's domain.
+    pub given_version: u64,
+    /// Private notes, JSON.
+    pub private: Bytes,
+    /// Last message read.
+    pub read: u32,
+    /// Last message received.
+    pub received: u32,
+    /// Since when.
+    pub created: Timestamp,
+    /// When something but cursors changed.
+    pub updated: Timestamp,
+    /// When the person left.
+    pub deleted: Option<Timestamp>,
+    /// Texts of a stranger shown before acceptance.
+    pub unaccepted_texts: u32,
+    /// The other one's domain has been told.
+    pub announced: bool,
+}
+
+impl Standing {
+    /// A new standing; versions start at one for the side that decides here.
+    #[must_use]
+    pub fn new(want: AccessMode, given: AccessMode, now: Timestamp) -> Self {
+        Self {
+            want,
+            want_version: 1,
+            given,
+            given_version: 1,
+            private: Bytes::new(),
+            read: 0,
+            received: 0,
+            created: now,
+            updated: now,
+            deleted: None,
+            unaccepted_texts: 0,
+            announced: false,
+        }
+    }
+
+    /// What the person may do.
+    #[must_use]
+    pub fn mode(&self) -> AccessMode {
+        self.want.and(self.given)
+    }
+
+    /// The person has said yes to the conversation, by opening it or by accepting.
+    #[must_use]
+    pub fn consents(&self) -> bool {
+        self.deleted.is_none() && self.want.has(AccessMode::JOIN.or(AccessMode::WRITE))
+    }
+}
+
+/// One of the two.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Who.
+    pub id: UserId,
+    /// Of this domain.
+    pub local: bool,
+    /// How they stand, once they do.
+    pub standing: Option<Standing>,
+    /// Changed since it was last written.
+    pub dirty: bool,
+}
+
+impl Person {
+    /// The standing while it counts.
+    #[must_use]
+    pub fn active(&self) -> Option<&Standing> {
+        self.standing.as_ref().filter(|it| it.deleted.is_none())
+    }
+}
+
+/// How somebody's access changed, for those who are told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccessChange {
+    /// Whose access.
+    pub user: UserId,
+    /// Who changed it.
+    pub actor: UserId,
+    /// The standing is new, so that absolute values are shown.
+    pub fresh: bool,
+    /// Wanted before and after.
+    pub want: (AccessMode, AccessMode),
+    /// Given before and after.
+    pub given: (AccessMode, AccessMode),
+}
+
+/// Somebody got further.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CursorMove {
+    /// The new last message read, if that moved.
+    pub read: Option<u32>,
+    /// The new last message received, if that moved.
+    pub received: Option<u32>,
+}
+
+/// What to do with a message from another domain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reception {
+    /// It takes this position.
+    Shown(u32),
+    /// The recipient does not want it and the sender is not to know.
+    Silent,
+    /// Kept back until the recipient accepts.
+    AwaitingConsent,
+}
+
+/// What a peer's domain says about its person's side.
+#[derive(Clone, Debug)]
+pub struct PeerRelation {
+    /// What the person wants.
+    pub want: AccessMode,
+    /// Its version.
+    pub want_version: u64,
+    /// What our person may do.
+    pub given: AccessMode,
+    /// Its version.
+    pub given_version: u64,
+}
+
+/// A topic between two people.
+#[derive(Clone, Debug)]
+pub struct OneToOne {
+    /// The two, sorted by id.
+    pub people: [Person; 2],
+    /// Position of the last message.
+    pub head: u32,
+    /// When the topic was made here; `None` until it is.
+    pub created: Option<Timestamp>,
+    /// When the last message came.
+    pub touched: Option<Timestamp>,
+    /// A message from elsewhere that was answered *later*. Until it is offered again nothing behind it
+    /// is taken, even if the recipient accepts in between, so that the author's order holds.
+    pub held: Option<MessageId>,
+    /// More than cursors changed since the last write: it belongs into the next commit.
+    pub urgent: bool,
+}
+
+impl OneToOne {
+    /// A topic that nobody stands in yet.
+    #[must_use]
+    pub fn new(a: UserId, b: UserId, us: &DomainName) -> Self {
+        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        let person = |id: UserId| Person {
+            local: id.domain() == us,
+            id,
+            standing: None,
+            dirty: false,
+        };
+        Self {
+            people: [person(low), person(high)],
+            head: 0,
+            created: None,
+            touched: None,
+            held: None,
+            urgent: false,
+        }
+    }
+
+    fn index(&self, user: &UserId) -> usize {
+        usize::from(self.people[0].id != *user)
+    }
+
+    /// One of the two.
+    #[must_use]
+    pub fn person(&self, user: &UserId) -> &Person {
+        &self.people[self.index(user)]
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(&self, user: &UserId) -> &Person {
+        &self.people[1 - self.index(user)]
+    }
+
+    /// The one of another domain, if there is one.
+    #[must_use]
+    pub fn foreigner(&self) -> Option<&Person> {
+        self.people.iter().find(|it| !it.local)
+    }
+
+    fn pair_mut(&mut self, user: &UserId) -> (&mut Person, &mut Person) {
+        let [low, high] = &mut self.people;
+        if low.id == *user {
+            (low, high)
+        } else {
+            (high, low)
+        }
+    }
+
+    /// One of our people opens the topic, or comes back to it.
+    ///
+    /// `mode` is what they want, `grant` what they let the other one do, `theirs` what the other one
+    /// lets strangers do (of a person elsewhere: what we presume until that domain says).
+    pub fn subscribe(
+        &mut self,
+        user: &UserId,
+        mode: Option<AccessMode>,
+        grant: AccessMode,
+        theirs: AccessMode,
+        now: Timestamp,
+    ) -> Result<Vec<AccessChange>, Status> {
+        let may = one_to_one(theirs);
+        let (me, other) = self.pair_mut(user);
+        if me.active().is_some() {
+            return Ok(Vec::new());
+        }
+        let want = one_to_one(mode.unwrap_or(may)).or(AccessMode::JOIN);
+        let given = me.standing.as_ref().map_or(may, |before| before.given);
+        if !given.has(AccessMode::JOIN) {
+            return Err(reply::PERMISSION_DENIED);
+        }
+        let mut changes = vec![renew(me, want, given, user, now)];
+        if other.standing.is_none() {
+            let their_want = if other.local { may } else { AccessMode::NONE };
+            let mut standing = Standing::new(their_want, one_to_one(grant), now);
+            if !other.local {
+                // That is for the other domain to count.
+                standing.want_version = 0;
+            }
+            me.standing
+                .iter_mut()
+                .filter(|_| !other.local)
+                .for_each(|it| it.given_version = 0);
+            other.standing = Some(standing);
+            other.dirty = true;
+            changes.push(fresh_change(other, user));
+        }
+        self.created.get_or_insert(now);
+        self.urgent = true;
+        Ok(changes)
+    }
+
+    /// One of our people changes what they want.
+    pub fn want(
+        &mut self,
+        user: &UserId,
+        mode: &str,
+        now: Timestamp,
+    ) -> Result<Option<AccessChange>, Status> {
+        let (me, _) = self.pair_mut(user);
+        let standing = active_mut(me)?;
+        let before = standing.want;
+        let after = before
+            .changed_by(mode)
+            .map_err(|_| reply::MALFORMED)?
+            .and(AccessMode::ONE_TO_ONE);
+        if after == before {
+            return Ok(None);
+        }
+        standing.want = after;
+        standing.want_version += 1;
+        standing.updated = now;
+        let given = (standing.given, standing.given);
+        me.dirty = true;
+        self.urgent = true;
+        Ok(Some(AccessChange {
+            user: user.clone(),
+            actor: user.clone(),
+            fresh: false,
+            want: (before, after),
+            given,
+        }))
+    }
+
+    /// One of our people changes what the other one may do.
+    pub fn grant(
+        &mut self,
+        actor: &UserId,
+        mode: &str,
+        now: Timestamp,
+    ) -> Result<Option<AccessChange>, Status> {
+        let (me, other) = self.pair_mut(actor);
+        active_mut(me)?;
+        let standing = other.standing.as_mut().ok_or(reply::NOT_FOUND)?;
+        let before = standing.given;
+        let after = before
+            .changed_by(mode)
+            .map_err(|_| reply::MALFORMED)?
+            .and(AccessMode::ONE_TO_ONE);
+        if after == before {
+            return Ok(None);
+        }
+        standing.given = after;
+        standing.given_version += 1;
+        standing.updated = now;
+        let want = (standing.want, standing.want);
+        let user = other.id.clone();
+        other.dirty = true;
+        self.urgent = true;
+        Ok(Some(AccessChange {
+            user,
+            actor: actor.clone(),
+            fresh: false,
+            want,
+            given: (before, after),
+        }))
+    }
+
+    /// One of our people replaces their private notes.
+    pub fn annotate(
+        &mut self,
+        user: &UserId,
+        private: Bytes,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let (me, _) = self.pair_mut(user);
+        let standing = active_mut(me)?;
+        standing.private = private;
+        standing.updated = now;
+        me.dirty = true;
+        self.urgent = true;
+        Ok(())
+    }
+
+    /// One of our people leaves for good; the other one keeps the topic.
+    pub fn leave(&mut self, user: &UserId, now: Timestamp) -> Result<(), Status> {
+        let (me, _) = self.pair_mut(user);
+        let standing = active_mut(me)?;
+        standing.deleted = Some(now);
+        standing.updated = now;
+        me.dirty = true;
+        self.urgent = true;
+        Ok(())
+    }
+
+    /// Whether one of our people may write.
+    pub fn may_publish(&self, user: &UserId) -> Result<(), Status> {
+        let standing = self.person(user).active().ok_or(reply::ATTACH_FIRST)?;
+        if standing.mode().has(AccessMode::WRITE) {
+            Ok(())
+        } else {
+            Err(reply::PERMISSION_DENIED)
+        }
+    }
+
+    /// The other domain is being told of this person's side, and of changes from now on.
+    pub fn mark_announced(&mut self, user: &UserId) {
+        let (me, _) = self.pair_mut(user);
+        if let Some(standing) = me.standing.as_mut().filter(|it| !it.announced) {
+            standing.announced = true;
+            me.dirty = true;
+            self.urgent = true;
+        }
+    }
+
+    /// One of our people writes; the message takes the position that is returned.
+    pub fn publish(&mut self, user: &UserId, now: Timestamp) -> Result<u32, Status> {
+        self.may_publish(user)?;
+        let seq = self.append(now);
+        let (me, _) = self.pair_mut(user);
+        if let Some(standing) = &mut me.standing {
+            standing.read = seq;
+            standing.received = seq;
+            me.dirty = true;
+        }
+        Ok(seq)
+    }
+
+    fn append(&mut self, now: Timestamp) -> u32 {
+        self.head += 1;
+        self.touched = Some(self.touched.map_or(now, |before| before.max(now)));
+        self.head
+    }
+
+    /// Somebody of another domain wrote message `id`. `text` is its length in characters if it is plain
+    /// text.
+    pub fn receive(
+        &mut self,
+        author: &UserId,
+        id: MessageId,
+        text: Option<usize>,
+        now: Timestamp,
+    ) -> Reception {
+        if self.held.is_some_and(|it| it != id) {
+            return Reception::AwaitingConsent;
+        }
+        self.held = None;
+        let (sender, recipient) = self.pair_mut(author);
+        let silenced = sender
+            .active()
+            .is_some_and(|it| !it.given.has(AccessMode::WRITE));
+        let Some(standing) = recipient
+            .standing
+            .as_mut()
+            .filter(|it| it.deleted.is_none())
+        else {
+            return Reception::Silent;
+        };
+        if silenced || !standing.want.has(AccessMode::JOIN) {
+            return Reception::Silent;
+        }
+        if !standing.consents() {
+            let shown = usize::try_from(standing.unaccepted_texts).unwrap_or(usize::MAX);
+            let short = text.is_some_and(|chars| chars <= limits::FIRST_CONTACT_CHARS_MAX);
+            if !short || shown >= limits::FIRST_CONTACT_TEXTS_MAX {
+                self.held = Some(id);
+                return Reception::AwaitingConsent;
+            }
+            standing.unaccepted_texts += 1;
+            recipient.dirty = true;
+            self.urgent = true;
+        }
+        Reception::Shown(self.append(now))
+    }
+
+    /// The domain of `peer` says how its person stands. `ours` is what our person lets strangers do.
+    pub fn relate(
+        &mut self,
+        peer: &UserId,
+        relation: &PeerRelation,
+        ours: AccessMode,
+        now: Timestamp,
+    ) -> Vec<AccessChange> {
+        let mut changes = Vec::new();
+        let (them, me) = self.pair_mut(peer);
+        let told = them.standing.is_some();
+        let standing = them.standing.get_or_insert_with(|| {
+            let mut standing = Standing::new(AccessMode::NONE, one_to_one(ours), now);
+            standing.want_version = 0;
+            standing
+        });
+        if relation.want_version > standing.want_version {
+            let before = standing.want;
+            standing.want = relation.want.and(AccessMode::ONE_TO_ONE);
+            standing.want_version = relation.want_version;
+            standing.updated = now;
+            let change = AccessChange {
+                user: peer.clone(),
+                actor: peer.clone(),
+                fresh: !told || before == AccessMode::NONE,
+                want: (before, standing.want),
+                given: (standing.given, standing.given),
+            };
+            changes.extend((before != standing.want).then_some(change));
+            them.dirty = true;
+        }
+        let blocks = me
+            .standing
+            .as_ref()
+            .is_some_and(|it| !it.want.has(AccessMode::JOIN));
+        if me.active().is_none() && !blocks {
+            // A first contact, or somebody who left is written to again: an invitation (rules.md 18).
+            let mut invited = Standing::new(
+                AccessMode::INVITED,
+                relation.given.and(AccessMode::ONE_TO_ONE),
+                now,
+            );
+            invited.given_version = relation.given_version;
+            if let Some(before) = &me.standing {
+                invited.want_version = before.want_version + 1;
+                invited.read = before.read;
+                invited.received = before.received;
+            }
+            me.standing = Some(invited);
+            me.dirty = true;
+            changes.push(fresh_change(me, peer));
+        } else if let Some(standing) = &mut me.standing
+            && relation.given_version > standing.given_version
+        {
+            let before = standing.given;
+            standing.given = relation.given.and(AccessMode::ONE_TO_ONE);
+            standing.given_version = relation.given_version;
+            standing.updated = now;
+            me.dirty = true;
+            changes.extend((before != standing.given).then(|| AccessChange {
+                user: me.id.clone(),
+                actor: peer.clone(),
+                fresh: false,
+                want: (standing.want, standing.want),
+                given: (before, standing.given),
+            }));
+        }
+        self.created.get_or_insert(now);
+        self.urgent |= self.people.iter().any(|it| it.dirty);
+        changes
+    }
+
+    /// Somebody reports how far they got. Stale and impossible reports change nothing.
+    pub fn progress(&mut self, user: &UserId, read: u32, received: u32) -> Option<CursorMove> {
+        let head = self.head;
+        let (me, _) = self.pair_mut(user);
+        let standing = me.standing.as_mut().filter(|it| it.deleted.is_none())?;
+        if read > head || received > head {
+            return None;
+        }
+        let mut moved = CursorMove::default();
+        if read > standing.read {
+            standing.read = read;
+            moved.read = Some(read);
+        }
+        let received = received.max(standing.read);
+        if received > standing.received {
+            standing.received = received;
+            // Whoever reads has received; only the stronger news is told.
+            moved.received = moved.read.is_none().then_some(received);
+        }
+        if moved == CursorMove::default() {
+            return None;
+        }
+        me.dirty = true;
+        Some(moved)
+    }
+}
+
+/// Masks a mode to what a one-to-one topic knows; approval is always part of it.
+fn one_to_one(mode: AccessMode) -> AccessMode {
+    mode.and(AccessMode::ONE_TO_ONE).or(AccessMode::APPROVE)
+}
+
+fn active_mut(person: &mut Person) -> Result<&mut Standing, Status> {
+    person
+        .standing
+        .as_mut()
+        .filter(|it| it.deleted.is_none())
+        .ok_or(reply::ATTACH_FIRST)
+}
+
+/// Gives a person a new standing, keeping what outlives having left.
+fn renew(
+    me: &mut Person,
+    want: AccessMode,
+    given: AccessMode,
+    actor: &UserId,
+    now: Timestamp,
+) -> AccessChange {
+    let mut standing = Standing::new(want, given, now);
+    if let Some(before) = me.standing.take() {
+        standing.want_version = before.want_version + 1;
+        standing.given_version = before.given_version;
+        standing.read = before.read;
+        standing.received = before.received;
+        standing.announced = before.announced;
+    }
+    me.standing = Some(standing);
+    me.dirty = true;
+    fresh_change(me, actor)
+}
+
+fn fresh_change(person: &Person, actor: &UserId) -> AccessChange {
+    let (want, given) = person
+        .standing
+        .as_ref()
+        .map_or((AccessMode::NONE, AccessMode::NONE), |it| {
+            (it.want, it.given)
+        });
+    AccessChange {
+        user: person.id.clone(),
+        actor: actor.clone(),
+        fresh: true,
+        want: (AccessMode::NONE, want),
+        given: (AccessMode::NONE, given),
+    }
+}
+
+#[cfg(test)]
+#[path = "one_to_one_tests.rs"]
+mod tests;

@@ -1,0 +1,232 @@
+//! Scenes between Alice of this domain, Bob of this domain, and Carol of another one.
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_767_323_045_000 + second * 1000).unwrap()
+}
+
+fn user(number: u8, domain: &str) -> UserId {
+    UserId::new([number; 8], domain.parse().unwrap())
+}
+
+fn alice() -> UserId {
+    user(1, "here.test")
+}
+
+fn bob() -> UserId {
+    user(2, "here.test")
+}
+
+fn carol() -> UserId {
+    user(3, "there.test")
+}
+
+fn topic(with: UserId) -> OneToOne {
+    OneToOne::new(alice(), with, &"here.test".parse().unwrap())
+}
+
+fn id(number: u8) -> MessageId {
+    MessageId::from_bytes([number; 16])
+}
+
+fn mode(text: &str) -> AccessMode {
+    text.parse().unwrap()
+}
+
+const ALL: AccessMode = AccessMode::ONE_TO_ONE;
+
+fn from_carol(want_version: u64, given_version: u64) -> PeerRelation {
+    PeerRelation {
+        want: ALL,
+        want_version,
+        given: ALL,
+        given_version,
+    }
+}
+
+/// Alice has been invited by Carol.
+fn invited() -> OneToOne {
+    let mut topic = topic(carol());
+    topic.relate(&carol(), &from_carol(1, 1), ALL, at(0));
+    topic
+}
+
+#[test]
+fn opening_a_topic_gives_both_a_standing_and_opening_it_again_changes_nothing() {
+    let mut topic = topic(bob());
+    let changes = topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|it| (it.user.clone(), it.fresh))
+        .collect();
+    assert_eq!(told, [(alice(), true), (bob(), true)]);
+    assert_eq!(topic.person(&bob()).active().unwrap().mode(), ALL);
+    assert!(
+        topic
+            .subscribe(&alice(), None, ALL, ALL, at(1))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_somebody_elsewhere_wants_is_not_for_us_to_say() {
+    let mut topic = topic(carol());
+    topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    assert_eq!(
+        topic.person(&carol()).active().unwrap().want,
+        AccessMode::NONE
+    );
+    let changes = topic.relate(&carol(), &from_carol(1, 1), ALL, at(1));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(topic.person(&carol()).active().unwrap().want, ALL);
+}
+
+#[test]
+fn a_writer_has_read_what_he_wrote() {
+    let mut topic = topic(bob());
+    topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    assert_eq!(topic.publish(&alice(), at(1)), Ok(1));
+    assert_eq!(topic.publish(&bob(), at(2)), Ok(2));
+    assert_eq!(topic.person(&alice()).active().unwrap().read, 1);
+    assert_eq!(topic.person(&bob()).active().unwrap().read, 2);
+}
+
+#[test]
+fn who_may_not_write_is_refused_and_nothing_changes() {
+    let mut topic = topic(bob());
+    assert_eq!(topic.publish(&alice(), at(0)), Err(reply::ATTACH_FIRST));
+    topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    topic.grant(&bob(), "JRPA", at(1)).unwrap();
+    assert_eq!(
+        topic.publish(&alice(), at(2)),
+        Err(reply::PERMISSION_DENIED)
+    );
+    assert_eq!(topic.head, 0);
+}
+
+#[test]
+fn a_stranger_from_elsewhere_is_an_invitation_with_three_short_texts() {
+    let mut topic = invited();
+    let standing = topic.person(&alice()).active().unwrap();
+    assert_eq!(
+        (standing.given, standing.want),
+        (mode("JRWPA"), mode("JRPA"))
+    );
+    for number in 1..=3 {
+        let reception = topic.receive(&carol(), id(number), Some(280), at(1));
+        assert_eq!(reception, Reception::Shown(number.into()));
+    }
+    assert_eq!(
+        topic.receive(&carol(), id(4), Some(1), at(1)),
+        Reception::AwaitingConsent
+    );
+}
+
+#[test]
+fn media_and_long_texts_wait_for_consent() {
+    assert_eq!(
+        invited().receive(&carol(), id(1), None, at(1)),
+        Reception::AwaitingConsent
+    );
+    assert_eq!(
+        invited().receive(&carol(), id(1), Some(281), at(1)),
+        Reception::AwaitingConsent
+    );
+}
+
+#[test]
+fn nothing_overtakes_a_message_that_waits_even_when_consent_comes_in_between() {
+    let mut topic = invited();
+    assert_eq!(
+        topic.receive(&carol(), id(1), Some(281), at(1)),
+        Reception::AwaitingConsent
+    );
+    assert_eq!(
+        topic.receive(&carol(), id(2), Some(1), at(1)),
+        Reception::AwaitingConsent
+    );
+    topic.want(&alice(), "JRWPA", at(2)).unwrap();
+    assert_eq!(
+        topic.receive(&carol(), id(3), Some(1), at(3)),
+        Reception::AwaitingConsent
+    );
+    assert_eq!(
+        topic.receive(&carol(), id(1), Some(281), at(4)),
+        Reception::Shown(1)
+    );
+    assert_eq!(
+        topic.receive(&carol(), id(2), Some(1), at(4)),
+        Reception::Shown(2)
+    );
+}
+
+#[test]
+fn whoever_is_blocked_hears_nothing_of_it() {
+    let mut topic = invited();
+    topic.want(&alice(), "-JP", at(1)).unwrap();
+    assert_eq!(
+        topic.receive(&carol(), id(1), Some(1), at(2)),
+        Reception::Silent
+    );
+    topic.relate(&carol(), &from_carol(2, 2), ALL, at(3));
+    assert!(
+        !topic
+            .person(&alice())
+            .active()
+            .unwrap()
+            .want
+            .has(AccessMode::JOIN)
+    );
+}
+
+#[test]
+fn who_left_is_invited_again_when_written_to() {
+    let mut topic = invited();
+    topic.want(&alice(), "JRWPA", at(1)).unwrap();
+    topic.leave(&alice(), at(2)).unwrap();
+    topic.relate(&carol(), &from_carol(1, 1), ALL, at(3));
+    let standing = topic.person(&alice()).active().unwrap();
+    assert_eq!(standing.want, AccessMode::INVITED);
+    assert!(
+        standing.want_version > 2,
+        "a newer word than the ones before"
+    );
+}
+
+#[test]
+fn an_older_word_from_elsewhere_changes_nothing() {
+    let mut topic = invited();
+    topic.relate(&carol(), &from_carol(5, 5), ALL, at(1));
+    let old = PeerRelation {
+        want: AccessMode::NONE,
+        given: AccessMode::NONE,
+        ..from_carol(4, 4)
+    };
+    assert!(topic.relate(&carol(), &old, ALL, at(2)).is_empty());
+    assert_eq!(topic.person(&alice()).active().unwrap().given, ALL);
+}
+
+#[test]
+fn cursors_only_go_forward_and_never_past_the_last_message() {
+    let mut topic = topic(bob());
+    topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    for second in 1..=3 {
+        topic.publish(&bob(), at(second)).unwrap();
+    }
+    let moved = |topic: &mut OneToOne, read, received| topic.progress(&alice(), read, received);
+    let received = CursorMove {
+        read: None,
+        received: Some(2),
+    };
+    assert_eq!(moved(&mut topic, 0, 2), Some(received));
+    let read = CursorMove {
+        read: Some(3),
+        received: None,
+    };
+    assert_eq!(moved(&mut topic, 3, 0), Some(read));
+    assert_eq!(moved(&mut topic, 2, 2), None);
+    assert_eq!(moved(&mut topic, 4, 0), None);
+    assert_eq!(topic.person(&alice()).active().unwrap().received, 3);
+}

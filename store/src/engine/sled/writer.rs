@@ -1,0 +1,171 @@
+//! The one thread that writes.
+//!
+//! It takes whatever is queued as one commit group, without waiting for more:
+//! while a group is being synced the next one gathers by itself, so the group
+//! grows with the load.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io, iter,
+    thread::{self, JoinHandle},
+};
+
+use ::sled::Db;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::{StoreError, bytes, poisoning, redo, space::Space};
+use crate::engine::{
+    Batch, Commit, Outcome,
+    batch::{BATCH_BYTES_MAX, BATCH_OPS_MAX, Write},
+    commit::Answer,
+};
+
+/// A batch on its way to the writer.
+pub(super) struct Queued {
+    batch: Batch,
+    answer: oneshot::Sender<Answer>,
+    // The batch's share of the queue, given back when it has been answered.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Queued {
+    pub(super) fn new(batch: Batch, room: OwnedSemaphorePermit) -> (Self, Commit) {
+        let (answer, commit) = Commit::pending();
+        let queued = Self {
+            batch,
+            answer,
+            _room: room,
+        };
+        (queued, commit)
+    }
+}
+
+/// Owns all writes to the database.
+pub(super) struct Writer {
+    // First, so that a panic has poisoned the store before the queue closes.
+    poison: PoisonOnPanic,
+    queue: mpsc::Receiver<Queued>,
+    // Taken from the queue, but one too many for its group.
+    held: Option<Queued>,
+    db: Db,
+    file: File,
+    next_group: u64,
+    space: Space,
+}
+
+impl Writer {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Queued>,
+        db: Db,
+        file: File,
+        next_group: u64,
+        space: Space,
+        poison: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            poison: PoisonOnPanic(poison),
+            queue,
+            held: None,
+            db,
+            file,
+            next_group,
+            space,
+        }
+    }
+
+    pub(super) fn spawn(self) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new()
+            .name("freehold-store".into())
+            .spawn(move || self.run())
+    }
+
+    /// Commits group after group until the queue is closed and empty.
+    fn run(mut self) {
+        while let Some(group) = self.next_group() {
+            match self.commit_group(&group) {
+                Ok(outcomes) => answer(group, outcomes.into_iter().map(Ok)),
+                Err(error) => {
+                    let error = poisoning(error, &self.poison.0);
+                    answer(group, iter::repeat_with(|| Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    fn next_group(&mut self) -> Option<Vec<Queued>> {
+        let first = self.held.take().or_else(|| self.queue.blocking_recv())?;
+        // A batch without any operation counts too: it takes up room here.
+        let (mut ops, mut bytes) = (first.batch.ops().max(1), first.batch.bytes());
+        let mut group = vec![first];
+        while let Ok(queued) = self.queue.try_recv() {
+            ops += queued.batch.ops().max(1);
+            bytes += queued.batch.bytes();
+            if ops > BATCH_OPS_MAX || bytes > BATCH_BYTES_MAX {
+                self.held = Some(queued);
+                break;
+            }
+            group.push(queued);
+        }
+        Some(group)
+    }
+
+    fn commit_group(&mut self, group: &[Queued]) -> Result<Vec<Outcome>, StoreError> {
+        if *self.poison.0.borrow() {
+            return Err(StoreError::Poisoned);
+        }
+        self.space.admit_group()?;
+        let (outcomes, writes) = judge(&self.db, group)?;
+        if !writes.is_empty() {
+            redo::write(&self.db, self.next_group, &writes)?;
+            redo::apply(&self.db, writes.iter().copied())?;
+            redo::make_durable(&self.db, &self.file)?;
+            self.next_group += 1;
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Holds the guards of every batch against the database and the batches before
+/// it, and gathers the writes of those that pass.
+fn judge<'a>(db: &Db, group: &'a [Queued]) -> Result<(Vec<Outcome>, Vec<&'a Write>), StoreError> {
+    let mut outcomes = Vec::with_capacity(group.len());
+    let mut writes = Vec::new();
+    let mut overlay: HashMap<&[u8], Option<&Bytes>> = HashMap::new();
+    for Queued { batch, .. } in group {
+        let outcome = batch.judge(|key| match overlay.get(key) {
+            Some(value) => Ok(value.cloned()),
+            None => Ok(db.get(key)?.as_ref().map(bytes)),
+        })?;
+        if outcome == Outcome::Applied {
+            writes.extend(batch.writes());
+            let written = batch.writes().iter();
+            overlay.extend(written.map(|it| (&*it.key, it.value.as_ref())));
+        }
+        outcomes.push(outcome);
+    }
+    Ok((outcomes, writes))
+}
+
+/// Tells every waiter how its batch ended.
+///
+/// Also failed guards are told only now that the group is durable: they may
+/// speak of a row that the same group has written.
+fn answer(group: Vec<Queued>, answers: impl Iterator<Item = Answer>) {
+    for (queued, answer) in group.into_iter().zip(answers) {
+        // A waiter that has gone away does not want to know.
+        let _gone = queued.answer.send(answer);
+    }
+}
+
+/// Poisons the store if the writer panics; it would otherwise only fall silent.
+struct PoisonOnPanic(watch::Sender<bool>);
+
+impl Drop for PoisonOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.send_replace(true);
+        }
+    }
+}

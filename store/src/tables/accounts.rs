@@ -1,0 +1,49 @@
+//! Accounts of this domain and their log-in names.
+
+use freehold_proto::UserId;
+use prost::Message as _;
+
+use super::{
+    Tables, blob, decode, keys,
+    rows::{AccountRow, LoginRow},
+};
+use crate::{Batch, KeyRange, Order, StoreError};
+
+impl Tables {
+    /// The account of one of our people.
+    pub fn account(&self, user: &UserId) -> Result<Option<AccountRow>, StoreError> {
+        let key = keys::account(user);
+        blob::get(self, &key)?
+            .map(|bytes| decode(&key, bytes))
+            .transpose()
+    }
+
+    /// The way in under a log-in name.
+    pub fn login(&self, login: &str) -> Result<Option<LoginRow>, StoreError> {
+        self.row(&keys::login(login))
+    }
+
+    /// True when there is at least one account.
+    pub fn has_accounts(&self) -> Result<bool, StoreError> {
+        let page = self.page(&KeyRange::prefix(b"A"), Order::Ascending, 1)?;
+        Ok(!page.is_empty())
+    }
+}
+
+/// Writes an account.
+pub fn put_account(batch: &mut Batch, user: &UserId, row: &AccountRow) {
+    blob::put(batch, keys::account(user), &row.encode_to_vec().into());
+}
+
+/// Makes an account under a log-in name; the batch fails when either is taken.
+pub fn create_account(batch: &mut Batch, user: &UserId, row: &AccountRow, login: &LoginRow) {
+    batch.require_absent(keys::login(&row.login));
+    batch.require_absent(keys::account(user));
+    batch.put(keys::login(&row.login), login.encode_to_vec());
+    put_account(batch, user, row);
+}
+
+/// Replaces the password of a log-in name.
+pub fn put_login(batch: &mut Batch, login: &str, row: &LoginRow) {
+    batch.put(keys::login(login), row.encode_to_vec());
+}

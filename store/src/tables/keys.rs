@@ -1,0 +1,202 @@
+//! How keys are built. One byte for the table, then parts that sort as they should: names end with a
+//! zero byte, numbers are big-endian.
+
+use freehold_proto::{DomainName, MessageId, UserId};
+use sha2::{Digest, Sha256};
+
+use crate::KeyRange;
+
+/// Names a topic in keys: 16 bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct TopicKey([u8; 16]);
+
+impl TopicKey {
+    /// The topic between two people, whichever comes first.
+    #[must_use]
+    pub fn one_to_one(a: &UserId, b: &UserId) -> Self {
+        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"freehold/one-to-one/v1\0")
+            .chain_update(low.to_string())
+            .chain_update(b"\0")
+            .chain_update(high.to_string())
+            .finalize()
+            .into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+
+    /// Takes bytes that were stored; `None` if they are not 16.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+pub(crate) fn schema() -> Vec<u8> {
+    b"V".to_vec()
+}
+
+pub(crate) fn account(user: &UserId) -> Vec<u8> {
+    [b"A".as_slice(), &user.local_bytes()].concat()
+}
+
+pub(crate) fn login(login: &str) -> Vec<u8> {
+    [b"L", login.as_bytes()].concat()
+}
+
+pub(crate) fn topic(topic: TopicKey) -> Vec<u8> {
+    [b"T".as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn subscriptions(user: &UserId) -> Vec<u8> {
+    [b"S", user.to_string().as_bytes(), b"\0"].concat()
+}
+
+pub(crate) fn subscription(user: &UserId, topic: TopicKey) -> Vec<u8> {
+    [subscriptions(user).as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn message(topic: TopicKey, seq: u32) -> Vec<u8> {
+    [b"M".as_slice(), &topic.0, &seq.to_be_bytes()].concat()
+}
+
+/// Messages with `low <= seq < high`.
+pub(crate) fn messages(topic: TopicKey, low: u32, high: u32) -> KeyRange {
+    KeyRange::new(message(topic, low), message(topic, high))
+}
+
+pub(crate) fn message_seq(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(17..)?.try_into().ok()?))
+}
+
+/// Where the rest of a value goes that is too long for one row.
+pub(crate) fn blob_part(key: &[u8], part: u16) -> Vec<u8> {
+    [b"B", key, &part.to_be_bytes()].concat()
+}
+
+pub(crate) fn blob_parts(key: &[u8]) -> KeyRange {
+    KeyRange::new(blob_part(key, 0), blob_part(key, u16::MAX))
+}
+
+pub(crate) fn foreign_person(user: &UserId) -> Vec<u8> {
+    [b"F", user.to_string().as_bytes()].concat()
+}
+
+pub(crate) fn seen(origin: &DomainName, id: MessageId) -> Vec<u8> {
+    [b"D", origin.as_str().as_bytes(), b"\0", id.as_bytes()].concat()
+}
+
+/// Stands for a peer where the whole name would make the key too long for the engine.
+fn peer_tag(peer: &DomainName) -> [u8; 16] {
+    let hash: [u8; 32] = Sha256::digest(peer.as_str()).into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    tag
+}
+
+pub(crate) fn outbox_of(peer: &DomainName) -> Vec<u8> {
+    [b"O".as_slice(), &peer_tag(peer)].concat()
+}
+
+pub(crate) fn outbox(peer: &DomainName, position: u64) -> Vec<u8> {
+    [outbox_of(peer).as_slice(), &position.to_be_bytes()].concat()
+}
+
+/// The number at the end of an outbox or parked key.
+pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.last_chunk()?))
+}
+
+pub(crate) fn parked_of(peer: &DomainName) -> Vec<u8> {
+    [b"K".as_slice(), &peer_tag(peer)].concat()
+}
+
+/// Parked messages of one author in one topic.
+pub(crate) fn parked_pair(peer: &DomainName, topic: TopicKey, author: &UserId) -> Vec<u8> {
+    [
+        parked_of(peer).as_slice(),
+        &topic.0,
+        author.to_string().as_bytes(),
+        b"\0",
+    ]
+    .concat()
+}
+
+pub(crate) fn parked(
+    peer: &DomainName,
+    topic: TopicKey,
+    author: &UserId,
+    position: u64,
+) -> Vec<u8> {
+    [
+        parked_pair(peer, topic, author).as_slice(),
+        &position.to_be_bytes(),
+    ]
+    .concat()
+}
+
+pub(crate) fn cell(peer: &DomainName, kind: u8, topic: TopicKey, user: &UserId) -> Vec<u8> {
+    let user = user.to_string();
+    [
+        b"C".as_slice(),
+        &peer_tag(peer),
+        &[kind],
+        &topic.0,
+        user.as_bytes(),
+    ]
+    .concat()
+}
+
+pub(crate) fn streams_out() -> Vec<u8> {
+    b"P".to_vec()
+}
+
+pub(crate) fn stream_out(peer: &DomainName) -> Vec<u8> {
+    [b"P", peer.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn stream_in(peer: &DomainName) -> Vec<u8> {
+    [b"I", peer.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn pin(peer: &DomainName) -> Vec<u8> {
+    [b"N", peer.as_str().as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KEY_MAX;
+
+    #[test]
+    fn the_longest_names_make_keys_that_the_engine_takes() {
+        let label = "a".repeat(61);
+        let domain: DomainName = [label.as_str(); 4].join(".").parse().unwrap();
+        let user = UserId::new([0; 8], domain.clone());
+        let topic = TopicKey::one_to_one(&user, &user);
+        for key in [
+            blob_part(&subscription(&user, topic), 0),
+            blob_part(&foreign_person(&user), 0),
+            blob_part(&pin(&domain), 0),
+            seen(&domain, MessageId::from_bytes([0; 16])),
+            parked(&domain, topic, &user, 0),
+            cell(&domain, 0, topic, &user),
+            stream_out(&domain),
+        ] {
+            assert!(
+                key.len() <= KEY_MAX,
+                "{} bytes: {}",
+                key.len(),
+                key.escape_ascii()
+            );
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The log of a topic, and the way from message ids into it. The message row is the commit point of
+//! a publish; heads are read from the end of the log once and then live in memory.
+
+use freehold_proto::{DomainName, MessageId};
+use prost::Message as _;
+
+use super::{
+    Tables, blob, damaged, decode,
+    keys::{self, TopicKey},
+    rows::{MessageRow, SeenRow},
+};
+use crate::{Batch, Order, StoreError};
+
+impl Tables {
+    /// The highest `seq` of a topic; 0 when it has no messages.
+    pub fn head(&self, topic: TopicKey) -> Result<u32, StoreError> {
+        let range = keys::messages(topic, 0, u32::MAX);
+        match self.page(&range, Order::Descending, 1)?.first() {
+            Some((key, _)) => keys::message_seq(key).ok_or_else(|| damaged(key)),
+            None => Ok(0),
+        }
+    }
+
+    /// One message.
+    pub fn message(&self, topic: TopicKey, seq: u32) -> Result<Option<MessageRow>, StoreError> {
+        let key = keys::message(topic, seq);
+        blob::get(self, &key)?
+            .map(|bytes| decode(&key, bytes))
+            .transpose()
+    }
+
+    /// Messages with `low <= seq < high`, newest first, at most `limit` of them and about
+    /// `bytes_max` bytes (at least one message, whatever its size).
+    pub fn history(
+        &self,
+        topic: TopicKey,
+        low: u32,
+        high: u32,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(u32, MessageRow)>, StoreError> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for (key, row) in self.page(&keys::messages(topic, low, high), Order::Descending, limit)? {
+            let seq = keys::message_seq(&key).ok_or_else(|| damaged(&key))?;
+            let row = blob::complete(self, &key, &row)?;
+            bytes += row.len();
+            if bytes > bytes_max && !found.is_empty() {
+                break;
+            }
+            found.push((seq, decode(&key, row)?));
+        }
+        Ok(found)
+    }
+
+    /// What became of a message id.
+    pub fn seen(&self, origin: &DomainName, id: MessageId) -> Result<Option<SeenRow>, StoreError> {
+        self.row(&keys::seen(origin, id))
+    }
+}
+
+/// Writes a message.
+pub fn put_message(batch: &mut Batch, topic: TopicKey, seq: u32, row: &MessageRow) {
+    blob::put(
+        batch,
+        keys::message(topic, seq),
+        &row.encode_to_vec().into(),
+    );
+}
+
+/// Writes what became of a message id; the batch fails when that is known already.
+pub fn put_seen(batch: &mut Batch, origin: &DomainName, id: MessageId, row: &SeenRow) {
+    let key = keys::seen(origin, id);
+    batch.require_absent(key.clone());
+    batch.put(key, row.encode_to_vec());
+}

@@ -1,0 +1,256 @@
+//! What stands in the rows. Storage types only: protobuf, so that fields can be added later; meaning
+//! and wire have types of their own.
+
+/// An account of this domain.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AccountRow {
+    /// Log-in name, lower case.
+    #[prost(string, tag = "1")]
+    pub login: String,
+    /// When it was made, ms.
+    #[prost(int64, tag = "2")]
+    pub created: i64,
+    /// When its description last changed, ms.
+    #[prost(int64, tag = "3")]
+    pub updated: i64,
+    /// Public description, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub public: bytes::Bytes,
+    /// The owner's private notes, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub private: bytes::Bytes,
+    /// What a stranger gets in a one-to-one topic with this person.
+    #[prost(string, tag = "6")]
+    pub access_auth: String,
+    /// The same for anonymous strangers.
+    #[prost(string, tag = "7")]
+    pub access_anon: String,
+    /// Credentials, for example an e-mail address.
+    #[prost(message, repeated, tag = "8")]
+    pub credentials: Vec<CredentialRow>,
+    /// When the last session ended, ms; 0 for never.
+    #[prost(int64, tag = "9")]
+    pub seen: i64,
+    /// User agent of that session.
+    #[prost(string, tag = "10")]
+    pub seen_agent: String,
+}
+
+/// A way to reach an account's owner.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CredentialRow {
+    /// `email` or `tel`.
+    #[prost(string, tag = "1")]
+    pub method: String,
+    /// The address or number.
+    #[prost(string, tag = "2")]
+    pub value: String,
+    /// Confirmed by its owner.
+    #[prost(bool, tag = "3")]
+    pub done: bool,
+}
+
+/// A log-in name and the way to prove it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LoginRow {
+    /// Random part of the user id, 8 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub user: bytes::Bytes,
+    /// Argon2id hash, PHC string.
+    #[prost(string, tag = "2")]
+    pub password: String,
+}
+
+/// A topic of this domain, or this domain's copy of one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TopicRow {
+    /// The two people of a one-to-one topic, global ids, sorted.
+    #[prost(string, repeated, tag = "1")]
+    pub people: Vec<String>,
+    /// When it was made here, ms.
+    #[prost(int64, tag = "2")]
+    pub created: i64,
+}
+
+/// A person's standing in a topic. Rows of people of other domains hold what those domains said.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SubscriptionRow {
+    /// The other person of a one-to-one topic, global id.
+    #[prost(string, tag = "1")]
+    pub peer: String,
+    /// Access wanted; its version is counted by the person's domain.
+    #[prost(string, tag = "2")]
+    pub want: String,
+    /// Version of `want`.
+    #[prost(uint64, tag = "3")]
+    pub want_version: u64,
+    /// Access given by the other person; its version is counted by that person's domain.
+    #[prost(string, tag = "4")]
+    pub given: String,
+    /// Version of `given`.
+    #[prost(uint64, tag = "5")]
+    pub given_version: u64,
+    /// The person's private notes on the topic, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub private: bytes::Bytes,
+    /// Last message read, `seq`.
+    #[prost(uint32, tag = "7")]
+    pub read: u32,
+    /// Last message received, `seq`.
+    #[prost(uint32, tag = "8")]
+    pub received: u32,
+    /// When the row was made, ms.
+    #[prost(int64, tag = "9")]
+    pub created: i64,
+    /// When anything but cursors last changed, ms.
+    #[prost(int64, tag = "10")]
+    pub updated: i64,
+    /// When the person left, ms; 0 while subscribed.
+    #[prost(int64, tag = "11")]
+    pub deleted: i64,
+    /// Texts of a stranger shown before this person accepted the contact.
+    #[prost(uint32, tag = "12")]
+    pub unaccepted_texts: u32,
+    /// This person's side has been told to the other person's domain, and changes follow.
+    #[prost(bool, tag = "13")]
+    pub announced: bool,
+}
+
+/// What another domain told us about one of its people.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ForeignPersonRow {
+    /// Public description, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub public: bytes::Bytes,
+    /// When it last changed, by that domain's clock, ms.
+    #[prost(int64, tag = "2")]
+    pub public_changed: i64,
+    /// Life of the domain that the id belongs to.
+    #[prost(uint32, tag = "3")]
+    pub incarnation: u32,
+    /// When this row changed, ms.
+    #[prost(int64, tag = "4")]
+    pub updated: i64,
+}
+
+/// One message of a topic's log.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MessageRow {
+    /// Global id of the author.
+    #[prost(string, tag = "1")]
+    pub author: String,
+    /// 16 bytes, unique with the author's domain.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub message_id: bytes::Bytes,
+    /// When the author's domain sealed it, ms.
+    #[prost(int64, tag = "3")]
+    pub issued: i64,
+    /// When it came here, ms.
+    #[prost(int64, tag = "4")]
+    pub received: i64,
+    /// Head, JSON object; empty for none, and when there is an envelope.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub head: bytes::Bytes,
+    /// Content, JSON; empty when there is an envelope.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub content: bytes::Bytes,
+    /// The signed bytes, when the message crossed a border or is going to.
+    #[prost(message, optional, tag = "7")]
+    pub envelope: Option<EnvelopeRow>,
+}
+
+/// An envelope as received or as sealed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EnvelopeRow {
+    /// Header bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub header: bytes::Bytes,
+    /// 64 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: bytes::Bytes,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub salt: bytes::Bytes,
+    /// Payload bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub payload: bytes::Bytes,
+}
+
+/// Where a message id went: the proof that it came before, and the way from id to `seq`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SeenRow {
+    /// SHA-256 of the signed header.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub header_hash: bytes::Bytes,
+    /// Number of the refusal, 0 when it was taken.
+    #[prost(uint32, tag = "2")]
+    pub refused: u32,
+    /// Topic, 16 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub topic: bytes::Bytes,
+    /// Its `seq` there.
+    #[prost(uint32, tag = "4")]
+    pub seq: u32,
+    /// When it came, ms.
+    #[prost(int64, tag = "5")]
+    pub at: i64,
+}
+
+/// Something to send to a peer: a reference, not a copy.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OutboxRow {
+    /// Topic, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub topic: bytes::Bytes,
+    /// Our person it is about or from, global id.
+    #[prost(string, tag = "2")]
+    pub user: String,
+    /// 1 message, 2 relation, 3 cursor.
+    #[prost(uint32, tag = "3")]
+    pub kind: u32,
+    /// Of a message: its `seq`.
+    #[prost(uint32, tag = "4")]
+    pub seq: u32,
+    /// When it was queued, ms.
+    #[prost(int64, tag = "5")]
+    pub at: i64,
+    /// Of a parked message: when to offer it again, ms.
+    #[prost(int64, tag = "6")]
+    pub due: i64,
+}
+
+/// Where a coalesced item (relation, cursor) stands in the outbox.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CellRow {
+    /// Its present position.
+    #[prost(uint64, tag = "1")]
+    pub position: u64,
+}
+
+/// A stream of numbered items to or from one peer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StreamRow {
+    /// Random; another one after a restore.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Highest position decided.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+}
+
+/// A peer's identity as we believe it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PinRow {
+    /// An encoded `SignedRecord`.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub record: bytes::Bytes,
+    /// SHA-256 of the root public key.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root_fingerprint: bytes::Bytes,
+    /// How strong the anchor was.
+    #[prost(uint32, tag = "3")]
+    pub anchor: u32,
+    /// When it was pinned, ms.
+    #[prost(int64, tag = "4")]
+    pub pinned: i64,
+}

@@ -1,0 +1,181 @@
+//! The tables over the in-memory engine; the engines have a suite of their own.
+
+use std::sync::Arc;
+
+use freehold_proto::{DomainName, MessageId, UserId};
+
+use super::{
+    keys::TopicKey,
+    messages,
+    outbox::{self, CURSOR, MESSAGE},
+    rows::{MessageRow, OutboxRow, SeenRow, SubscriptionRow},
+    topics, *,
+};
+use crate::{MemoryEngine, Outcome};
+
+fn tables() -> Tables {
+    Tables::open(Arc::new(MemoryEngine::new())).unwrap()
+}
+
+fn user(number: u8, domain: &str) -> UserId {
+    UserId::new([number; 8], domain.parse().unwrap())
+}
+
+fn topic() -> TopicKey {
+    TopicKey::one_to_one(&user(1, "a.test"), &user(2, "b.test"))
+}
+
+fn commit(tables: &Tables, fill: impl FnOnce(&mut Batch)) -> Outcome {
+    let mut batch = Batch::new();
+    fill(&mut batch);
+    tables.commit(batch).wait_blocking().unwrap()
+}
+
+fn write(tables: &Tables, fill: impl FnOnce(&mut Batch)) {
+    assert_eq!(commit(tables, fill), Outcome::Applied);
+}
+
+#[test]
+fn data_of_another_format_is_refused() {
+    let engine = Arc::new(MemoryEngine::new());
+    let mut batch = Batch::new();
+    batch.put(keys::schema(), b"freehold 99".as_slice());
+    assert_eq!(
+        engine.commit(batch).wait_blocking().unwrap(),
+        Outcome::Applied
+    );
+    assert!(matches!(
+        Tables::open(engine),
+        Err(StoreError::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn a_topic_has_one_key_whoever_comes_first() {
+    let (a, b) = (user(1, "a.test"), user(2, "b.test"));
+    assert_eq!(TopicKey::one_to_one(&a, &b), TopicKey::one_to_one(&b, &a));
+    assert_ne!(
+        TopicKey::one_to_one(&a, &b),
+        TopicKey::one_to_one(&a, &user(2, "a.test"))
+    );
+}
+
+#[test]
+fn a_message_longer_than_a_row_comes_back_whole() {
+    let tables = tables();
+    for length in [0, 1, 6_000, 6_142, 6_143, 200_000] {
+        let row = MessageRow {
+            content: vec![b'x'; length].into(),
+            ..Default::default()
+        };
+        write(&tables, |batch| {
+            messages::put_message(batch, topic(), 7, &row)
+        });
+        assert_eq!(tables.message(topic(), 7).unwrap(), Some(row));
+    }
+    assert_eq!(tables.head(topic()).unwrap(), 7);
+}
+
+#[test]
+fn history_is_newest_first_and_bounded_by_count_and_bytes() {
+    let tables = tables();
+    for seq in 1..=10 {
+        let row = MessageRow {
+            content: vec![b'x'; 1000].into(),
+            ..Default::default()
+        };
+        write(&tables, |batch| {
+            messages::put_message(batch, topic(), seq, &row)
+        });
+    }
+    let seqs = |low, high, limit, bytes| -> Vec<u32> {
+        let page = tables.history(topic(), low, high, limit, bytes).unwrap();
+        page.into_iter().map(|(seq, _)| seq).collect()
+    };
+    assert_eq!(seqs(3, 8, 3, usize::MAX), [7, 6, 5]);
+    assert_eq!(seqs(0, u32::MAX, 100, 2_500), [10, 9]);
+    assert_eq!(seqs(0, u32::MAX, 100, 1), [10]);
+}
+
+#[test]
+fn an_id_is_seen_once() {
+    let tables = tables();
+    let origin: DomainName = "b.test".parse().unwrap();
+    let id = MessageId::from_bytes([3; 16]);
+    let see = || {
+        commit(&tables, |batch| {
+            messages::put_seen(batch, &origin, id, &SeenRow::default())
+        })
+    };
+    assert_eq!(see(), Outcome::Applied);
+    assert!(matches!(see(), Outcome::GuardFailed { .. }));
+    assert!(
+        tables
+            .seen(&"c.test".parse().unwrap(), id)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn subscriptions_are_paged_one_person_at_a_time() {
+    let tables = tables();
+    let me = user(1, "a.test");
+    for number in 2..9 {
+        let peer = user(number, "b.test");
+        let row = SubscriptionRow {
+            peer: peer.to_string(),
+            ..Default::default()
+        };
+        let topic = TopicKey::one_to_one(&me, &peer);
+        write(&tables, |batch| {
+            topics::put_subscription(batch, &me, topic, &row);
+            topics::put_subscription(batch, &peer, topic, &SubscriptionRow::default());
+        });
+    }
+    let first = tables.subscriptions(&me, None, 4).unwrap();
+    let rest = tables
+        .subscriptions(&me, first.last().map(|it| it.0), 100)
+        .unwrap();
+    assert_eq!((first.len(), rest.len()), (4, 3));
+}
+
+#[test]
+fn the_outbox_keeps_order_and_a_cell_has_one_position() {
+    let tables = tables();
+    let peer: DomainName = "b.test".parse().unwrap();
+    let me = user(1, "a.test");
+    let item = |kind: u8| OutboxRow {
+        kind: kind.into(),
+        ..Default::default()
+    };
+    write(&tables, |batch| {
+        outbox::put_item(batch, &peer, 1, &item(MESSAGE))
+    });
+    for position in [2, 3] {
+        let former = tables.outbox_cell(&peer, CURSOR, topic(), &me).unwrap();
+        write(&tables, |batch| {
+            outbox::put_cell(
+                batch,
+                &peer,
+                (topic(), &me),
+                former,
+                position,
+                &item(CURSOR),
+            );
+        });
+    }
+    let waiting: Vec<u64> = tables
+        .outbox(&peer, 0, 10)
+        .unwrap()
+        .iter()
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(waiting, [1, 3]);
+    assert_eq!(
+        tables.outbox_cell(&peer, CURSOR, topic(), &me).unwrap(),
+        Some(3)
+    );
+    assert_eq!(tables.outbox_head(&peer).unwrap(), 3);
+    assert!(tables.outbox(&peer, 3, 10).unwrap().is_empty());
+}
