@@ -377,19 +377,18 @@ fn tell_contact(
         .tell(&contact.peer, &ServerFrame::Pres(pres), |_| true);
 }
 
-/// A session attaches to `me`. The first one in the foreground makes the person be here.
-pub(crate) async fn enter(
+/// A session attaches to `me`; true when the person comes with it: the first one in the foreground.
+pub(crate) fn enter(server: &Server, user: &UserId, session: &Session) -> bool {
+    !session.set_on_me(true) && server.online.enter(user, session)
+}
+
+/// Tells contacts that the person has come.
+pub(crate) async fn announce(
     server: &Arc<Server>,
     user: &UserId,
     session: &Session,
 ) -> Result<(), Reply> {
-    if session.set_on_me(true) {
-        return Ok(());
-    }
-    if server.online.enter(user, session) {
-        tell_presence(server, user, session, "on").await?;
-    }
-    Ok(())
+    tell_presence(server, user, session, "on").await
 }
 
 /// A session leaves `me`. With the last one in the foreground the person is gone.

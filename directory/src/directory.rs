@@ -111,7 +111,7 @@ impl Directory {
         let _flight = self.flight(domain).await;
         match self.current(domain).await? {
             Some(record) => Ok(record),
-            None => self.find(domain).await,
+            None => self.find_unless_it_just_failed(domain).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl Directory {
     /// Fetches the record again and accepts a newer one under the same root.
     pub async fn refresh(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
         let _flight = self.flight(domain).await;
-        self.find(domain).await
+        self.find_unless_it_just_failed(domain).await
     }
 
     /// Addresses to try now, in this order.
@@ -299,11 +299,21 @@ impl Directory {
         known
     }
 
-    /// A look-up with its memory of failures. The caller holds the flight of `domain`.
-    async fn find(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        if let Some(error) = self.budget.lock().remembered(domain, Instant::now()) {
-            return Err(error);
+    async fn find_unless_it_just_failed(
+        &self,
+        domain: &DomainName,
+    ) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        let remembered = self.budget.lock().remembered(domain, Instant::now());
+        match remembered {
+            Some(error) => Err(error),
+            None => self.find(domain).await,
         }
+    }
+
+    /// Looks a domain up and remembers a failure. The caller holds the flight of `domain`, and has
+    /// made sure in its own way that this does not happen too often: claims are rationed, but not
+    /// turned down for a failure of ours, because a peer that comes back makes itself known first.
+    async fn find(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
         let found = match timeout(LOOKUP_TIMEOUT, self.look_up(domain)).await {
             Ok(found) => found,
             Err(_) => Err(ResolveError::Fetch("the look-up takes too long".to_owned())),

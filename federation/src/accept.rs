@@ -149,6 +149,7 @@ async fn serve_peer(
         log_refusal(&remote, &refusal);
         return;
     };
+    let deadline = Instant::now() + engine.config.hello_timeout;
     let connection = Arc::new(Connection {
         remote,
         channel,
@@ -158,7 +159,8 @@ async fn serve_peer(
             origins: BTreeMap::new(),
             discoveries: HashMap::new(),
             ticket: Some(ticket),
-            deadline: Instant::now() + engine.config.hello_timeout,
+            deadline,
+            deadline_of_discovery: deadline + DISCOVERY_MAX,
         }),
     });
     let service = || PeerServer::new(PeerService::new(Arc::clone(&engine), &connection));
@@ -246,6 +248,7 @@ struct State {
     /// Held until the first domain is proven.
     ticket: Option<Ticket>,
     deadline: Instant,
+    deadline_of_discovery: Instant,
 }
 
 impl Connection {
@@ -290,9 +293,7 @@ impl Connection {
         if let Some(discovery) = state.discoveries.get(&claim) {
             return discovery.clone();
         }
-        if state.discoveries.is_empty() {
-            state.deadline += DISCOVERY_MAX;
-        }
+        state.deadline = state.deadline_of_discovery;
         state.discoveries.retain(|_, it| it.peek().is_none());
         let discovery = start();
         state.discoveries.insert(claim, discovery.clone());

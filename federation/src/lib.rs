@@ -31,6 +31,8 @@ mod signals;
 mod status;
 mod strangers;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod worker;
 

@@ -61,7 +61,7 @@ where
 
 /// The one connection, as tonic wants it.
 #[derive(Clone, Debug)]
-struct Wire(http2::SendRequest<Body>);
+pub(crate) struct Wire(http2::SendRequest<Body>);
 
 impl tower::Service<http::Request<Body>> for Wire {
     type Response = http::Response<hyper::body::Incoming>;
@@ -106,35 +106,11 @@ impl Greeting {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let peer = record.record().domain.clone();
-        let handshake = http2::Builder::new(Spawner(tasks.clone()))
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEADERS_MAX)
-            .keep_alive_interval(PROBE_INTERVAL)
-            .keep_alive_timeout(PROBE_INTERVAL / 2)
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream));
-        let (send, connection) = handshake.await.map_err(|error| LinkError::Lost {
-            peer: peer.clone(),
-            what: LinkLost::Broken(error.to_string()),
-        })?;
-        let (unused, closed) = (CancellationToken::new(), CancellationToken::new());
-        tasks.spawn("link", drive(connection, unused.clone(), closed.clone()));
-        let origin = http::Uri::try_from(format!("https://{peer}"))
-            .map_err(|error| LinkError::Ours(error.to_string()))?;
-        let client = PeerClient::with_origin(Wire(send), origin)
-            .max_decoding_message_size(limits::FRAME_BYTES_MAX);
+        let calls = Calls::open(stream, &record.record().domain, tasks).await?;
         Ok(Self {
             record,
             channel,
-            calls: Calls {
-                peer,
-                client,
-                closed,
-                _unused: unused.drop_guard(),
-            },
+            calls,
         })
     }
 
@@ -249,7 +225,7 @@ impl Established {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.calls.closed.is_cancelled()
+        self.calls.is_closed()
     }
 
     /// Completes when the connection is gone.
@@ -281,14 +257,55 @@ impl Established {
 
 /// What both states have: a way to call, and a connection that ends when nobody holds it.
 #[derive(Debug)]
-struct Calls {
+pub(crate) struct Calls {
     peer: DomainName,
-    client: PeerClient<Wire>,
+    pub(crate) client: PeerClient<Wire>,
     closed: CancellationToken,
     _unused: DropGuard,
 }
 
 impl Calls {
+    /// Builds HTTP/2 on a stream.
+    pub(crate) async fn open<S>(
+        stream: S,
+        peer: &DomainName,
+        tasks: &Tasks,
+    ) -> Result<Self, LinkError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let handshake = http2::Builder::new(Spawner(tasks.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADERS_MAX)
+            .keep_alive_interval(PROBE_INTERVAL)
+            .keep_alive_timeout(PROBE_INTERVAL / 2)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream));
+        let (send, connection) = handshake.await.map_err(|error| LinkError::Lost {
+            peer: peer.clone(),
+            what: LinkLost::Broken(error.to_string()),
+        })?;
+        let (unused, closed) = (CancellationToken::new(), CancellationToken::new());
+        tasks.spawn("link", drive(connection, unused.clone(), closed.clone()));
+        let origin = http::Uri::try_from(format!("https://{peer}"))
+            .map_err(|error| LinkError::Ours(error.to_string()))?;
+        let client = PeerClient::with_origin(Wire(send), origin)
+            .max_decoding_message_size(limits::FRAME_BYTES_MAX);
+        Ok(Self {
+            peer: peer.clone(),
+            client,
+            closed,
+            _unused: unused.drop_guard(),
+        })
+    }
+
+    /// True when the connection is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
     fn lost(&self, what: LinkLost) -> LinkError {
         LinkError::Lost {
             peer: self.peer.clone(),
@@ -312,7 +329,7 @@ impl Calls {
                 refusal,
             };
         }
-        if status.source().is_some() || self.closed.is_cancelled() {
+        if status.source().is_some() || self.is_closed() {
             return self.lost(LinkLost::Broken(words(status)));
         }
         match status.code() {

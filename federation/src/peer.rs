@@ -34,7 +34,7 @@ pub(crate) struct Peer {
     /// The link. Whoever holds the lock may dial; others wait for the outcome.
     pub(crate) link: AsyncMutex<Option<Arc<Established>>>,
     /// Held while a batch of this peer is decided, so that batches of one origin never overlap.
-    pub(crate) inbox: AsyncMutex<()>,
+    pub(crate) inbox: Arc<AsyncMutex<()>>,
     /// Wakes the worker out of any wait.
     pub(crate) stirred: Notify,
     pub(crate) signals: Mutex<Pump>,
@@ -79,7 +79,7 @@ impl Peer {
         Self {
             domain,
             link: AsyncMutex::default(),
-            inbox: AsyncMutex::default(),
+            inbox: Arc::default(),
             stirred: Notify::new(),
             signals: Mutex::default(),
             questions: Mutex::default(),

@@ -7,7 +7,10 @@ use freehold_directory::{Fault, ResolveError};
 use freehold_keys::VerifiedRecord;
 use freehold_proto::{DomainName, Refusal, RefusalCode, UserId, wire};
 use futures_util::FutureExt as _;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    time::timeout,
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -75,9 +78,9 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<wire::DeliverResponse>, Status> {
         let request = request.into_inner();
         let origin = self.parties(&request.from, &request.to)?;
-        let peer = self.engine.peer(&origin);
-        let _turn = peer.inbox.lock().await;
-        match inbox::decide(&self.engine, &origin, request.epoch, request.items).await {
+        let turn = Arc::clone(&self.engine.peer(&origin).inbox);
+        let turn = turn.lock_owned().await;
+        match self.decide(turn, origin.clone(), request).await {
             Ok(response) => Ok(Response::new(response)),
             Err(BatchFault::Refused(refusal)) => Err(self.refuse(&origin, refusal)),
             Err(BatchFault::Unavailable(error)) => Err(error.into()),
@@ -174,6 +177,28 @@ impl PeerService {
                 let detail = format!("{}: {error}", claim.from);
                 Refusal::new(RefusalCode::IdentityUnverified, detail).into()
             }
+        })
+    }
+
+    /// Decides a batch on a task of its own: once begun it comes to its end, also when the peer hangs
+    /// up, and the next batch of the same origin waits for that.
+    async fn decide(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        origin: DomainName,
+        request: wire::DeliverRequest,
+    ) -> Result<wire::DeliverResponse, BatchFault> {
+        let (answer, heard) = oneshot::channel();
+        let engine = Arc::clone(&self.engine);
+        self.engine.tasks.spawn("inbox", async move {
+            let decided = inbox::decide(&engine, &origin, request.epoch, request.items).await;
+            drop(turn);
+            // Nobody hears it when the peer has hung up; it will ask again.
+            drop(answer.send(decided));
+        });
+        heard.await.unwrap_or_else(|_| {
+            let why = "shutting down".to_owned();
+            Err(BatchFault::Unavailable(crate::Unavailable(why)))
         })
     }
 

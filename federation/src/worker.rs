@@ -86,15 +86,25 @@ async fn step(
             settle(engine, peer, verdicts).await?;
             Ok(Next::Again)
         }
-        Err(LinkError::Misbehaved { what, .. }) => {
-            let pause = Next::Wait(engine.config.backoff.shortest());
-            blame(engine, peer, batching, &batch, &what).await?;
-            Ok(pause)
+        Err(error) if is_about_the_batch(&error) => {
+            blame(engine, peer, batching, &batch, &error).await?;
+            Ok(Next::Wait(engine.config.backoff.shortest()))
         }
         Err(error) => {
             engine.link_failed(peer, &link, &error).await;
             Ok(Next::Again)
         }
+    }
+}
+
+/// Did the peer fail on what it was offered, rather than on the link? Less may then help.
+fn is_about_the_batch(error: &LinkError) -> bool {
+    match error {
+        LinkError::Misbehaved { .. } => true,
+        LinkError::Refused { refusal, .. } => {
+            matches!(refusal.code, RefusalCode::TooLarge | RefusalCode::Malformed)
+        }
+        _ => false,
     }
 }
 
@@ -158,13 +168,10 @@ async fn blame(
     peer: &Peer,
     batching: &mut Batching,
     batch: &[Outgoing],
-    what: &PeerMisbehaved,
+    error: &LinkError,
 ) -> Result<(), Unavailable> {
     let items = batch.len();
-    tracing::warn!(
-        peer = %peer.domain, items, fault = "peer",
-        "peer {} misbehaved: {what}", peer.domain
-    );
+    tracing::warn!(peer = %peer.domain, items, fault = "peer", "{error}");
     let (Blame::Poison, Some(item)) = (batching.failed(items), batch.first()) else {
         return Ok(());
     };

@@ -74,8 +74,9 @@ fn run_one(scenario: &Scenario, seed: u64) -> bool {
         "{:<20} {word:<6} {seconds:>7.1} s  seed {seed}",
         scenario.name
     );
-    if let Err(report) = &result {
-        println!("{report}");
+    match &result {
+        Ok(notes) => notes.iter().for_each(|note| println!("    {note}")),
+        Err(report) => println!("{report}"),
     }
     result.is_ok()
 }

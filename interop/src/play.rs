@@ -13,6 +13,8 @@ pub struct Stage {
     pub network: Network,
     /// Chance.
     pub random: Random,
+    /// What is worth telling although all went well.
+    pub notes: Vec<String>,
 }
 
 /// The seed in `FREEHOLD_SEED`, or a new one.
@@ -29,9 +31,9 @@ pub fn seed_from_environment() -> Result<u64> {
     }
 }
 
-/// Plays one scenario. A failure is told in full: what happened, how to repeat it, and what the
+/// Plays one scenario; returns its notes. A failure is told in full: what happened, how to repeat it, and what the
 /// servers said last. With `FREEHOLD_KEEP` set, the folder with data and logs stays.
-pub fn play(scenario: &Scenario, seed: u64) -> std::result::Result<(), String> {
+pub fn play(scenario: &Scenario, seed: u64) -> std::result::Result<Vec<String>, String> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -40,12 +42,13 @@ pub fn play(scenario: &Scenario, seed: u64) -> std::result::Result<(), String> {
     runtime.block_on(perform(scenario, seed))
 }
 
-async fn perform(scenario: &Scenario, seed: u64) -> std::result::Result<(), String> {
+async fn perform(scenario: &Scenario, seed: u64) -> std::result::Result<Vec<String>, String> {
     let no_network = |failure: Failure| format!("{}: {failure}", scenario.name);
     let network = Network::start(scenario.domains).await.map_err(no_network)?;
     let mut stage = Stage {
         network,
         random: Random::new(seed),
+        notes: Vec::new(),
     };
     let played = timeout(scenario.within, (scenario.play)(&mut stage)).await;
     let result = played.unwrap_or_else(|_| {
@@ -54,7 +57,10 @@ async fn perform(scenario: &Scenario, seed: u64) -> std::result::Result<(), Stri
             after: scenario.within,
         })
     });
-    result.map_err(|failure| report(scenario, seed, &failure, &mut stage.network))
+    match result {
+        Ok(()) => Ok(stage.notes),
+        Err(failure) => Err(report(scenario, seed, &failure, &mut stage.network)),
+    }
 }
 
 fn report(scenario: &Scenario, seed: u64, failure: &Failure, network: &mut Network) -> String {

@@ -113,11 +113,8 @@ fn halves(words: &str) -> [String; 2] {
 pub(crate) fn dns_records(keys: &KeyRing) -> [String; 2] {
     let domain = keys.domain();
     [
-        format!("_freehold._tcp.{domain}.  IN SRV  0 0 {DEFAULT_PORT} {domain}."),
-        format!(
-            "_freehold.{domain}.       IN TXT  \"{}\"",
-            anchor_text(keys)
-        ),
+        format!("_freehold._tcp.{domain}. IN SRV 0 0 {DEFAULT_PORT} {domain}."),
+        format!("_freehold.{domain}. IN TXT \"{}\"", anchor_text(keys)),
     ]
 }
 

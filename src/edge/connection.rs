@@ -337,12 +337,17 @@ impl Connection {
         let get = sub.get.unwrap_or_default();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
-                me::enter(&self.server, &user, &self.session).await?;
+                let came = me::enter(&self.server, &user, &self.session);
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
                     me::set_description(&self.server, &user, &self.session, desc).await?;
                 }
                 self.answer(sub.id.as_deref(), Some("me"), reply::OK);
-                self.show_me(&user, &sub.id, &get).await
+                self.show_me(&user, &sub.id, &get).await?;
+                // COMPAT web app: presence of contacts that it has not been shown yet upsets it.
+                if came {
+                    me::announce(&self.server, &user, &self.session).await?;
+                }
+                Ok(())
             }
             Name::Fnd => {
                 self.fnd.get_or_insert_default();

@@ -57,6 +57,8 @@ pub(super) enum Effect {
     Annotated(UserId, Session),
     /// The person at the other domain has another description.
     Described(UserId),
+    /// Somebody has agreed to talk to a person elsewhere, who may know now that they are here.
+    Greet(UserId),
     /// Something waits for the peer domain.
     Wake,
     /// Messages parked for the peer's consent may go.

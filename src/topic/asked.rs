@@ -213,6 +213,7 @@ impl Actor {
         if accepted {
             // What was received and read before was nobody's business until now.
             self.cursor_out(batch, effects, &asked.user).await?;
+            effects.push(Effect::Greet(asked.user.clone()));
         }
         let except = Some(asked.session.clone());
         effects.extend(

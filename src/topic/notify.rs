@@ -48,6 +48,11 @@ impl Actor {
                     .online
                     .tell(&told, &ServerFrame::Pres(pres), |_| true);
             }
+            Effect::Greet(user) => {
+                if self.server.is_online(&user) {
+                    self.signal_out(&user, "on");
+                }
+            }
             Effect::Wake => {
                 if let Some(foreigner) = self.topic.foreigner() {
                     self.server.wake(foreigner.id.domain());

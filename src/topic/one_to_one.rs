@@ -513,8 +513,8 @@ impl OneToOne {
         let received = received.max(standing.read);
         if received > standing.received {
             standing.received = received;
-            // Whoever reads has received; only the stronger news is told.
-            moved.received = moved.read.is_none().then_some(received);
+            // Whoever reads has received; what the stronger news says already is not told twice.
+            moved.received = (received > standing.read).then_some(received);
         }
         if moved == CursorMove::default() {
             return None;

@@ -230,3 +230,17 @@ fn cursors_only_go_forward_and_never_past_the_last_message() {
     assert_eq!(moved(&mut topic, 4, 0), None);
     assert_eq!(topic.person(&alice()).active().unwrap().received, 3);
 }
+
+#[test]
+fn reading_one_message_and_receiving_a_later_one_are_both_told() {
+    let mut topic = topic(bob());
+    topic.subscribe(&alice(), None, ALL, ALL, at(0)).unwrap();
+    for second in 1..=4 {
+        topic.publish(&bob(), at(second)).unwrap();
+    }
+    let both = CursorMove {
+        read: Some(2),
+        received: Some(4),
+    };
+    assert_eq!(topic.progress(&alice(), 2, 4), Some(both));
+}

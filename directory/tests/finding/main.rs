@@ -249,6 +249,27 @@ mod scenes {
     }
 
     #[tokio::test]
+    async fn a_peer_that_makes_itself_known_is_looked_up_in_spite_of_a_failure_just_before() {
+        let (world, other) = (World::new("beta.test"), World::new("beta.test"));
+        let port = world.serve_record().await;
+        let row = StaticPeer {
+            domain: world.domain.clone(),
+            address: Some(("127.0.0.1".to_owned(), port)),
+            root_fingerprint: world.ring.record().root_fingerprint(),
+        };
+        let directory = world
+            .directory_with(&[], Trust::Pinned, &["127.0.0.1/32"], vec![row])
+            .await;
+        world.serve_instead(other.ring.record());
+        assert!(directory.peer(&world.domain).await.is_err());
+        world.serve_instead(world.ring.record());
+        assert!(directory.peer(&world.domain).await.is_err(), "remembered");
+        let hash = world.ring.record().hash();
+        assert!(directory.claimed(&world.domain, &hash).await.is_ok());
+        assert!(directory.peer(&world.domain).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_domain_stands_in_the_static_table_once() {
         let world = World::new("beta.test");
         let row = StaticPeer {

@@ -34,7 +34,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
     async move {
-        let Stage { network, random } = stage;
+        let Stage {
+            network,
+            random,
+            notes,
+        } = stage;
         let (alice, mut at_alpha) = Person::register(&network.endpoint(0)?, "alice").await?;
         let (bob, mut at_beta) = Person::register(&network.endpoint(1)?, "bob").await?;
         meet((&alice, &mut at_alpha), (&bob, &mut at_beta)).await?;
@@ -46,6 +50,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
         ];
         load_and_kill(network, random, &mut writers).await?;
         let ledgers = writers.each_ref().map(Writer::ledger);
+        notes.extend(ledgers.map(summary));
 
         let mut readers = [
             Reader::open(&alice, alice.name_of(&bob)).await?,
@@ -178,17 +183,17 @@ async fn check(readers: &mut [Reader], ledgers: [&Ledger; 2]) -> Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
-    let sums = ledgers.map(|it| {
-        format!(
-            "{} sent {}, acknowledged {}",
-            it.sender,
-            it.sent,
-            it.acknowledged.len()
-        )
-    });
     Err(Failure::Broken(format!(
         "{}\n{}",
-        sums.join("; "),
+        ledgers.map(summary).join("; "),
         faults.join("\n")
     )))
+}
+
+fn summary(ledger: &Ledger) -> String {
+    let acknowledged = ledger.acknowledged.len();
+    format!(
+        "{} sent {}, acknowledged {acknowledged}",
+        ledger.sender, ledger.sent
+    )
 }

@@ -1,0 +1,70 @@
+# Freehold from a fresh checkout: `make demo` to try it, `make test` to prove it.
+#
+# Needs Rust (rustup), gcc, make, Python 3 and Node 20 or newer with npm. `make test` also needs
+# Chromium: as root it installs Debian's, otherwise it says how.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CHROMIUM := /usr/bin/chromium
+# For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
+ARGS :=
+
+.PHONY: demo test bench example audit rust web clients chromium
+.DELETE_ON_ERROR:
+
+demo: web
+	cargo build --release --locked --bin freehold
+	@exec $(TARGET)/release/freehold demo $(ARGS)
+
+test: chromium rust clients
+
+rust:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny check bans licenses sources; \
+	else \
+		echo 'cargo-deny is not installed: dependencies are not checked against deny.toml'; \
+	fi
+
+# Stock clients against a demo of two domains: the SDK in Node, the web app in Chromium.
+clients: web tests/clients/node_modules/.package-lock.json
+	cargo build --locked --bin freehold
+	.ci/with-demo '$(TARGET)/debug/freehold demo --port 0 --json' node tests/clients/sdk.mjs
+	.ci/with-demo '$(TARGET)/debug/freehold demo --port 0 --json' node tests/clients/web.mjs --shots $(TARGET)/shots
+
+bench: web
+	cargo build --release --locked --bin freehold
+	cargo run --release --locked -p freehold-bench -- --demo $(TARGET)/release/freehold $(ARGS)
+
+# Renews config/example.toml from the comments in config/src/file.rs.
+example:
+	cargo run --quiet -p freehold-config --example print > config/example.new
+	mv config/example.new config/example.toml
+
+# Known weaknesses of dependencies; asks the advisory database on the internet.
+audit:
+	cargo deny check advisories
+
+web: web/dist/index.html
+
+web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs
+	cd web && npm run --silent assemble
+	@touch $@
+
+# npm writes this file last, so it is the mark of a finished installation.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || \
+		{ echo 'Node 20 or newer is needed'; exit 1; }
+	cd $* && npm ci --no-progress
+	@touch $@
+
+chromium:
+	@if [ -x $(CHROMIUM) ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && apt-get install -y --no-install-recommends chromium; \
+	else \
+		echo 'The tests need Chromium. Run this, then `make test` again:'; \
+		echo '    sudo apt-get install -y --no-install-recommends chromium'; \
+		exit 1; \
+	fi

@@ -1,0 +1,7 @@
+//! Domains in one process, over real sockets on loopback.
+
+mod delivery;
+mod fake;
+mod hostile;
+mod stranger;
+mod support;

@@ -1,0 +1,156 @@
+//! Rules about the repository itself. `cargo test` runs them, so no other tool is needed.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its subject fails"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every crate, and the crates of ours that it may depend on. The root package may use all but the
+/// last two, which know a server only from outside.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("proto", &[]),
+    ("keys", &["proto"]),
+    ("store", &["proto"]),
+    ("directory", &["proto", "keys"]),
+    ("federation", &["proto", "keys", "store", "directory"]),
+    (
+        "config",
+        &["proto", "keys", "store", "directory", "federation"],
+    ),
+    (
+        ".",
+        &[
+            "proto",
+            "keys",
+            "store",
+            "directory",
+            "federation",
+            "config",
+        ],
+    ),
+    // They must be able to test and measure servers that this project did not write.
+    ("interop", &["proto", "keys"]),
+    ("bench", &[]),
+];
+
+#[test]
+fn dependencies_point_down() {
+    let mut upward = BTreeMap::<_, Vec<_>>::new();
+    for &(krate, allowed) in LAYERS {
+        let found = our_dependencies(&read(&format!("{krate}/Cargo.toml")));
+        let wrong = found
+            .into_iter()
+            .filter(|it| !allowed.contains(&it.as_str()));
+        let wrong: Vec<_> = wrong.collect();
+        if !wrong.is_empty() {
+            upward.insert(krate, wrong);
+        }
+    }
+    assert!(
+        upward.is_empty(),
+        "crates that look where they must not: {upward:?}"
+    );
+}
+
+#[test]
+fn every_crate_is_a_member_and_tested_by_default() {
+    let manifest = read("Cargo.toml");
+    let crates: Vec<_> = LAYERS.iter().map(|&(krate, _)| krate.to_owned()).collect();
+    let mut members = list(&manifest, "members");
+    members.push(".".to_owned());
+    assert_eq!(
+        sorted(members),
+        sorted(crates.clone()),
+        "members and LAYERS differ"
+    );
+    let tested = list(&manifest, "default-members");
+    assert_eq!(
+        sorted(tested),
+        sorted(crates),
+        "default-members and LAYERS differ"
+    );
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let folders = LAYERS.iter().flat_map(|&(krate, _)| {
+        ["src", "tests", "examples", "benches", "build.rs"]
+            .map(|part| root().join(krate).join(part))
+    });
+    let silent: Vec<_> = folders
+        .flat_map(rust_files)
+        .filter(|path| !fs::read_to_string(path).unwrap().starts_with("//! "))
+        .collect();
+    assert!(
+        silent.is_empty(),
+        "files whose first line does not say what for: {silent:#?}"
+    );
+}
+
+#[test]
+fn the_example_configuration_is_current() {
+    let current = freehold_config::example("example.org");
+    assert!(
+        read("config/example.toml") == current,
+        "config/example.toml is stale: run `make example`"
+    );
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Names of our crates in the dependency sections of a manifest, without the prefix.
+fn our_dependencies(manifest: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut section = String::new();
+    for line in manifest.lines().map(str::trim) {
+        let header = line.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        section = header.map_or(section, str::to_owned);
+        if section.starts_with("workspace") || !section.contains("dependencies") {
+            continue;
+        }
+        // Either `freehold-x = …` or `[dependencies.freehold-x]`.
+        let name = header.and_then(|it| it.rsplit('.').next()).unwrap_or(line);
+        let name = name.split(['.', ' ', '=']).next().unwrap();
+        found.extend(name.strip_prefix("freehold-").map(str::to_owned));
+    }
+    found
+}
+
+/// The texts in `key = ["…", …]`, which stands on one line.
+fn list(manifest: &str, key: &str) -> Vec<String> {
+    let line = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ["));
+    let texts = line.unwrap().split('"').skip(1).step_by(2);
+    texts.map(str::to_owned).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+fn rust_files(start: PathBuf) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut pending = vec![start];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() && !path.ends_with("node_modules") {
+            pending.extend(fs::read_dir(path).unwrap().map(|it| it.unwrap().path()));
+        } else if path.extension().is_some_and(|it| it == "rs") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files
+}
