@@ -190,6 +190,12 @@ impl Server {
         self.account_turns[bucket].lock().await
     }
 
+    /// Whether the operator allows dealings with a peer.
+    #[must_use]
+    pub fn permits(&self, peer: &DomainName) -> bool {
+        self.federation.get().is_none_or(|it| it.permits(peer))
+    }
+
     /// Tells the link to a peer that something waits.
     pub fn wake(&self, peer: &DomainName) {
         if let Some(federation) = self.federation.get() {

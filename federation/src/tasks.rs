@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
-    task::TaskTracker,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 use tracing::{Instrument as _, info_span};
 
@@ -24,6 +24,11 @@ impl Tasks {
     {
         self.tracker
             .spawn(task.instrument(info_span!("task", name)));
+    }
+
+    /// Counts as a task while it lives: for work that somebody else's library runs.
+    pub fn token(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Completes once the domain begins to shut down.

@@ -133,7 +133,7 @@ impl Connection {
             Request::Sub(sub) => self.sub(user, *sub).await,
             Request::Leave(leave) => self.leave(user, leave).await,
             Request::Pub(publish) => self.publish(user, publish).await,
-            Request::Get(get) => self.get(user, get).await,
+            Request::Get(get) => self.get(user, *get).await,
             Request::Set(set) => self.set(user, *set).await,
             Request::Del(del) => self.del(user, del).await,
             Request::Note(note) => self.note(user, &note).await,
@@ -365,7 +365,7 @@ impl Connection {
                 self.attached.insert(key, (*people).clone());
                 let request = TopicRequest::Sub {
                     set: Box::new(sub.set.unwrap_or_default()),
-                    get,
+                    get: Box::new(get),
                 };
                 self.ask_person(user, sub.id, sub.topic, *people, request)
                     .await
@@ -545,7 +545,7 @@ impl Connection {
                     get.id,
                     get.topic,
                     *people,
-                    TopicRequest::Get(get.query),
+                    TopicRequest::Get(Box::new(get.query)),
                 )
                 .await
             }

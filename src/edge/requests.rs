@@ -23,7 +23,7 @@ pub enum Request {
     /// Publish.
     Pub(Pub),
     /// Ask for metadata or messages.
-    Get(Get),
+    Get(Box<Get>),
     /// Change metadata.
     Set(Box<Set>),
     /// Delete.
@@ -43,7 +43,7 @@ struct ClientFrame {
     leave: Option<Leave>,
     #[serde(rename = "pub")]
     publish: Option<Pub>,
-    get: Option<Get>,
+    get: Option<Box<Get>>,
     set: Option<Box<Set>>,
     del: Option<Del>,
     note: Option<Note>,

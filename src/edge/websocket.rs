@@ -60,6 +60,8 @@ pub(super) async fn upgrade(
         return std::future::ready(refusal(&server, reply::API_KEY_REQUIRED)).await;
     }
     let rules = &server.rules;
+    // axum runs the conversation on a task of its own; shutdown waits for it all the same.
+    let counted = server.tasks.token();
     upgrade
         // The default of 128 KiB would cost each idle client 130 KiB.
         .read_buffer_size(rules.websocket_read_buffer)
@@ -67,7 +69,10 @@ pub(super) async fn upgrade(
         // What is a little too long gets an answer; what is much too long ends the connection.
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
-        .on_upgrade(move |socket| converse(server, socket))
+        .on_upgrade(async move |socket| {
+            converse(server, socket).await;
+            drop(counted);
+        })
 }
 
 async fn converse(server: Arc<Server>, socket: WebSocket) {

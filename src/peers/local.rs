@@ -163,7 +163,6 @@ impl Door {
     }
 
     /// Everything about a message that can be judged without its topic.
-    #[expect(clippy::type_complexity, reason = "used once, by the function above")]
     fn checked(
         &self,
         origin: &DomainName,

@@ -348,11 +348,14 @@ impl Actor {
         }
         self.topic.may_publish(&asked.user)?;
         self.check_replacement(&asked.user, &draft).await?;
-        if let Some(foreigner) = self.topic.foreigner()
-            && !self.server.outbox.has_room(foreigner.id.domain())
-        {
-            // Visible at once, rather than a queue without end for a domain that is gone.
-            return Err(reply::UNAVAILABLE.into());
+        if let Some(foreigner) = self.topic.foreigner() {
+            // Visible at once, rather than a queue without end for a domain that is denied or gone.
+            if !self.server.permits(foreigner.id.domain()) {
+                return Err(reply::PERMISSION_DENIED.into());
+            }
+            if !self.server.outbox.has_room(foreigner.id.domain()) {
+                return Err(reply::UNAVAILABLE.into());
+            }
         }
         let now = self.now();
         let id = MessageId::mint(now, &freehold_keys::random().map_err(|_| reply::INTERNAL)?);

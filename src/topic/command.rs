@@ -99,7 +99,7 @@ pub enum TopicRequest {
         /// Changes on the way.
         set: Box<SetQuery>,
         /// What to answer with.
-        get: GetQuery,
+        get: Box<GetQuery>,
     },
     /// Detach; with `true` end the subscription.
     Leave(bool),
@@ -111,7 +111,7 @@ pub enum TopicRequest {
         noecho: bool,
     },
     /// Answer with metadata or messages.
-    Get(GetQuery),
+    Get(Box<GetQuery>),
     /// Change metadata.
     Set(Box<SetQuery>),
     /// Typing.

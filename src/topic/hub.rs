@@ -42,6 +42,10 @@ pub(super) struct Place {
 impl Hub {
     /// Hands a command to the topic between two people, and waits while its mailbox is full.
     pub async fn send(server: &Arc<Server>, people: &[UserId; 2], mut command: Command) {
+        // At the end nothing new begins; whoever waits for an answer sees its channel close.
+        if server.tasks.is_stopping() {
+            return;
+        }
         // A topic may unload between being found and being reached.
         while let Err(refused) = Self::mailbox(server, people).send(command).await {
             command = refused.0;

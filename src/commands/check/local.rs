@@ -29,6 +29,7 @@ pub(super) fn data_dir(config: &Config, findings: &mut Findings) {
             ));
         }
     }
+    free_space(config, findings);
     let Some(web_root) = &config.clients.web_root else {
         return;
     };
@@ -37,6 +38,23 @@ pub(super) fn data_dir(config: &Config, findings: &mut Findings) {
         findings.wrong(format_args!(
             "clients.web_root {web_root} holds no web app (no index.html)."
         ));
+    }
+}
+
+fn free_space(config: &Config, findings: &mut Findings) {
+    const MIB: u64 = 1024 * 1024;
+    match config.store.free_space() {
+        Ok((available, floor)) if available > floor => findings.right(format_args!(
+            "{} MiB are free for data; the server stops writing below {} MiB.",
+            available / MIB,
+            floor / MIB
+        )),
+        Ok((available, floor)) => findings.wrong(format_args!(
+            "Only {} MiB are free for data, and the server stops writing below {} MiB.",
+            available / MIB,
+            floor / MIB
+        )),
+        Err(error) => findings.wrong(format_args!("The free space cannot be told: {error}.")),
     }
 }
 

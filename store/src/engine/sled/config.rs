@@ -1,6 +1,6 @@
 //! What an operator decides about a store.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 /// The least cache worth having; sled keeps its index in memory beside it.
 const CACHE_MIN: u64 = 1024 * 1024;
@@ -54,5 +54,13 @@ impl Config {
             cache_capacity,
             free_space_floor,
         })
+    }
+
+    /// Bytes free where the store is, or will be, and how many of them must stay free for it to
+    /// write.
+    pub fn free_space(&self) -> io::Result<(u64, u64)> {
+        let exists = self.path.ancestors().find(|it| it.exists());
+        let available = fs4::available_space(exists.unwrap_or(&self.path))?;
+        Ok((available, self.free_space_floor))
     }
 }
