@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use axum::extract::ws::Utf8Bytes;
@@ -17,6 +17,8 @@ use super::frames::ServerFrame;
 /// Replies that may wait for one client. A page of history counts as one. A client that lets more
 /// pile up is cut off; it reconnects and reads what it missed.
 const QUEUE_MAX: usize = 512;
+/// Bytes that may wait for one client, beyond the frames queued last.
+const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A client connection. Clones are the same session.
 #[derive(Clone, Debug)]
@@ -26,6 +28,7 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     id: u64,
     out: mpsc::Sender<Vec<Utf8Bytes>>,
+    waiting_bytes: AtomicUsize,
     closed: CancellationToken,
     identity: Mutex<Identity>,
     on_me: AtomicBool,
@@ -47,6 +50,7 @@ impl Session {
         let inner = Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             out,
+            waiting_bytes: AtomicUsize::new(0),
             closed,
             identity: Mutex::default(),
             on_me: AtomicBool::new(false),
@@ -111,14 +115,28 @@ impl Session {
         if frames.is_empty() {
             return;
         }
-        let texts = frames.iter().map(ServerFrame::to_text).collect();
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.0.out.try_send(texts) {
+        let texts: Vec<Utf8Bytes> = frames.iter().map(ServerFrame::to_text).collect();
+        let size = size_of(&texts);
+        let before = self.0.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        let full = before > QUEUE_BYTES_MAX
+            || matches!(
+                self.0.out.try_send(texts),
+                Err(mpsc::error::TrySendError::Full(_))
+            );
+        if full {
             info!(
                 session = self.0.id,
                 "client does not keep up; closing its connection"
             );
             self.close();
         }
+    }
+
+    /// Notes that queued frames have gone out.
+    pub fn sent(&self, texts: &[Utf8Bytes]) {
+        self.0
+            .waiting_bytes
+            .fetch_sub(size_of(texts), Ordering::Relaxed);
     }
 
     /// Ends the session.
@@ -130,5 +148,47 @@ impl Session {
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
         self.0.id == other.0.id
+    }
+}
+
+fn size_of(texts: &[Utf8Bytes]) -> usize {
+    texts.iter().map(|it| it.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_proto::Timestamp;
+
+    use super::*;
+    use crate::edge::reply::{self, Reply};
+
+    fn frame(bytes: usize) -> ServerFrame {
+        Reply::from(reply::OK).into_frame(Some("x".repeat(bytes)), None, Timestamp::EPOCH)
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut_off_by_count() {
+        let closed = CancellationToken::new();
+        let (session, _queue) = Session::new(closed.clone());
+        for _ in 0..QUEUE_MAX {
+            session.send(&frame(1));
+        }
+        assert!(!closed.is_cancelled());
+        session.send(&frame(1));
+        assert!(closed.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_off_by_bytes_and_one_that_does_is_not() {
+        let closed = CancellationToken::new();
+        let (session, mut queue) = Session::new(closed.clone());
+        for _ in 0..10 {
+            session.send(&frame(QUEUE_BYTES_MAX));
+            session.sent(&queue.recv().await.unwrap());
+        }
+        assert!(!closed.is_cancelled());
+        session.send(&frame(QUEUE_BYTES_MAX));
+        session.send(&frame(1));
+        assert!(closed.is_cancelled());
     }
 }

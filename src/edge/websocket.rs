@@ -79,11 +79,11 @@ async fn converse(server: Arc<Server>, socket: WebSocket) {
     let closed = CancellationToken::new();
     let (session, queue) = Session::new(closed.clone());
     let (sink, stream) = socket.split();
-    let connection = Connection::new(Arc::clone(&server), session);
+    let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
     // Pongs and probe answers go out between queued frames.
     let (urgent, urgent_queue) = mpsc::channel(4);
-    let writer = write(server, sink, queue, urgent_queue, closed.clone());
+    let writer = write(server, session, sink, queue, urgent_queue, closed.clone());
     let reader = read(connection, stream, urgent, closed.clone());
     let end = async {
         tokio::select! {
@@ -98,6 +98,7 @@ async fn converse(server: Arc<Server>, socket: WebSocket) {
 /// Sends what is queued until the session ends, then says good-bye.
 async fn write(
     server: Arc<Server>,
+    session: Session,
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: mpsc::Receiver<Vec<Utf8Bytes>>,
     mut urgent: mpsc::Receiver<Message>,
@@ -109,7 +110,11 @@ async fn write(
             biased;
             () = closed.cancelled() => break,
             Some(message) = urgent.recv() => send(&mut sink, [message]).await,
-            Some(texts) = queue.recv() => send(&mut sink, texts.into_iter().map(Message::Text)).await,
+            Some(texts) = queue.recv() => {
+                let sent = send(&mut sink, texts.iter().cloned().map(Message::Text)).await;
+                session.sent(&texts);
+                sent
+            }
             _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())]).await,
         };
         if !sent {

@@ -2,6 +2,7 @@
 //! sections 2.2 and 2.3).
 
 use freehold_proto::{AccessMode, Timestamp, UserId};
+use prost::Message as _;
 use serde_json::json;
 
 use super::{
@@ -198,10 +199,14 @@ impl Actor {
             .min(PAGE_MAX);
         let (key, ids, name) = (self.key(), self.server.ids.clone(), asked.name.clone());
         let read = move |tables: &freehold_store::Tables| {
-            let mut page = Vec::new();
+            let (mut page, mut bytes) = (Vec::new(), 0);
             for (low, high) in spans {
                 let left = limit.saturating_sub(page.len());
-                for (seq, row) in tables.history(key, low, high, left, PAGE_BYTES_MAX)? {
+                if left == 0 || bytes >= PAGE_BYTES_MAX {
+                    break;
+                }
+                for (seq, row) in tables.history(key, low, high, left, PAGE_BYTES_MAX - bytes)? {
+                    bytes += row.encoded_len();
                     let mut data = message::shown(tables, &ids, key, seq, &row)?;
                     data.topic.clone_from(&name);
                     page.push(ServerFrame::Data(data));
