@@ -60,6 +60,8 @@ struct Stream {
     waiting: usize,
     /// When the parked messages of a pair may be offered again.
     parked: HashMap<Pair, Timestamp>,
+    /// Pairs released since the last batch was handed out: its answers are older than that news.
+    released: HashSet<Pair>,
     /// Until then the peer does not want relations and cursors.
     cells_held: Option<Timestamp>,
     /// What was handed out under which position and is not settled.
@@ -173,14 +175,17 @@ impl Outbox {
         Ok(())
     }
 
-    /// Lets the parked messages of a pair go at once.
+    /// Lets the parked messages of a pair go at once, and those that are about to be parked.
     pub fn release(&self, peer: &DomainName, topic: TopicKey, author: &UserId) {
-        let stream = self.peers.lock().get(peer).cloned();
-        if let Some(stream) = stream
-            && let Some(due) = stream.lock().parked.get_mut(&(topic, author.clone()))
-        {
+        let Some(stream) = self.peers.lock().get(peer).cloned() else {
+            return;
+        };
+        let pair = (topic, author.clone());
+        let mut stream = stream.lock();
+        if let Some(due) = stream.parked.get_mut(&pair) {
             *due = Timestamp::EPOCH;
         }
+        stream.released.insert(pair);
     }
 
     /// Waiting items in order, without those that must park behind earlier ones.
@@ -191,30 +196,34 @@ impl Outbox {
         now: Timestamp,
         items_max: usize,
     ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
-        let wanted = peer.clone();
-        let mut rows = self
-            .tables
-            .read(move |tables| tables.outbox(&wanted, 0, items_max))
-            .await?;
-        if stream.lock().cells_held.is_some_and(|until| now < until) {
-            rows.retain(|(_, row)| is_message(row));
-        }
-        let parked: HashSet<Pair> = stream.lock().parked.keys().cloned().collect();
-        if parked.is_empty() {
-            return Ok(rows);
-        }
-        let (behind, free): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| {
-            is_message(row) && pair_of(row).is_some_and(|pair| parked.contains(&pair))
-        });
-        if !behind.is_empty() {
+        loop {
+            let wanted = peer.clone();
+            let read = move |tables: &Tables| tables.outbox(&wanted, 0, items_max);
+            let mut rows = self.tables.read(read).await?;
+            let parked: HashSet<Pair> = {
+                let mut stream = stream.lock();
+                stream.cells_held = stream.cells_held.filter(|until| now < *until);
+                if stream.cells_held.is_some() {
+                    rows.retain(|(_, row)| is_message(row));
+                }
+                stream.parked.keys().cloned().collect()
+            };
+            let (behind, free): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| {
+                is_message(row) && pair_of(row).is_some_and(|pair| parked.contains(&pair))
+            });
+            if behind.is_empty() {
+                return Ok(free);
+            }
             let mut batch = Batch::new();
             for (position, row) in &behind {
-                park(&mut batch, peer, *position, None, row);
+                park(&mut batch, peer, *position, row);
             }
             // A batch without guards is applied.
             let _applied = self.tables.commit(batch).await?;
+            if !free.is_empty() {
+                return Ok(free);
+            }
         }
-        Ok(free)
     }
 
     /// Parked messages whose time has come, pair by pair.
@@ -236,16 +245,18 @@ impl Outbox {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted = peer.clone();
-        self.tables
-            .read(move |tables| {
-                let mut rows = Vec::new();
-                for (topic, author) in due {
-                    rows.extend(tables.parked_pair(&wanted, topic, &author, PARKED_PAGE)?);
-                }
-                Ok(rows)
-            })
-            .await
+        let mut rows = Vec::new();
+        for pair in due {
+            let (wanted, (topic, author)) = (peer.clone(), pair.clone());
+            let read =
+                move |tables: &Tables| tables.parked_pair(&wanted, topic, &author, PARKED_PAGE);
+            let parked = self.tables.read(read).await?;
+            if parked.is_empty() {
+                stream.lock().parked.remove(&pair);
+            }
+            rows.extend(parked);
+        }
+        Ok(rows)
     }
 
     /// Seals what is not a message; messages were sealed when they were written.
@@ -275,19 +286,20 @@ impl Outbox {
         };
         match verdict {
             Verdict::Later { retry_after, .. } if is_message(&offer.row) => {
-                let due = now.plus(retry_after);
-                let mut row = offer.row;
-                row.due = due.as_millis();
-                let mut batch = Batch::new();
-                park(&mut batch, peer, position, offer.parked_at, &row);
-                // A batch without guards is applied.
-                let _applied = self.tables.commit(batch).await?;
-                stream
-                    .lock()
-                    .parked
-                    .entry(pair)
-                    .and_modify(|it| *it = due)
-                    .or_insert(due);
+                if offer.parked_at.is_none() {
+                    let mut batch = Batch::new();
+                    park(&mut batch, peer, position, &offer.row);
+                    // A batch without guards is applied.
+                    let _applied = self.tables.commit(batch).await?;
+                }
+                let mut stream = stream.lock();
+                let released = stream.released.contains(&pair);
+                let due = if released {
+                    Timestamp::EPOCH
+                } else {
+                    now.plus(retry_after)
+                };
+                stream.parked.insert(pair, due);
             }
             // Relations and cursors stay where they are.
             Verdict::Later { retry_after, .. } => {
@@ -391,31 +403,15 @@ fn row(kind: u8, topic: TopicKey, user: &UserId, seq: u32, now: Timestamp) -> Ou
         kind: kind.into(),
         seq,
         at: now.as_millis(),
-        due: 0,
     }
 }
 
-/// Moves a message among the parked ones, or changes it there.
-fn park(
-    batch: &mut Batch,
-    peer: &DomainName,
-    position: u64,
-    parked_at: Option<u64>,
-    row: &OutboxRow,
-) {
-    let Some((topic, author)) = pair_of(row) else {
-        return;
-    };
-    if parked_at.is_none() {
+/// Moves a message among the parked ones.
+fn park(batch: &mut Batch, peer: &DomainName, position: u64, row: &OutboxRow) {
+    if let Some((topic, author)) = pair_of(row) {
         outbox::remove_item(batch, peer, position);
+        outbox::park(batch, peer, (topic, &author), position, row);
     }
-    outbox::park(
-        batch,
-        peer,
-        (topic, &author),
-        parked_at.unwrap_or(position),
-        row,
-    );
 }
 
 impl Stream {
@@ -446,9 +442,8 @@ impl Stream {
                 head = head.max(position);
                 after = Some(key);
                 if let Some(pair) = pair_of(&row) {
-                    // The first row of a pair says when.
-                    let due = Timestamp::from_millis(row.due).unwrap_or(Timestamp::EPOCH);
-                    parked.entry(pair).or_insert(due);
+                    // A start may follow on news that was not acted on: offer them all once.
+                    parked.insert(pair, Timestamp::EPOCH);
                 }
             }
             if !full {
@@ -465,6 +460,7 @@ impl Stream {
             stored: stored.is_some(),
             waiting,
             parked,
+            released: HashSet::new(),
             cells_held: None,
             offered: BTreeMap::new(),
         })
@@ -635,7 +631,11 @@ impl freehold_federation::Outbox for Outbox {
         bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable> {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
-        stream.lock().offered.clear();
+        {
+            let mut stream = stream.lock();
+            stream.offered.clear();
+            stream.released.clear();
+        }
         let mut offers: Vec<(u64, Offer)> = Vec::new();
         for (position, row) in self
             .waiting(peer, &stream, now, items_max)
@@ -741,3 +741,7 @@ impl freehold_federation::Outbox for Outbox {
             .copied())
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -91,6 +91,7 @@ async function strangers(scene) {
     await wanda.seesMark('One more from Wanda', 'read');
   });
   await scene('after a reload Wanda is still logged in, with her chat', async () => {
+    await wanda.closeChat();
     await wanda.reload();
     await wanda.seesContacts();
     await wanda.openChat('Bert');

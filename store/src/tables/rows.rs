@@ -214,9 +214,6 @@ pub struct OutboxRow {
     /// When it was queued, ms.
     #[prost(int64, tag = "5")]
     pub at: i64,
-    /// Of a parked message: when to offer it again, ms.
-    #[prost(int64, tag = "6")]
-    pub due: i64,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.

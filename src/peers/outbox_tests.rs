@@ -1,0 +1,350 @@
+//! The outbox of alpha.test towards beta.test: Alice and Ann write to Bob.
+
+use std::time::Duration;
+
+use freehold_federation::Outbox as _;
+use freehold_keys::KeyRing;
+use freehold_proto::RefusalCode;
+use freehold_store::{
+    Engine, MemoryEngine,
+    tables::{
+        accounts::put_account,
+        messages::put_message,
+        rows::{AccountRow, SubscriptionRow},
+        topics::put_subscription,
+    },
+};
+
+use super::*;
+
+const LATER: Verdict = Verdict::Later {
+    code: RefusalCode::AwaitingConsent,
+    retry_after: Duration::from_secs(3600),
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_767_323_045_000 + second * 1000).unwrap()
+}
+
+fn user(number: u8, domain: &str) -> UserId {
+    UserId::new([number; 8], domain.parse().unwrap())
+}
+
+fn alice() -> UserId {
+    user(1, "alpha.test")
+}
+
+fn ann() -> UserId {
+    user(2, "alpha.test")
+}
+
+fn bob() -> UserId {
+    user(3, "beta.test")
+}
+
+fn beta() -> DomainName {
+    "beta.test".parse().unwrap()
+}
+
+fn with_bob(author: &UserId) -> TopicKey {
+    TopicKey::one_to_one(author, &bob())
+}
+
+struct Stage {
+    tables: Tables,
+    signer: Signer,
+    outbox: Outbox,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let alpha = "alpha.test".parse().unwrap();
+        let (ring, _) = KeyRing::create(&dir.path().join("keys"), &alpha, at(0)).unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let opening = tokio::task::spawn_blocking(move || Tables::open(engine));
+        let tables = opening.await.unwrap().unwrap();
+        let outbox = Outbox::new(tables.clone(), ring.signer());
+        outbox.prepare(&beta()).await.unwrap();
+        Self {
+            tables,
+            signer: ring.signer(),
+            outbox,
+        }
+    }
+
+    /// The process ends and starts again.
+    async fn restart(&mut self) {
+        self.outbox = Outbox::new(self.tables.clone(), self.signer.clone());
+        self.outbox.prepare(&beta()).await.unwrap();
+    }
+
+    async fn commit(&self, batch: Batch) {
+        assert_eq!(self.tables.commit(batch).await.unwrap(), Outcome::Applied);
+    }
+
+    /// `author` writes message number `seq` to Bob; its id says which it is.
+    async fn says(&self, author: &UserId, seq: u32) {
+        let id = MessageId::from_bytes([u8::try_from(seq).unwrap(); 16]);
+        let payload = wire::payload::Kind::DirectMessage(wire::DirectMessage {
+            author: author.to_string(),
+            ..Default::default()
+        });
+        let envelope = self
+            .signer
+            .seal(Destination::Domain(beta()), id, at(0), payload)
+            .unwrap();
+        let row = MessageRow {
+            author: author.to_string(),
+            message_id: id.as_bytes().to_vec().into(),
+            envelope: Some(message::envelope_row(&envelope)),
+            ..MessageRow::default()
+        };
+        let mut batch = Batch::new();
+        put_message(&mut batch, with_bob(author), seq, &row);
+        self.outbox
+            .put_message(&mut batch, &beta(), (with_bob(author), author), seq, at(0));
+        self.commit(batch).await;
+    }
+
+    /// Who wrote which message of the next batch, with the positions.
+    async fn offered(&self, now: Timestamp) -> Vec<(u64, UserId, u8)> {
+        let items = self
+            .outbox
+            .next(&beta(), now, 100, usize::MAX)
+            .await
+            .unwrap();
+        let read = |item: Outgoing| {
+            let header = freehold_proto::Header::decode(&item.envelope.header).unwrap();
+            let payload = <wire::Payload as prost::Message>::decode(item.envelope.payload).unwrap();
+            let author = match payload.kind.unwrap() {
+                wire::payload::Kind::DirectMessage(it) => it.author,
+                wire::payload::Kind::Relation(it) => it.user,
+                wire::payload::Kind::Cursor(it) => it.reader,
+            };
+            (
+                item.position,
+                author.parse().unwrap(),
+                header.message_id.as_bytes()[0],
+            )
+        };
+        items.into_iter().map(read).collect()
+    }
+
+    /// The next batch is as expected, and the peer answers it so.
+    async fn settles(&self, now: Timestamp, expected: &[(UserId, u8, Verdict)]) {
+        let offered = self.offered(now).await;
+        let found: Vec<_> = offered
+            .iter()
+            .map(|(_, author, id)| (author.clone(), *id))
+            .collect();
+        let wanted: Vec<_> = expected
+            .iter()
+            .map(|(author, id, _)| (author.clone(), *id))
+            .collect();
+        assert_eq!(found, wanted);
+        let verdicts = offered
+            .iter()
+            .zip(expected)
+            .map(|(it, (_, _, verdict))| (it.0, verdict.clone()));
+        self.outbox
+            .settle(&beta(), now, verdicts.collect())
+            .await
+            .unwrap();
+    }
+
+    /// Alice has an account and stands in her topic with Bob.
+    async fn knows_alice(&self) {
+        let mut batch = Batch::new();
+        put_account(&mut batch, &alice(), &AccountRow::default());
+        let row = SubscriptionRow {
+            peer: bob().to_string(),
+            ..SubscriptionRow::default()
+        };
+        put_subscription(&mut batch, &alice(), with_bob(&alice()), &row);
+        self.commit(batch).await;
+    }
+
+    async fn relates(&self) {
+        let mut batch = Batch::new();
+        let cell = (with_bob(&alice()), &alice());
+        self.outbox
+            .put_cell(&mut batch, &beta(), RELATION, cell, at(0))
+            .await
+            .unwrap();
+        self.commit(batch).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_are_offered_in_order_until_they_are_decided() {
+    let stage = Stage::new().await;
+    for seq in 1..=3 {
+        stage.says(&alice(), seq).await;
+    }
+    let ids = |offered: Vec<(u64, UserId, u8)>| offered.iter().map(|it| it.2).collect::<Vec<_>>();
+    assert_eq!(ids(stage.offered(at(0)).await), [1, 2, 3]);
+    assert_eq!(
+        ids(stage.offered(at(0)).await),
+        [1, 2, 3],
+        "nothing was decided"
+    );
+    stage
+        .settles(
+            at(0),
+            &[
+                (alice(), 1, Verdict::Ok),
+                (alice(), 2, Verdict::Duplicate),
+                (
+                    alice(),
+                    3,
+                    Verdict::Refused(Refusal::new(RefusalCode::Malformed, "no")),
+                ),
+            ],
+        )
+        .await;
+    assert!(stage.offered(at(0)).await.is_empty());
+}
+
+#[tokio::test]
+async fn positions_rise_over_restarts_and_the_epoch_stays() {
+    let mut stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    let epoch = stage.outbox.stream(&beta()).await.unwrap();
+    stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
+    stage.restart().await;
+    stage.says(&alice(), 2).await;
+    assert_eq!(stage.outbox.stream(&beta()).await.unwrap(), epoch);
+    assert_eq!(stage.offered(at(0)).await, [(2, alice(), 2)]);
+}
+
+#[tokio::test]
+async fn one_author_who_must_wait_holds_up_nobody_else_and_keeps_the_order() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    stage.says(&ann(), 2).await;
+    stage
+        .settles(at(0), &[(alice(), 1, LATER), (ann(), 2, Verdict::Ok)])
+        .await;
+    stage.says(&alice(), 3).await;
+    stage.says(&ann(), 4).await;
+    stage.settles(at(1), &[(ann(), 4, Verdict::Ok)]).await;
+    assert_eq!(
+        stage.outbox.next_due(&beta()).await.unwrap(),
+        Some(at(3600))
+    );
+    stage
+        .settles(
+            at(3600),
+            &[(alice(), 1, Verdict::Ok), (alice(), 3, Verdict::Ok)],
+        )
+        .await;
+    assert_eq!(stage.outbox.next_due(&beta()).await.unwrap(), None);
+    stage.says(&alice(), 5).await;
+    stage.settles(at(3601), &[(alice(), 5, Verdict::Ok)]).await;
+}
+
+#[tokio::test]
+async fn consent_lets_parked_messages_go_at_once() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    stage.settles(at(0), &[(alice(), 1, LATER)]).await;
+    stage.settles(at(1), &[]).await;
+    stage.outbox.release(&beta(), with_bob(&alice()), &alice());
+    stage.settles(at(1), &[(alice(), 1, Verdict::Ok)]).await;
+}
+
+#[tokio::test]
+async fn consent_that_comes_before_the_answer_to_the_batch_counts_too() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    let offered = stage.offered(at(0)).await;
+    stage.outbox.release(&beta(), with_bob(&alice()), &alice());
+    stage
+        .outbox
+        .settle(&beta(), at(0), vec![(offered[0].0, LATER)])
+        .await
+        .unwrap();
+    stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
+}
+
+#[tokio::test]
+async fn parked_messages_survive_a_restart_and_are_offered_once_more() {
+    let mut stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    stage.says(&alice(), 2).await;
+    stage
+        .settles(at(0), &[(alice(), 1, LATER), (alice(), 2, LATER)])
+        .await;
+    stage.restart().await;
+    stage.says(&alice(), 3).await;
+    stage
+        .settles(
+            at(1),
+            &[
+                (alice(), 1, Verdict::Ok),
+                (alice(), 2, Verdict::Ok),
+                (alice(), 3, Verdict::Ok),
+            ],
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_newer_relation_takes_the_place_of_an_older_one() {
+    let stage = Stage::new().await;
+    stage.knows_alice().await;
+    stage.relates().await;
+    stage.relates().await;
+    let offered = stage.offered(at(0)).await;
+    assert_eq!(offered.iter().map(|it| it.0).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
+async fn a_relation_that_changes_while_it_is_under_way_is_sent_again() {
+    let stage = Stage::new().await;
+    stage.knows_alice().await;
+    stage.relates().await;
+    let offered = stage.offered(at(0)).await;
+    stage.relates().await;
+    stage
+        .outbox
+        .settle(&beta(), at(0), vec![(offered[0].0, Verdict::Ok)])
+        .await
+        .unwrap();
+    assert_eq!(stage.offered(at(0)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_relation_that_must_wait_waits_without_spinning() {
+    let stage = Stage::new().await;
+    stage.knows_alice().await;
+    stage.relates().await;
+    let offered = stage.offered(at(0)).await;
+    stage
+        .outbox
+        .settle(&beta(), at(0), vec![(offered[0].0, LATER)])
+        .await
+        .unwrap();
+    assert!(stage.offered(at(1)).await.is_empty());
+    assert_eq!(
+        stage.outbox.next_due(&beta()).await.unwrap(),
+        Some(at(3600))
+    );
+    assert_eq!(stage.offered(at(3600)).await.len(), 1);
+    assert_eq!(stage.outbox.next_due(&beta()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_queue_has_an_end() {
+    let stage = Stage::new().await;
+    assert!(stage.outbox.has_room(&beta()));
+    stage
+        .outbox
+        .stream_to(&beta())
+        .await
+        .unwrap()
+        .lock()
+        .waiting = WAITING_MAX;
+    assert!(!stage.outbox.has_room(&beta()));
+}
