@@ -236,7 +236,7 @@ impl Actor {
                 received,
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
-            Command::Typing { user, what } => self.tell_typing(&user, what, None),
+            Command::Typing { user, what } => self.tell_typing(&user, what),
             Command::Undelivered { seq, reason } => self.undelivered(seq, &reason).await,
         }
     }

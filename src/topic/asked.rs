@@ -505,7 +505,7 @@ impl Actor {
         if !standing.mode().has(AccessMode::WRITE) || !self.is_attached(&asked.session) {
             return;
         }
-        self.tell_typing(&asked.user, what, Some(&asked.session));
+        self.tell_typing(&asked.user, what);
         if standing.announced {
             self.signal_out(&asked.user, what);
         }

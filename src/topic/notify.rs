@@ -237,10 +237,12 @@ impl Actor {
         }
     }
 
-    /// Somebody is typing: the other one's sessions hear it.
-    pub(super) fn tell_typing(&self, user: &UserId, what: &'static str, _except: Option<&Session>) {
-        let told = &self.topic.other(user).id;
-        if !self.may(user, AccessMode::WRITE) || !self.may(told, AccessMode::READ) {
+    /// Somebody is typing: the other one's sessions hear it, if that one has agreed to talk.
+    pub(super) fn tell_typing(&self, user: &UserId, what: &'static str) {
+        let told = self.topic.other(user);
+        let agreed = told.active().is_some_and(|it| it.consents());
+        let told = &told.id;
+        if !agreed || !self.may(user, AccessMode::WRITE) || !self.may(told, AccessMode::READ) {
             return;
         }
         let info = |on_me: bool| {
