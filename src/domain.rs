@@ -152,7 +152,7 @@ impl Domain {
             web_root,
             ..
         } = self;
-        let door = Arc::new(Door(Arc::clone(&server)));
+        let door = Arc::new(Door::new(Arc::clone(&server)));
         let outbox = Arc::clone(&server.outbox);
         let handle = federation.start(&server.tasks, directory, door, outbox);
         if server.federation.set(handle).is_err() {

@@ -31,6 +31,8 @@ use crate::{
 
 /// Contacts read in one go.
 const CONTACTS_PAGE: usize = 500;
+/// News for other domains in one commit; the first such commit holds the account itself.
+const CELLS_IN_BATCH: usize = 400;
 /// Contacts shown or told at most.
 const CONTACTS_MAX: usize = 10_000;
 
@@ -205,8 +207,9 @@ async fn list(
     };
     let rows = server.tables.read(read).await?;
     let finish = |(peer, mut row): (UserId, Sub)| {
-        row.online = row.deleted.is_none() && server.is_online(&peer);
-        row.seen = row.seen.filter(|_| !row.online);
+        let listens = row.acs.as_ref().is_some_and(|it| it.mode.contains('P'));
+        row.online = listens && server.is_online(&peer);
+        row.seen = row.seen.filter(|_| listens && !row.online);
         row
     };
     Ok(rows.into_iter().map(finish).collect())
@@ -315,8 +318,13 @@ pub(crate) async fn set_description(
     after.updated = server.clock.now().as_millis().max(before.updated + 1);
     let mut batch = Batch::new();
     put_account(&mut batch, user, &after);
-    // A batch without guards is applied.
-    let _applied = server.tables.commit(batch).await?;
+    let told = if after.public == before.public {
+        // A batch without guards is applied.
+        let _applied = server.tables.commit(batch).await?;
+        Vec::new()
+    } else {
+        queue_description(server, user, batch).await?
+    };
     let own = Pres {
         topic: "me".to_owned(),
         src: Some("me".to_owned()),
@@ -326,36 +334,43 @@ pub(crate) async fn set_description(
     server
         .online
         .tell(user, &ServerFrame::Pres(own), |it| it != session);
-    if after.public != before.public {
-        tell_description(server, user).await?;
+    for contact in told {
+        if server.ids.is_ours(&contact.peer) {
+            tell_contact(server, user, &contact, "upd", None);
+        } else {
+            server.wake(contact.peer.domain());
+        }
     }
     Ok(reply::OK.into())
 }
 
-async fn tell_description(server: &Arc<Server>, user: &UserId) -> Result<(), Reply> {
+/// Commits a changed account with the news of it for other domains; returns who is to be told.
+async fn queue_description(
+    server: &Arc<Server>,
+    user: &UserId,
+    mut batch: Batch,
+) -> Result<Vec<Contact>, Reply> {
     let me = user.clone();
-    let contacts = server
+    let mut told = server
         .tables
         .read(move |tables| contacts(tables, &me))
         .await?;
+    told.retain(|it| it.is_active() && (server.ids.is_ours(&it.peer) || it.row.announced));
     let now = server.clock.now();
-    for contact in contacts.iter().filter(|it| it.is_active()) {
-        if server.ids.is_ours(&contact.peer) {
-            tell_contact(server, user, contact, "upd", None);
-        } else if contact.row.announced {
-            let peer = contact.peer.domain();
-            let mut batch = Batch::new();
-            let cell = (contact.topic, user);
-            server
-                .outbox
-                .put_cell(&mut batch, peer, RELATION, cell, now)
-                .await?;
+    let abroad = told.iter().filter(|it| !server.ids.is_ours(&it.peer));
+    for (index, contact) in abroad.enumerate() {
+        if index > 0 && index % CELLS_IN_BATCH == 0 {
             // A batch without guards is applied.
-            let _applied = server.tables.commit(batch).await?;
-            server.wake(peer);
+            let _applied = server.tables.commit(std::mem::take(&mut batch)).await?;
         }
+        let (peer, cell) = (contact.peer.domain(), (contact.topic, user));
+        server
+            .outbox
+            .put_cell(&mut batch, peer, RELATION, cell, now)
+            .await?;
     }
-    Ok(())
+    let _applied = server.tables.commit(batch).await?;
+    Ok(told)
 }
 
 fn tell_contact(
@@ -459,16 +474,19 @@ fn presence(user: &UserId, peer: &UserId, what: &str) -> wire::Signal {
 /// people who have both agreed to talk.
 pub(crate) async fn came_abroad(server: &Arc<Server>, from: &UserId, to: &UserId, what: &str) {
     let topic = TopicKey::one_to_one(from, to);
-    let wanted = to.clone();
-    let row = server
-        .tables
-        .read(move |tables| tables.subscription(&wanted, topic))
-        .await;
-    let Ok(Some(row)) = row else {
+    let (asked, about) = (to.clone(), from.clone());
+    let read = move |tables: &Tables| {
+        Ok((
+            tables.subscription(&asked, topic)?,
+            tables.subscription(&about, topic)?,
+        ))
+    };
+    let Ok((Some(ours), Some(theirs))) = server.tables.read(read).await else {
         return;
     };
-    let standing = storage::standing(&row);
-    if !standing.announced || !standing.consents() || !standing.mode().has(AccessMode::PRESENCE) {
+    let (ours, theirs) = (storage::standing(&ours), storage::standing(&theirs));
+    let agreed = ours.announced && ours.consents() && ours.mode().has(AccessMode::PRESENCE);
+    if !agreed || !theirs.given.has(AccessMode::PRESENCE) {
         return;
     }
     let here = what != "off";

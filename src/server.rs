@@ -31,7 +31,7 @@ use crate::{
 /// How long a client may wait for another domain (rules.md 13).
 pub const REMOTE_WAIT: Duration = Duration::from_secs(3);
 /// A person of another domain counts as here for so long after the last sign of it.
-const ABROAD_LIFETIME: Duration = Duration::from_secs(15 * 60);
+const ABROAD_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// People of other domains whose presence is remembered.
 const ABROAD_MAX: usize = 100_000;
 
@@ -172,16 +172,20 @@ impl Server {
         since.is_some_and(|it| self.clock.now().since(it) < ABROAD_LIFETIME)
     }
 
-    /// Notes that a person of another domain came or went; true when that is news.
-    pub fn note_abroad(&self, user: &UserId, here: bool) -> bool {
-        let before = self.is_online(user);
+    /// Notes that a person of another domain came or went.
+    pub fn note_abroad(&self, user: &UserId, here: bool) {
+        let now = self.clock.now();
         let mut abroad = self.abroad.lock();
         if !here {
             abroad.remove(user);
-        } else if abroad.len() < ABROAD_MAX || abroad.contains_key(user) {
-            abroad.insert(user.clone(), self.clock.now());
+            return;
         }
-        before != here
+        if abroad.len() >= ABROAD_MAX {
+            abroad.retain(|_, since| now.since(*since) < ABROAD_LIFETIME);
+        }
+        if abroad.len() < ABROAD_MAX || abroad.contains_key(user) {
+            abroad.insert(user.clone(), now);
+        }
     }
 
     /// Waits for one's turn to change an account.

@@ -115,11 +115,6 @@ impl Attempts {
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }
-
-    /// True when the peer has not failed since it was last reached.
-    pub(crate) fn is_fine(&self) -> bool {
-        self.failures == 0
-    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ impl Batching {
             return Blame::Suspect;
         }
         self.strikes = 0;
+        // With that item out of the way the others may go together again.
+        self.items_max = BATCH_ITEMS_MAX;
         Blame::Poison
     }
 }

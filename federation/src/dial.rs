@@ -6,7 +6,10 @@ use freehold_directory::Target;
 use freehold_keys::{VerifiedRecord, spki_hash};
 use freehold_proto::{DomainName, limits::ALPN_PEER};
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -61,7 +64,12 @@ async fn connect(engine: &Engine, record: &Arc<VerifiedRecord>) -> Result<Greeti
         source,
     })?;
     let mut failure = None;
+    // However many addresses a domain publishes, it does not keep a dialer for long.
+    let deadline = Instant::now() + engine.config.tls_timeout * 2;
     for target in targets {
+        if Instant::now() >= deadline {
+            break;
+        }
         match connect_to(engine, record, &target).await {
             Ok(greeting) => return Ok(greeting),
             Err(_) if matches!(failure, Some(LinkError::Misbehaved { .. })) => {}

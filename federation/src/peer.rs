@@ -177,7 +177,9 @@ impl Peer {
     /// True when nothing would be lost by forgetting this peer.
     pub(crate) fn is_idle(&self) -> bool {
         let standing = self.standing.lock();
-        let quiet = standing.link == LinkState::Resting && standing.attempts.is_fine();
+        // A failure counts until the next attempt is due; after that it tells nothing any more.
+        let forgiven = matches!(standing.attempts.attempt(Instant::now()), Attempt::Now);
+        let quiet = standing.link == LinkState::Resting && forgiven;
         quiet && !self.worker.lock().running && self.inbound.load(Ordering::Relaxed) == 0
     }
 

@@ -83,6 +83,8 @@ async fn step(
     match offer(engine, &link, epoch, &batch).await {
         Ok(verdicts) => {
             batching.succeeded();
+            // What failed before on this link is forgiven.
+            peer.established();
             settle(engine, peer, verdicts).await?;
             Ok(Next::Again)
         }

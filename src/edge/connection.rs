@@ -410,7 +410,8 @@ impl Connection {
             name,
             request,
         };
-        if known || self.stands_in(&people).await? {
+        // An attempt to attach says nothing yet: it may have been refused.
+        if known || self.subscribed(&people).await? {
             Hub::send(&self.server, &people, command).await;
             return Ok(());
         }
@@ -430,11 +431,13 @@ impl Connection {
     }
 
     async fn stands_in(&self, people: &[UserId; 2]) -> Result<bool, Reply> {
+        let key = TopicKey::one_to_one(&people[0], &people[1]);
+        Ok(self.attached.contains_key(&key) || self.subscribed(people).await?)
+    }
+
+    async fn subscribed(&self, people: &[UserId; 2]) -> Result<bool, Reply> {
         let [user, other] = people.clone();
         let key = TopicKey::one_to_one(&user, &other);
-        if self.attached.contains_key(&key) {
-            return Ok(true);
-        }
         let read = move |tables: &Tables| tables.subscription(&user, key);
         Ok(self.server.tables.read(read).await?.is_some())
     }

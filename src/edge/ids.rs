@@ -84,28 +84,39 @@ pub fn bare_id(head: &Head, content: &Raw) -> Option<String> {
 /// Replaces each id in the translated fields for which `change` has another form.
 fn translate(head: &mut Head, content: Raw, change: &dyn Fn(&str) -> Option<String>) -> Raw {
     if let Some(Value::Array(mentions)) = head.get_mut("mentions") {
-        mentions.iter_mut().for_each(|id| replace(id, change));
+        mentions.iter_mut().for_each(|id| {
+            replace(id, change);
+        });
     }
-    // Parsing costs; most messages mention nobody.
-    if !content.get().contains("\"MN\"") {
+    // Parsing costs; most messages mention nobody. What is escaped may say anything.
+    if !content.get().contains("\"MN\"") && !content.get().contains('\\') {
         return content;
     }
     let Ok(mut drafty) = serde_json::from_str::<Value>(content.get()) else {
         return content;
     };
+    let mut changed = false;
     if let Some(Value::Array(entities)) = drafty.get_mut("ent") {
         for entity in entities.iter_mut().filter(|it| it["tp"] == "MN") {
             if let Some(id) = entity.pointer_mut("/data/val") {
-                replace(id, change);
+                changed |= replace(id, change);
             }
         }
+    }
+    if !changed {
+        return content;
     }
     serde_json::value::to_raw_value(&drafty).unwrap_or(content)
 }
 
-fn replace(id: &mut Value, change: &dyn Fn(&str) -> Option<String>) {
-    if let Some(other) = id.as_str().and_then(change) {
-        *id = Value::String(other);
+/// True when the id has another form now.
+fn replace(id: &mut Value, change: &dyn Fn(&str) -> Option<String>) -> bool {
+    match id.as_str().and_then(change) {
+        Some(other) => {
+            *id = Value::String(other);
+            true
+        }
+        None => false,
     }
 }
 
@@ -152,6 +163,16 @@ mod tests {
         assert_eq!(head["mentions"], json!([ours.bare()]));
         assert_eq!(content.get(), drafty(&ours.bare()).get());
         assert_eq!(bare_id(&head, &content), Some(ours.bare()));
+    }
+
+    #[test]
+    fn an_id_cannot_hide_behind_an_escape() {
+        let hidden = r#"{"txt":"x","ent":[{"tp":"M\u004e","data":{"val":"usrAAAAAAAAAAA"}}]}"#;
+        let content = serde_json::from_str::<Raw>(hidden).unwrap();
+        assert_eq!(
+            bare_id(&Head::new(), &content).as_deref(),
+            Some("usrAAAAAAAAAAA")
+        );
     }
 
     #[test]

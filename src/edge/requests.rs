@@ -99,7 +99,9 @@ impl Request {
             Self::Del(it) => (&it.id, Some(&it.topic)),
             Self::Note(it) => (&None, Some(&it.topic)),
         };
-        (id.as_deref(), topic.map(String::as_str))
+        // An empty name is none.
+        let topic = topic.map(String::as_str).filter(|it| !it.is_empty());
+        (id.as_deref(), topic)
     }
 }
 

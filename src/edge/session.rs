@@ -139,6 +139,12 @@ impl Session {
             .fetch_sub(size_of(texts), Ordering::Relaxed);
     }
 
+    /// True once the session has ended or is about to.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.is_cancelled()
+    }
+
     /// Ends the session.
     pub fn close(&self) {
         self.0.closed.cancel();

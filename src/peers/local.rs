@@ -1,7 +1,10 @@
 //! The door through which other domains' words come in. Everything here was verified before: signed by
 //! the peer, meant for us. What is checked here is whether it makes sense and for whom it is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +13,8 @@ use freehold_federation::{
 };
 use freehold_keys::Opened;
 use freehold_proto::{
-    AccessMode, DomainName, MessageId, Refusal, RefusalCode, UserId, wire, wire::payload::Kind,
+    AccessMode, DomainName, MessageId, Refusal, RefusalCode, UserId, limits, wire,
+    wire::payload::Kind,
 };
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
@@ -20,6 +24,7 @@ use freehold_store::{
         rows::{MessageRow, SeenRow, StreamRow},
     },
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -30,12 +35,19 @@ use crate::{
     },
     me,
     server::Server,
-    topic::{Command, Incoming, hub::Hub, message, one_to_one::PeerRelation},
+    topic::{CONSENT_RETRY, Command, Incoming, hub::Hub, message, one_to_one::PeerRelation},
 };
+
+/// Pairs of strangers and people who do not exist whose texts are counted.
+const NOBODIES_MAX: usize = 100_000;
 
 /// The domain, to its peers.
 #[derive(Debug)]
-pub struct Door(pub Arc<Server>);
+pub struct Door {
+    server: Arc<Server>,
+    /// Texts to people who do not exist, counted as those to people who do.
+    nobodies: Mutex<HashMap<(UserId, UserId), usize>>,
+}
 
 fn unavailable(fault: StoreError) -> Unavailable {
     Unavailable(fault.to_string())
@@ -52,6 +64,30 @@ fn refuse(code: RefusalCode, why: impl Into<String>) -> Refusal {
 }
 
 impl Door {
+    /// The door of a domain.
+    #[must_use]
+    pub fn new(server: Arc<Server>) -> Self {
+        Self {
+            server,
+            nobodies: Mutex::default(),
+        }
+    }
+
+    /// Whether a text to somebody who does not exist would have been shown before acceptance, had they
+    /// existed: nobody must be told from somebody (rules.md 17).
+    fn would_show(&self, author: UserId, recipient: UserId, text: Option<usize>) -> bool {
+        if text.is_none_or(|chars| chars > limits::FIRST_CONTACT_CHARS_MAX) {
+            return false;
+        }
+        let mut nobodies = self.nobodies.lock();
+        if nobodies.len() >= NOBODIES_MAX {
+            nobodies.clear();
+        }
+        let texts = nobodies.entry((author, recipient)).or_default();
+        *texts += 1;
+        *texts <= limits::FIRST_CONTACT_TEXTS_MAX
+    }
+
     fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
         let user: UserId = text.parse()?;
         if user.domain() == origin {
@@ -66,12 +102,12 @@ impl Door {
 
     fn ours(&self, text: &str) -> Result<UserId, Refusal> {
         let user: UserId = text.parse()?;
-        if self.0.ids.is_ours(&user) {
+        if self.server.ids.is_ours(&user) {
             Ok(user)
         } else {
             Err(refuse(
                 RefusalCode::RecipientNotHere,
-                format!("{user} is not of {}", self.0.us),
+                format!("{user} is not of {}", self.server.us),
             ))
         }
     }
@@ -80,7 +116,7 @@ impl Door {
         let wanted = user.clone();
         let read = move |tables: &Tables| tables.account(&wanted);
         Ok(self
-            .0
+            .server
             .tables
             .read(read)
             .await
@@ -108,10 +144,10 @@ impl Door {
         let hash = opened.envelope.header_hash();
         let wanted = origin.clone();
         let read = move |tables: &Tables| tables.seen(&wanted, id);
-        if let Some(seen) = self.0.tables.read(read).await.map_err(unavailable)? {
+        if let Some(seen) = self.server.tables.read(read).await.map_err(unavailable)? {
             return Ok(seen_before(&seen, &hash).map(Pending::Now));
         }
-        let now = self.0.clock.now().as_millis();
+        let now = self.server.clock.now().as_millis();
         let seen = SeenRow {
             header_hash: Bytes::copy_from_slice(&hash),
             at: now,
@@ -130,11 +166,26 @@ impl Door {
                 let wrap = |decision| Command::Incoming(Box::new(incoming(decision)));
                 Ok(Ok(self.ask(&people, wrap).await))
             }
-            // Nobody here: the same answer as for somebody, and it is remembered in the same way.
-            Ok(_) => self
-                .remember(origin, id, &seen)
-                .await
-                .map(|()| Ok(Pending::Now(Verdict::Ok))),
+            // Nobody here: the same answers as of somebody who has not looked yet.
+            Ok((author, recipient, text, _))
+                if self.would_show(author.clone(), recipient.clone(), text) =>
+            {
+                self.remember(origin, id, &seen)
+                    .await
+                    .map(|()| Ok(Pending::Now(Verdict::Ok)))
+            }
+            Ok(_) => {
+                self.server
+                    .tables
+                    .commit(Batch::new())
+                    .await
+                    .map(drop)
+                    .map_err(unavailable)?;
+                Ok(Ok(Pending::Now(Verdict::Later {
+                    code: RefusalCode::AwaitingConsent,
+                    retry_after: CONSENT_RETRY,
+                })))
+            }
             Err(refusal) => {
                 let seen = SeenRow {
                     refused: refusal.code.number(),
@@ -154,7 +205,7 @@ impl Door {
     ) -> Result<(), Unavailable> {
         let mut batch = Batch::new();
         put_seen(&mut batch, origin, id, seen);
-        self.0
+        self.server
             .tables
             .commit(batch)
             .await
@@ -208,7 +259,7 @@ impl Door {
         wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
     ) -> Pending {
         let (decision, answer) = oneshot::channel();
-        Hub::send(&self.0, people, wrap(decision)).await;
+        Hub::send(&self.server, people, wrap(decision)).await;
         Pending::Soon(answer)
     }
 
@@ -234,7 +285,7 @@ impl Door {
         };
         if !self.exists(&user).await? {
             // Nobody here: the same answer as for somebody, after the same kind of wait (rules.md 17).
-            self.0
+            self.server
                 .tables
                 .commit(Batch::new())
                 .await
@@ -243,7 +294,7 @@ impl Door {
             return Ok(Ok(Pending::Now(Verdict::Ok)));
         }
         let described = self
-            .0
+            .server
             .remember(&peer, &relation.public, relation.public_changed_ms)
             .await
             .map_err(unavailable)?;
@@ -271,7 +322,7 @@ impl Door {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let topic = TopicKey::one_to_one(&reader, &author);
-        let us = self.0.us.clone();
+        let us = self.server.us.clone();
         let position = move |tables: &Tables, id: &[u8]| -> Result<u32, StoreError> {
             let Ok(id) = MessageId::from_slice(id) else {
                 return Ok(0);
@@ -288,7 +339,7 @@ impl Door {
                 position(tables, &cursor.received)?,
             ))
         };
-        let (read, received) = self.0.tables.read(read).await.map_err(unavailable)?;
+        let (read, received) = self.server.tables.read(read).await.map_err(unavailable)?;
         if read == 0 && received == 0 {
             return Ok(Ok(Pending::Now(Verdict::Ok)));
         }
@@ -362,7 +413,7 @@ impl Local for Door {
             position: decided,
         };
         put_stream_in(&mut batch, origin, &row);
-        self.0
+        self.server
             .tables
             .commit(batch)
             .await
@@ -374,7 +425,7 @@ impl Local for Door {
     async fn received(&self, origin: &DomainName) -> Result<StreamPosition, Unavailable> {
         let wanted = origin.clone();
         let row = self
-            .0
+            .server
             .tables
             .read(move |tables| tables.stream_in(&wanted))
             .await;
@@ -399,10 +450,10 @@ impl Local for Door {
         _peer: &DomainName,
         query: FindQuery,
     ) -> Result<Option<wire::Person>, Unavailable> {
-        if !self.0.rules.findable {
+        if !self.server.rules.findable {
             return Ok(None);
         }
-        let us = self.0.us.clone();
+        let us = self.server.us.clone();
         let read = move |tables: &Tables| {
             let user = match query {
                 FindQuery::User(user) => user,
@@ -417,7 +468,7 @@ impl Local for Door {
                 public_changed_ms: account.updated,
             }))
         };
-        self.0.tables.read(read).await.map_err(unavailable)
+        self.server.tables.read(read).await.map_err(unavailable)
     }
 }
 
@@ -438,7 +489,7 @@ impl Door {
             "kp" => "kp",
             "kpa" => "kpa",
             "kpv" => "kpv",
-            "on" | "here" | "off" => return me::came_abroad(&self.0, &from, &to, what).await,
+            "on" | "here" | "off" => return me::came_abroad(&self.server, &from, &to, what).await,
             // Of a newer version: worth nothing a minute later, so nothing is lost.
             _ => return,
         };
@@ -446,8 +497,8 @@ impl Door {
         let topic = TopicKey::one_to_one(&from, &to);
         let wanted = to.clone();
         let read = move |tables: &Tables| tables.subscription(&wanted, topic);
-        if let Ok(Some(_)) = self.0.tables.read(read).await {
-            Hub::send(&self.0, &people, Command::Typing { user: from, what }).await;
+        if let Ok(Some(_)) = self.server.tables.read(read).await {
+            Hub::send(&self.server, &people, Command::Typing { user: from, what }).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use freehold_federation::{Outgoing, Unavailable, Verdict};
 use freehold_keys::Signer;
 use freehold_proto::{
-    Destination, DomainName, Envelope, MessageId, Refusal, Timestamp, UserId, wire,
+    AccessMode, Destination, DomainName, Envelope, MessageId, Refusal, Timestamp, UserId, wire,
 };
 use freehold_store::{
     Batch, Outcome, StoreError, Tables, TopicKey,
@@ -22,7 +22,10 @@ use freehold_store::{
         rows::{MessageRow, OutboxRow, StreamRow},
     },
 };
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::{
@@ -32,6 +35,8 @@ use crate::{
 
 /// Parked rows looked at in one go.
 const PARKED_PAGE: usize = 1000;
+/// Waiting rows looked at in one go.
+const PAGE: usize = 1000;
 /// Items that may wait for one peer; then messages to it are refused, visibly.
 const WAITING_MAX: usize = 50_000;
 /// How far back a cursor looks for a message of the other person.
@@ -45,6 +50,8 @@ pub struct Outbox {
     tables: Tables,
     signer: Signer,
     peers: Mutex<HashMap<DomainName, Arc<Mutex<Stream>>>>,
+    /// One stream is opened at a time.
+    opening: tokio::sync::Mutex<()>,
     server: Mutex<Weak<Server>>,
 }
 
@@ -54,16 +61,14 @@ struct Stream {
     epoch: u64,
     /// The position that the next item gets.
     next: u64,
-    /// The row in the store says so too.
-    stored: bool,
     /// Items that wait, parked ones included.
     waiting: usize,
     /// When the parked messages of a pair may be offered again.
     parked: HashMap<Pair, Timestamp>,
     /// Pairs released since the last batch was handed out: its answers are older than that news.
     released: HashSet<Pair>,
-    /// Until then the peer does not want relations and cursors.
-    cells_held: Option<Timestamp>,
+    /// Relations and cursors that the peer wants later, by position, and when.
+    cells_held: HashMap<u64, Timestamp>,
     /// What was handed out under which position and is not settled.
     offered: BTreeMap<u64, Offer>,
 }
@@ -95,6 +100,7 @@ impl Outbox {
             tables,
             signer,
             peers: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
             server: Mutex::default(),
         }
     }
@@ -104,21 +110,29 @@ impl Outbox {
         *self.server.lock() = Arc::downgrade(server);
     }
 
-    /// The stream to a peer, read from the store the first time.
+    /// The stream to a peer, read from the store the first time. Its own row is durable before
+    /// anything is queued: by it a start finds what waits.
     async fn stream_to(&self, peer: &DomainName) -> Result<Arc<Mutex<Stream>>, StoreError> {
-        if let Some(stream) = self.peers.lock().get(peer) {
-            return Ok(Arc::clone(stream));
+        let known = || self.peers.lock().get(peer).cloned();
+        if let Some(stream) = known() {
+            return Ok(stream);
+        }
+        let _turn = self.opening.lock().await;
+        if let Some(stream) = known() {
+            return Ok(stream);
         }
         let wanted = peer.clone();
-        let stream = self
-            .tables
-            .read(move |tables| Stream::load(tables, &wanted))
-            .await?;
-        let mut peers = self.peers.lock();
-        let stream = peers
-            .entry(peer.clone())
-            .or_insert_with(|| Arc::new(Mutex::new(stream)));
-        Ok(Arc::clone(stream))
+        let load = move |tables: &Tables| Stream::load(tables, &wanted);
+        let (stream, is_new) = self.tables.read(load).await?;
+        if is_new {
+            let mut batch = Batch::new();
+            outbox::put_stream_out(&mut batch, peer, &stream.row(0));
+            // A batch without guards is applied.
+            let _applied = self.tables.commit(batch).await?;
+        }
+        let stream = Arc::new(Mutex::new(stream));
+        self.peers.lock().insert(peer.clone(), Arc::clone(&stream));
+        Ok(stream)
     }
 
     /// Makes sure that [`Outbox::put_message`] finds the stream. To be called before.
@@ -146,7 +160,7 @@ impl Outbox {
         let stream = self.peers.lock().get(peer).cloned();
         let stream = stream.expect("the topic's task prepares the stream before it publishes");
         let row = row(MESSAGE, topic, author, seq, now);
-        let position = stream.lock().take_position(batch, peer);
+        let position = stream.lock().take_position();
         outbox::put_item(batch, peer, position, &row);
     }
 
@@ -166,7 +180,7 @@ impl Outbox {
             .read(move |tables| tables.outbox_cell(&wanted, kind, cell.0, &cell.1))
             .await?;
         let row = row(kind, topic, user, 0, now);
-        let position = stream.lock().take_position(batch, peer);
+        let position = stream.lock().take_position();
         if former.is_some() {
             let mut stream = stream.lock();
             stream.waiting = stream.waiting.saturating_sub(1);
@@ -188,7 +202,8 @@ impl Outbox {
         stream.released.insert(pair);
     }
 
-    /// Waiting items in order, without those that must park behind earlier ones.
+    /// Waiting items in order, without those that are held and those that must park behind earlier
+    /// ones.
     async fn waiting(
         &self,
         peer: &DomainName,
@@ -196,34 +211,82 @@ impl Outbox {
         now: Timestamp,
         items_max: usize,
     ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
+        stream.lock().cells_held.retain(|_, until| now < *until);
+        let (mut free, mut after, mut seen) = (Vec::new(), 0, 0);
         loop {
-            let wanted = peer.clone();
-            let read = move |tables: &Tables| tables.outbox(&wanted, 0, items_max);
-            let mut rows = self.tables.read(read).await?;
-            let parked: HashSet<Pair> = {
-                let mut stream = stream.lock();
-                stream.cells_held = stream.cells_held.filter(|until| now < *until);
-                if stream.cells_held.is_some() {
-                    rows.retain(|(_, row)| is_message(row));
-                }
-                stream.parked.keys().cloned().collect()
+            let page = self.durable_page(peer, after).await?;
+            let Some((last, _)) = page.last() else {
+                break;
             };
-            let (behind, free): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| {
-                is_message(row) && pair_of(row).is_some_and(|pair| parked.contains(&pair))
-            });
-            if behind.is_empty() {
-                return Ok(free);
-            }
-            let mut batch = Batch::new();
-            for (position, row) in &behind {
-                park(&mut batch, peer, *position, row);
-            }
-            // A batch without guards is applied.
-            let _applied = self.tables.commit(batch).await?;
-            if !free.is_empty() {
+            after = *last;
+            seen += page.len();
+            free.extend(self.without_waiting(peer, stream, page).await?);
+            if free.len() >= items_max {
+                free.truncate(items_max);
                 return Ok(free);
             }
         }
+        let mut stream = stream.lock();
+        if stream.parked.is_empty() {
+            // All of it was seen: the count is right again, whatever failed before.
+            stream.waiting = seen;
+        }
+        Ok(free)
+    }
+
+    /// A page of waiting items behind `after`, all of them durable and none left out.
+    ///
+    /// Rows can be seen before their commit group is on disk, and a page that is read while rows are
+    /// written may hold a later one without an earlier one. An empty batch is answered when all
+    /// groups before it are durable; what a first look found is complete after that.
+    async fn durable_page(
+        &self,
+        peer: &DomainName,
+        after: u64,
+    ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
+        let look = |peer: DomainName| move |tables: &Tables| tables.outbox(&peer, after, PAGE);
+        let first = self.tables.read(look(peer.clone())).await?;
+        let Some((last, _)) = first.last() else {
+            return Ok(first);
+        };
+        self.barrier().await?;
+        let mut page = self.tables.read(look(peer.clone())).await?;
+        page.retain(|(position, _)| position <= last);
+        self.barrier().await?;
+        Ok(page)
+    }
+
+    /// Completes when everything queued before is durable.
+    async fn barrier(&self) -> Result<(), StoreError> {
+        self.tables.commit(Batch::new()).await.map(drop)
+    }
+
+    /// Leaves out what must wait; messages behind parked ones of their pair park too.
+    async fn without_waiting(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        page: Vec<(u64, OutboxRow)>,
+    ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
+        let mut batch = Batch::new();
+        let mut free = Vec::new();
+        {
+            let stream = stream.lock();
+            for (position, row) in page {
+                let parks = is_message(&row)
+                    && pair_of(&row).is_some_and(|pair| stream.parked.contains_key(&pair));
+                if parks {
+                    park(&mut batch, peer, position, &row);
+                } else if !stream.cells_held.contains_key(&position) {
+                    free.push((position, row));
+                }
+            }
+        }
+        if !batch.is_empty() {
+            // A batch without guards is applied.
+            let _applied = self.tables.commit(batch).await?;
+        }
+        Ok(free)
     }
 
     /// Parked messages whose time has come, pair by pair.
@@ -303,17 +366,30 @@ impl Outbox {
             }
             // Relations and cursors stay where they are.
             Verdict::Later { retry_after, .. } => {
-                stream.lock().cells_held = Some(now.plus(retry_after));
+                stream
+                    .lock()
+                    .cells_held
+                    .insert(position, now.plus(retry_after));
             }
             Verdict::Ok | Verdict::Duplicate => {
                 self.finish(peer, position, &offer).await?;
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
             Verdict::Refused(refusal) => {
-                self.finish(peer, position, &offer).await?;
-                self.forget_empty_pair(peer, stream, &offer, pair.clone())
-                    .await?;
-                self.tell_author(peer, pair, &offer.row, &refusal).await;
+                warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
+                if is_message(&offer.row) {
+                    let refused = Refused {
+                        peer: peer.clone(),
+                        position,
+                        parked_at: offer.parked_at,
+                        author: pair.1.clone(),
+                    };
+                    self.tell_author(refused, pair.0, offer.row.seq, &refusal)
+                        .await?;
+                } else {
+                    self.finish(peer, position, &offer).await?;
+                }
+                self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
         }
         Ok(())
@@ -368,31 +444,54 @@ impl Outbox {
         Ok(())
     }
 
-    async fn tell_author(&self, peer: &DomainName, pair: Pair, row: &OutboxRow, refusal: &Refusal) {
-        warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
-        let server = self.server.lock().upgrade();
-        let (true, Some(server)) = (is_message(row), server) else {
-            return;
+    /// Has the topic take a refused message out of the outbox and tell its author, in one commit.
+    async fn tell_author(
+        &self,
+        refused: Refused,
+        topic: TopicKey,
+        seq: u32,
+        refusal: &Refusal,
+    ) -> Result<(), StoreError> {
+        let row = self.tables.read(move |tables| tables.topic(topic)).await?;
+        let people = row.map(|it| it.people).unwrap_or_default();
+        let people: Vec<UserId> = people.iter().filter_map(|it| it.parse().ok()).collect();
+        let (Ok(people), Some(server)) = (
+            <[UserId; 2]>::try_from(people),
+            self.server.lock().upgrade(),
+        ) else {
+            return Err(StoreError::Closed);
         };
-        let (topic, author) = pair;
-        let read = move |tables: &Tables| tables.topic(topic);
-        let Ok(Some(topic)) = self.tables.read(read).await else {
-            return;
-        };
-        let people: Vec<UserId> = topic
-            .people
-            .iter()
-            .filter_map(|it| it.parse().ok())
-            .collect();
-        let Ok(people) = <[UserId; 2]>::try_from(people) else {
-            return;
-        };
-        info!(%peer, %author, seq = row.seq, "telling the author that a message was refused");
+        info!(peer = %refused.peer, author = %refused.author, seq, "telling the author that a message was refused");
+        let reason = format!("{} refused it: {}", refused.peer, refusal.code.text());
+        let (done, told) = oneshot::channel();
         let command = Command::Undelivered {
-            seq: row.seq,
-            reason: format!("{peer} refused it: {}", refusal.code.text()),
+            seq,
+            reason,
+            refused,
+            done,
         };
         Hub::send(&server, &people, command).await;
+        // Without an answer nothing was decided: the item stays, and the peer will refuse it again.
+        told.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+/// A message of ours that a peer refused, and where it waits.
+#[derive(Debug)]
+pub struct Refused {
+    peer: DomainName,
+    position: u64,
+    parked_at: Option<u64>,
+    author: UserId,
+}
+
+impl Refused {
+    /// Takes it out of the outbox.
+    pub fn remove(&self, batch: &mut Batch, topic: TopicKey) {
+        match self.parked_at {
+            Some(at) => outbox::unpark(batch, &self.peer, (topic, &self.author), at),
+            None => outbox::remove_item(batch, &self.peer, self.position),
+        }
     }
 }
 
@@ -415,8 +514,8 @@ fn park(batch: &mut Batch, peer: &DomainName, position: u64, row: &OutboxRow) {
 }
 
 impl Stream {
-    /// Reads what is known of a stream. Blocks.
-    fn load(tables: &Tables, peer: &DomainName) -> Result<Self, StoreError> {
+    /// Reads what is known of a stream; true with it when there never was one. Blocks.
+    fn load(tables: &Tables, peer: &DomainName) -> Result<(Self, bool), StoreError> {
         let stored = tables.stream_out(peer)?;
         let mut head = stored
             .as_ref()
@@ -454,24 +553,20 @@ impl Stream {
             Some(row) => row.epoch,
             None => freehold_keys::random().map(u64::from_be_bytes).unwrap_or(1),
         };
-        Ok(Self {
+        let stream = Self {
             epoch,
             next: head + 1,
-            stored: stored.is_some(),
             waiting,
             parked,
             released: HashSet::new(),
-            cells_held: None,
+            cells_held: HashMap::new(),
             offered: BTreeMap::new(),
-        })
+        };
+        Ok((stream, stored.is_none()))
     }
 
-    /// The position of a new item. The first one brings the stream's own row along.
-    fn take_position(&mut self, batch: &mut Batch, peer: &DomainName) -> u64 {
-        if !self.stored {
-            outbox::put_stream_out(batch, peer, &self.row(0));
-            self.stored = true;
-        }
+    /// The position of a new item.
+    fn take_position(&mut self) -> u64 {
         let position = self.next;
         self.next += 1;
         self.waiting += 1;
@@ -492,6 +587,18 @@ enum Composed {
     Sealed(Envelope),
     /// Words still to be signed, and for whom.
     Fresh(DomainName, wire::payload::Kind),
+}
+
+impl Composed {
+    /// Bytes it takes in a batch, near enough to plan with.
+    fn size(&self) -> usize {
+        const HEADER: usize = 512;
+        match self {
+            Self::Sealed(envelope) => envelope.size(),
+            Self::Fresh(_, wire::payload::Kind::Relation(it)) => it.encoded_len() + HEADER,
+            Self::Fresh(..) => HEADER,
+        }
+    }
 }
 
 /// What an item has to say as things are now; `None` when there is nothing any more. Blocks.
@@ -528,10 +635,17 @@ fn relation_now(
         return Ok(None);
     };
     let theirs = tables.subscription(&peer, topic)?.unwrap_or_default();
+    // Who blocks does not say so (federation.md 8).
+    let wants: AccessMode = own.want.parse().unwrap_or_default();
+    let want = if wants.has(AccessMode::JOIN) {
+        own.want
+    } else {
+        AccessMode::ONE_TO_ONE.to_string()
+    };
     let relation = wire::Relation {
         user: user.to_string(),
         peer: own.peer,
-        want: own.want,
+        want,
         want_version: own.want_version,
         given: theirs.given,
         given_version: theirs.given_version,
@@ -667,9 +781,7 @@ impl freehold_federation::Outbox for Outbox {
             let (mut composed, mut bytes) = (Vec::new(), 0);
             for (position, offer) in offers {
                 let words = compose(tables, &offer.row)?;
-                if let Some(Composed::Sealed(envelope)) = &words {
-                    bytes += envelope.size();
-                }
+                bytes += words.as_ref().map_or(0, Composed::size);
                 if bytes > bytes_max && !composed.is_empty() {
                     break;
                 }
@@ -702,7 +814,7 @@ impl freehold_federation::Outbox for Outbox {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
         let mut decided = 0;
         // What is simply done goes in one commit; the rest has consequences of its own.
-        let mut batch = Batch::new();
+        let (mut batch, mut others) = (Batch::new(), Vec::new());
         for (position, verdict) in verdicts {
             decided = decided.max(position);
             let Some(offer) = stream.lock().offered.remove(&position) else {
@@ -716,11 +828,11 @@ impl freehold_federation::Outbox for Outbox {
             if done && is_message(&offer.row) && offer.parked_at.is_none() {
                 outbox::remove_item(&mut batch, peer, position);
             } else {
-                self.settle_one(peer, &stream, (position, offer), verdict, now)
-                    .await
-                    .map_err(unavailable)?;
+                others.push(self.settle_one(peer, &stream, (position, offer), verdict, now));
             }
         }
+        // Together, so that their commits share a flush.
+        try_join_all(others).await.map_err(unavailable)?;
         let row = stream.lock().row(decided);
         outbox::put_stream_out(&mut batch, peer, &row);
         self.tables
@@ -733,12 +845,8 @@ impl freehold_federation::Outbox for Outbox {
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable> {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
         let stream = stream.lock();
-        Ok(stream
-            .parked
-            .values()
-            .chain(&stream.cells_held)
-            .min()
-            .copied())
+        let all = stream.parked.values().chain(stream.cells_held.values());
+        Ok(all.min().copied())
     }
 }
 

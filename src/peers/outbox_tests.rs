@@ -195,15 +195,28 @@ async fn messages_are_offered_in_order_until_they_are_decided() {
             &[
                 (alice(), 1, Verdict::Ok),
                 (alice(), 2, Verdict::Duplicate),
-                (
-                    alice(),
-                    3,
-                    Verdict::Refused(Refusal::new(RefusalCode::Malformed, "no")),
-                ),
+                (alice(), 3, Verdict::Ok),
             ],
         )
         .await;
     assert!(stage.offered(at(0)).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_message_stays_until_its_author_has_been_told() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    let offered = stage.offered(at(0)).await;
+    let refused = Verdict::Refused(Refusal::new(RefusalCode::Malformed, "no"));
+    let settled = stage
+        .outbox
+        .settle(&beta(), at(0), vec![(offered[0].0, refused)])
+        .await;
+    assert!(
+        settled.is_err(),
+        "there is no topic here that could tell her"
+    );
+    assert_eq!(stage.offered(at(0)).await.len(), 1);
 }
 
 #[tokio::test]

@@ -11,8 +11,11 @@ use std::{
 use freehold_federation::{Unavailable, Verdict};
 use freehold_proto::{Timestamp, UserId};
 use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows::MessageRow};
-use futures_util::{StreamExt as _, stream::FuturesOrdered};
-use tokio::time::{Instant, sleep_until};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 use tracing::{error, warn};
 
 use super::{
@@ -65,6 +68,8 @@ pub(super) enum Effect {
     Release(UserId),
     /// Answer a peer.
     Decided(Decision, Verdict),
+    /// Tell the outbox that an author has been told.
+    Told(oneshot::Sender<()>),
 }
 
 /// A commit's outcome, the head it makes durable, and what follows.
@@ -165,6 +170,7 @@ impl Actor {
                 self.is_stored = topic.created.is_some();
                 self.place.durable_head.store(topic.head, Ordering::Release);
                 self.topic = topic;
+                self.cursors_due = None;
                 self.stale = false;
                 true
             }
@@ -218,7 +224,10 @@ impl Actor {
                     id,
                     name,
                 };
+                // A refusal changes nothing, however far the request had come.
+                let before = (self.topic.clone(), self.attached.clone());
                 if let Err(refusal) = self.request(&asked, request).await {
+                    (self.topic, self.attached) = before;
                     asked.answer(refusal, self.now());
                 }
             }
@@ -237,7 +246,12 @@ impl Actor {
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
-            Command::Undelivered { seq, reason } => self.undelivered(seq, &reason).await,
+            Command::Undelivered {
+                seq,
+                reason,
+                refused,
+                done,
+            } => self.undelivered(seq, &reason, &refused, done).await,
         }
     }
 
@@ -265,13 +279,21 @@ impl Actor {
             let done = async move { (Ok(Outcome::Applied), head, effects) };
             return self.commits.push_back(Box::pin(done));
         }
-        let commit = self.server.tables.commit(batch);
-        self.commits
-            .push_back(Box::pin(async move { (commit.await, head, effects) }));
+        let mut commit = self.server.tables.commit(batch);
+        // What is refused at once must not be overtaken by what comes next.
+        let answer = (&mut commit).now_or_never();
+        self.stale |= matches!(answer, Some(Err(_)));
+        self.commits.push_back(Box::pin(async move {
+            let result = match answer {
+                Some(result) => result,
+                None => commit.await,
+            };
+            (result, head, effects)
+        }));
     }
 
     fn write_cursors(&mut self) {
-        if self.cursors_due.take().is_some() {
+        if self.cursors_due.take().is_some() && !self.stale {
             self.commit_all(Batch::new(), Vec::new());
         }
     }

@@ -129,10 +129,14 @@ impl Actor {
         }
         if let Some(private) = set.desc.as_ref().and_then(|it| it.private.as_ref()) {
             let merged = merge::into_stored(&standing.private, private);
+            if !self.server.fits_description(&merged) {
+                return Err(reply::TOO_LARGE.into());
+            }
             self.topic.annotate(&asked.user, merged, now)?;
         }
         // COMPAT stock clients: 200 to a repeated {sub}, never 304 (fact sheet, section 9.2).
-        if !self.is_attached(&asked.session) {
+        // The client may have gone while its request waited; its end has been dealt with then.
+        if !self.is_attached(&asked.session) && !asked.session.is_closed() {
             self.attached
                 .push((asked.session.clone(), asked.user.clone()));
         }
@@ -201,12 +205,14 @@ impl Actor {
                 && !it.fresh
                 && it.want.1.without(it.want.0).has(AccessMode::WRITE)
         });
-        let known = self
-            .topic
-            .person(&asked.user)
-            .standing
-            .as_ref()
-            .is_some_and(|it| it.announced);
+        let blocks = |it: &AccessChange| it.user == asked.user && !it.want.1.has(AccessMode::JOIN);
+        let known = !changes.iter().any(blocks)
+            && self
+                .topic
+                .person(&asked.user)
+                .standing
+                .as_ref()
+                .is_some_and(|it| it.announced);
         if accepted || known {
             self.relate_out(batch, effects, &asked.user).await?;
         }
@@ -232,6 +238,9 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         if let Some(private) = set.desc.as_ref().and_then(|it| it.private.as_ref()) {
             let merged = merge::into_stored(&standing.private, private);
+            if !self.server.fits_description(&merged) {
+                return Err(reply::TOO_LARGE.into());
+            }
             let changed = merged != standing.private;
             self.topic.annotate(&asked.user, merged, now)?;
             effects.push(asked.later(

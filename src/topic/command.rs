@@ -6,9 +6,12 @@ use freehold_store::tables::rows::{MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
 use super::{message::Draft, one_to_one::PeerRelation};
-use crate::edge::{
-    requests::{GetQuery, SetQuery},
-    session::Session,
+use crate::{
+    edge::{
+        requests::{GetQuery, SetQuery},
+        session::Session,
+    },
+    peers::outbox::Refused,
 };
 
 /// The answer to a peer about one item, once it is durable.
@@ -69,6 +72,10 @@ pub enum Command {
         seq: u32,
         /// Why, for its author.
         reason: String,
+        /// Where it waits: it is taken out with the same commit that tells the author.
+        refused: Refused,
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
     },
 }
 

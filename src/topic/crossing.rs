@@ -15,6 +15,7 @@ use freehold_store::{
     },
 };
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{
     Incoming,
@@ -22,11 +23,14 @@ use super::{
     command::Decision,
     one_to_one::{AccessChange, PeerRelation, Reception},
 };
-use crate::edge::reply::{self, Reply};
+use crate::{
+    edge::reply::{self, Reply},
+    peers::outbox::Refused,
+};
 
 /// When the sender should ask again whether somebody has accepted a contact. Acceptance itself is
 /// told at once; this only helps when that news was lost.
-const CONSENT_RETRY: Duration = Duration::from_secs(60 * 60);
+pub(crate) const CONSENT_RETRY: Duration = Duration::from_secs(60 * 60);
 
 impl Actor {
     /// What somebody without an account of their own here is given: the default of our person.
@@ -56,7 +60,7 @@ impl Actor {
                 given_version: 0,
             };
             let ours = self.default_of(&recipient).await;
-            let changes = self.topic.relate(&author, &unknown, ours, now);
+            let changes = self.topic.relate(&author, &unknown, ours, true, now);
             effects.extend(changes.into_iter().map(|it| Effect::Access(it, None)));
         }
         let mut batch = Batch::new();
@@ -104,7 +108,7 @@ impl Actor {
         let ours = self.topic.other(peer).id.clone();
         let default = self.default_of(&ours).await;
         let now = self.now();
-        let changes = self.topic.relate(peer, relation, default, now);
+        let changes = self.topic.relate(peer, relation, default, false, now);
         let wants = |it: &AccessChange| it.user == *peer && it.want.1.has(AccessMode::WRITE);
         let accepted = changes.iter().any(wants);
         let mut effects = vec![Effect::Decided(decision, Verdict::Ok)];
@@ -128,49 +132,53 @@ impl Actor {
         self.commit_all(Batch::new(), effects);
     }
 
-    /// Tells an author durably that a message of theirs did not arrive, and why (rules.md 11).
-    pub(super) async fn undelivered(&mut self, seq: u32, reason: &str) {
+    /// Tells an author durably that a message of theirs did not arrive, and why (rules.md 11). In the
+    /// same commit the message leaves the outbox.
+    pub(super) async fn undelivered(
+        &mut self,
+        seq: u32,
+        reason: &str,
+        refused: &Refused,
+        done: oneshot::Sender<()>,
+    ) {
         let key = self.key();
         let original = self
             .server
             .tables
             .read(move |tables| tables.message(key, seq))
             .await;
-        let Ok(Some(original)) = original else {
+        // Dropping `done` says that nothing was decided.
+        let (Ok(original), Ok(random)) = (original, freehold_keys::random()) else {
             return;
         };
-        let Ok(author) = original.author.parse::<UserId>() else {
-            return;
-        };
-        let now = self.now();
-        let Ok(random) = freehold_keys::random() else {
-            return;
-        };
-        let id = MessageId::mint(now, &random);
-        let text = format!("Not delivered: {reason}. Only you can see this note.");
-        let row = MessageRow {
-            author: original.author,
-            message_id: Bytes::copy_from_slice(id.as_bytes()),
-            issued: now.as_millis(),
-            received: now.as_millis(),
-            head: json!({"auto": true, "reply": seq.to_string()})
-                .to_string()
-                .into(),
-            content: json!(text).to_string().into(),
-            envelope: None,
-        };
-        let Ok(note) = self.topic.publish(&author, now) else {
-            return;
-        };
-        let mut batch = Batch::new();
-        put_message(&mut batch, key, note, &row);
-        let appended = Effect::Appended {
-            seq: note,
-            row: Box::new(row),
-            author,
-            except: None,
-        };
-        self.commit(batch, vec![appended]);
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        refused.remove(&mut batch, key);
+        if let Some((original, author)) = original.and_then(with_author) {
+            let now = self.now();
+            let id = MessageId::mint(now, &random);
+            let text = format!("Not delivered: {reason}. Only you can see this note.");
+            let row = MessageRow {
+                author: original.author,
+                message_id: Bytes::copy_from_slice(id.as_bytes()),
+                issued: now.as_millis(),
+                received: now.as_millis(),
+                head: json!({"auto": true, "reply": seq.to_string()})
+                    .to_string()
+                    .into(),
+                content: json!(text).to_string().into(),
+                envelope: None,
+            };
+            let note = self.topic.append(now);
+            put_message(&mut batch, key, note, &row);
+            effects.push(Effect::Appended {
+                seq: note,
+                row: Box::new(row),
+                author,
+                except: None,
+            });
+        }
+        effects.push(Effect::Told(done));
+        self.commit(batch, effects);
     }
 
     /// Queues how our person stands for the other domain, in place of an older word on it.
@@ -233,4 +241,9 @@ impl Actor {
             self.server.signal(other.domain(), signal);
         }
     }
+}
+
+fn with_author(row: MessageRow) -> Option<(MessageRow, UserId)> {
+    let author = row.author.parse().ok()?;
+    Some((row, author))
 }

@@ -52,11 +52,6 @@ impl Hub {
             if server.tasks.is_stopping() {
                 return;
             }
-            server
-                .hub
-                .topics
-                .lock()
-                .remove(&TopicKey::one_to_one(&people[0], &people[1]));
         }
     }
 
@@ -97,7 +92,11 @@ impl Hub {
         if !place.mailbox.is_empty() {
             return false;
         }
-        topics.remove(&place.key);
+        // Its own handle only: never that of a task that took its place.
+        let own = |it: &Handle| Arc::ptr_eq(&it.durable_head, &place.durable_head);
+        if topics.get(&place.key).is_some_and(own) {
+            topics.remove(&place.key);
+        }
         place.mailbox.close();
         true
     }

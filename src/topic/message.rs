@@ -18,6 +18,9 @@ use crate::edge::{
 /// between domains these travel as message ids (PROTOCOL.md section 7).
 const REFERENCES: [&str; 3] = ["reply", "replace", "thread"];
 
+/// Head keys that mean something only within the domain that wrote them.
+const NOT_FROM_ABROAD: [&str; 5] = ["reply", "replace", "thread", "forwarded", "sender"];
+
 /// What a client wants published, after the checks that need no topic.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -137,6 +140,10 @@ pub(crate) fn shown(
     };
     let mut head: Head = serde_json::from_slice(head).unwrap_or_default();
     if let Some(message) = &payload {
+        // Whatever another domain wrote there: it cannot know our positions, nor speak for others.
+        NOT_FROM_ABROAD
+            .iter()
+            .for_each(|key| drop(head.remove(*key)));
         let place = (topic, seq, row.author.as_str());
         attach_references(tables, place, &message.references, &mut head)?;
     }

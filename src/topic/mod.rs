@@ -16,4 +16,5 @@ mod query;
 pub(crate) mod storage;
 
 pub use command::{Command, Incoming, TopicRequest};
+pub(crate) use crossing::CONSENT_RETRY;
 pub(crate) use query::parts;

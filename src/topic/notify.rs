@@ -49,7 +49,9 @@ impl Actor {
                     .tell(&told, &ServerFrame::Pres(pres), |_| true);
             }
             Effect::Greet(user) => {
-                if self.server.is_online(&user) {
+                let other = self.topic.other(&user).standing.as_ref();
+                let may_know = other.is_some_and(|it| it.given.has(AccessMode::PRESENCE));
+                if may_know && self.server.is_online(&user) {
                     self.signal_out(&user, "on");
                 }
             }
@@ -63,6 +65,8 @@ impl Actor {
                 self.server.outbox.release(&peer, self.key(), &author);
                 self.server.wake(&peer);
             }
+            // The outbox may have stopped; it asks again after the next start.
+            Effect::Told(done) => drop(done.send(())),
             Effect::Decided(decision, verdict) => {
                 // The peer may have gone; it will ask again and hear "duplicate".
                 let _: Result<(), Result<Verdict, _>> = decision.send(Ok(verdict));

@@ -378,7 +378,8 @@ impl OneToOne {
         Ok(seq)
     }
 
-    fn append(&mut self, now: Timestamp) -> u32 {
+    /// Gives the next position to a message.
+    pub fn append(&mut self, now: Timestamp) -> u32 {
         self.head += 1;
         self.touched = Some(self.touched.map_or(now, |before| before.max(now)));
         self.head
@@ -397,21 +398,17 @@ impl OneToOne {
             return Reception::AwaitingConsent;
         }
         self.held = None;
+        let mut counted = false;
         let (sender, recipient) = self.pair_mut(author);
         let silenced = sender
             .active()
             .is_some_and(|it| !it.given.has(AccessMode::WRITE));
-        let Some(standing) = recipient
-            .standing
-            .as_mut()
-            .filter(|it| it.deleted.is_none())
-        else {
+        let Some(standing) = &mut recipient.standing else {
             return Reception::Silent;
         };
-        if silenced || !standing.want.has(AccessMode::JOIN) {
-            return Reception::Silent;
-        }
-        if !standing.consents() {
+        // The limits come before the answer to somebody who is not wanted: he must not be able to tell
+        // that from an invitation that nobody has looked at (rules.md 17).
+        if !standing.want.has(AccessMode::WRITE) {
             let shown = usize::try_from(standing.unaccepted_texts).unwrap_or(usize::MAX);
             let short = text.is_some_and(|chars| chars <= limits::FIRST_CONTACT_CHARS_MAX);
             if !short || shown >= limits::FIRST_CONTACT_TEXTS_MAX {
@@ -420,17 +417,26 @@ impl OneToOne {
             }
             standing.unaccepted_texts += 1;
             recipient.dirty = true;
-            self.urgent = true;
+            counted = true;
+        }
+        let wanted = recipient
+            .active()
+            .is_some_and(|it| it.want.has(AccessMode::JOIN));
+        self.urgent |= counted;
+        if silenced || !wanted {
+            return Reception::Silent;
         }
         Reception::Shown(self.append(now))
     }
 
-    /// The domain of `peer` says how its person stands. `ours` is what our person lets strangers do.
+    /// The domain of `peer` says how its person stands. `ours` is what our person lets strangers do;
+    /// `writes` says that a message comes with it, which may bring somebody back who had left.
     pub fn relate(
         &mut self,
         peer: &UserId,
         relation: &PeerRelation,
         ours: AccessMode,
+        writes: bool,
         now: Timestamp,
     ) -> Vec<AccessChange> {
         let mut changes = Vec::new();
@@ -456,12 +462,18 @@ impl OneToOne {
             changes.extend((before != standing.want).then_some(change));
             them.dirty = true;
         }
-        let blocks = me
-            .standing
-            .as_ref()
-            .is_some_and(|it| !it.want.has(AccessMode::JOIN));
-        if me.active().is_none() && !blocks {
-            // A first contact, or somebody who left is written to again: an invitation (rules.md 18).
+        let silenced = !standing.given.has(AccessMode::WRITE);
+        // Who had agreed to talk and left is invited again; who threw an invitation away or blocks is
+        // left alone (rules.md 18).
+        let invites = match &me.standing {
+            None => true,
+            Some(before) => {
+                before.deleted.is_some()
+                    && writes
+                    && before.want.has(AccessMode::JOIN.or(AccessMode::WRITE))
+            }
+        };
+        if me.active().is_none() && invites && !silenced {
             let mut invited = Standing::new(
                 AccessMode::INVITED,
                 relation.given.and(AccessMode::ONE_TO_ONE),
@@ -472,6 +484,7 @@ impl OneToOne {
                 invited.want_version = before.want_version + 1;
                 invited.read = before.read;
                 invited.received = before.received;
+                invited.unaccepted_texts = before.unaccepted_texts;
             }
             me.standing = Some(invited);
             me.dirty = true;

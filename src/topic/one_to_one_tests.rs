@@ -48,7 +48,7 @@ fn from_carol(want_version: u64, given_version: u64) -> PeerRelation {
 /// Alice has been invited by Carol.
 fn invited() -> OneToOne {
     let mut topic = topic(carol());
-    topic.relate(&carol(), &from_carol(1, 1), ALL, at(0));
+    topic.relate(&carol(), &from_carol(1, 1), ALL, false, at(0));
     topic
 }
 
@@ -78,7 +78,7 @@ fn what_somebody_elsewhere_wants_is_not_for_us_to_say() {
         topic.person(&carol()).active().unwrap().want,
         AccessMode::NONE
     );
-    let changes = topic.relate(&carol(), &from_carol(1, 1), ALL, at(1));
+    let changes = topic.relate(&carol(), &from_carol(1, 1), ALL, false, at(1));
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert_eq!(topic.person(&carol()).active().unwrap().want, ALL);
 }
@@ -170,7 +170,7 @@ fn whoever_is_blocked_hears_nothing_of_it() {
         topic.receive(&carol(), id(1), Some(1), at(2)),
         Reception::Silent
     );
-    topic.relate(&carol(), &from_carol(2, 2), ALL, at(3));
+    topic.relate(&carol(), &from_carol(2, 2), ALL, false, at(3));
     assert!(
         !topic
             .person(&alice())
@@ -181,12 +181,24 @@ fn whoever_is_blocked_hears_nothing_of_it() {
     );
 }
 
+/// Carol's domain hands over a message after the topic was left.
+fn carol_writes_again(topic: &mut OneToOne, number: u8) -> Reception {
+    topic.relate(&carol(), &from_carol(0, 0), ALL, true, at(9));
+    topic.receive(&carol(), id(number), Some(1), at(9))
+}
+
 #[test]
-fn who_left_is_invited_again_when_written_to() {
+fn who_had_agreed_and_left_is_invited_again_by_a_message_and_by_nothing_else() {
     let mut topic = invited();
     topic.want(&alice(), "JRWPA", at(1)).unwrap();
     topic.leave(&alice(), at(2)).unwrap();
-    topic.relate(&carol(), &from_carol(1, 1), ALL, at(3));
+    assert!(
+        topic
+            .relate(&carol(), &from_carol(2, 2), ALL, false, at(3))
+            .is_empty()
+    );
+    assert!(topic.person(&alice()).active().is_none());
+    assert_eq!(carol_writes_again(&mut topic, 1), Reception::Shown(1));
     let standing = topic.person(&alice()).active().unwrap();
     assert_eq!(standing.want, AccessMode::INVITED);
     assert!(
@@ -196,15 +208,55 @@ fn who_left_is_invited_again_when_written_to() {
 }
 
 #[test]
+fn an_invitation_thrown_away_stays_away_and_its_texts_stay_counted() {
+    let mut topic = invited();
+    assert_eq!(
+        topic.receive(&carol(), id(1), Some(1), at(1)),
+        Reception::Shown(1)
+    );
+    topic.leave(&alice(), at(2)).unwrap();
+    assert_eq!(carol_writes_again(&mut topic, 2), Reception::Silent);
+    assert_eq!(carol_writes_again(&mut topic, 3), Reception::Silent);
+    assert_eq!(
+        carol_writes_again(&mut topic, 4),
+        Reception::AwaitingConsent
+    );
+    assert!(topic.person(&alice()).active().is_none());
+}
+
+#[test]
+fn a_stranger_cannot_tell_being_blocked_from_not_being_looked_at() {
+    let answers = |topic: &mut OneToOne| {
+        let texts = [
+            (1, Some(1)),
+            (2, Some(1)),
+            (3, Some(1)),
+            (4, Some(1)),
+            (4, None),
+        ];
+        texts.map(|(number, text)| {
+            topic.held = None;
+            matches!(
+                topic.receive(&carol(), id(number), text, at(5)),
+                Reception::AwaitingConsent
+            )
+        })
+    };
+    let (mut waiting, mut blocked) = (invited(), invited());
+    blocked.want(&alice(), "-JP", at(1)).unwrap();
+    assert_eq!(answers(&mut waiting), answers(&mut blocked));
+}
+
+#[test]
 fn an_older_word_from_elsewhere_changes_nothing() {
     let mut topic = invited();
-    topic.relate(&carol(), &from_carol(5, 5), ALL, at(1));
+    topic.relate(&carol(), &from_carol(5, 5), ALL, false, at(1));
     let old = PeerRelation {
         want: AccessMode::NONE,
         given: AccessMode::NONE,
         ..from_carol(4, 4)
     };
-    assert!(topic.relate(&carol(), &old, ALL, at(2)).is_empty());
+    assert!(topic.relate(&carol(), &old, ALL, false, at(2)).is_empty());
     assert_eq!(topic.person(&alice()).active().unwrap().given, ALL);
 }
 

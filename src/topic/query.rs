@@ -86,7 +86,11 @@ impl Actor {
         let mut desc = Desc {
             public: raw(&profile.public).filter(|_| profile.updated > since),
             updated: Some(profile.updated),
-            seen: profile.seen.filter(|_| !self.server.is_online(&other.id)),
+            seen: profile.seen.filter(|_| {
+                // Whoever has no part in the topic, or does not listen, is not told who is here.
+                let listens = |it: &Standing| it.mode().has(AccessMode::PRESENCE);
+                standing.is_some_and(listens) && !self.server.is_online(&other.id)
+            }),
             ..Desc::default()
         };
         match standing {
@@ -161,12 +165,14 @@ impl Actor {
             .as_ref()
             .map_or(standing.updated, |it| it.updated.max(standing.updated));
         let own = person.id == *asker;
+        let asking = self.topic.person(asker).active();
+        let listens = asking.is_some_and(|it| it.mode().has(AccessMode::PRESENCE));
         let reads = standing.mode().has(AccessMode::READ);
         Ok(Some(Sub {
             user: Some(self.server.ids.shown(&person.id)),
             updated: Some(updated),
             deleted: standing.deleted,
-            online: !own && self.server.is_online(&person.id),
+            online: !own && listens && self.server.is_online(&person.id),
             acs: Some(Access::new(standing.want, standing.given)),
             read: if reads { standing.read } else { 0 },
             recv: if reads { standing.received } else { 0 },

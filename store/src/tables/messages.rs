@@ -59,13 +59,12 @@ impl Tables {
     }
 }
 
-/// Writes a message.
+/// Writes a message; the batch fails when the position is taken, so that no fault above can ever
+/// write over a message.
 pub fn put_message(batch: &mut Batch, topic: TopicKey, seq: u32, row: &MessageRow) {
-    blob::put(
-        batch,
-        keys::message(topic, seq),
-        &row.encode_to_vec().into(),
-    );
+    let key = keys::message(topic, seq);
+    batch.require_absent(key.clone());
+    blob::put(batch, key, &row.encode_to_vec().into());
 }
 
 /// Writes what became of a message id; the batch fails when that is known already.
