@@ -8,16 +8,15 @@ CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit rust web clients chromium
+.PHONY: demo test bench example audit web chromium
 .DELETE_ON_ERROR:
 
 demo: web
 	cargo build --release --locked --bin freehold
 	@exec $(TARGET)/release/freehold demo $(ARGS)
 
-test: chromium rust clients
-
-rust:
+# The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium.
+test: chromium web tests/clients/node_modules/.package-lock.json
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
@@ -26,12 +25,6 @@ rust:
 	else \
 		echo 'cargo-deny is not installed: dependencies are not checked against deny.toml'; \
 	fi
-
-# Stock clients against a demo of two domains: the SDK in Node, the web app in Chromium.
-clients: web tests/clients/node_modules/.package-lock.json
-	cargo build --locked --bin freehold
-	.ci/with-demo '$(TARGET)/debug/freehold demo --port 0 --json' node tests/clients/sdk.mjs
-	.ci/with-demo '$(TARGET)/debug/freehold demo --port 0 --json' node tests/clients/web.mjs --shots $(TARGET)/shots
 
 bench: web
 	cargo build --release --locked --bin freehold

@@ -151,10 +151,6 @@ async fn credentials(server: &Server, user: &UserId) -> Result<Vec<Cred>, Reply>
         .collect())
 }
 
-fn moment(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis).unwrap_or(Timestamp::EPOCH)
-}
-
 async fn describe(server: &Server, user: &UserId, options: &GetOptions) -> Result<Desc, Reply> {
     let row = account(server, user).await?;
     Ok(description(&row, times::parse(options.ims.as_deref())))
@@ -162,9 +158,9 @@ async fn describe(server: &Server, user: &UserId, options: &GetOptions) -> Resul
 
 /// An account as its owner sees it.
 pub(crate) fn description(row: &AccountRow, since: Timestamp) -> Desc {
-    let updated = moment(row.updated);
+    let updated = Timestamp::from_stored(row.updated);
     Desc {
-        created: Some(moment(row.created)),
+        created: Some(Timestamp::from_stored(row.created)),
         updated: Some(updated),
         defacs: Some(DefaultAccess {
             auth: row.access_auth.clone(),
@@ -238,7 +234,7 @@ fn contact_row(
         .head(contact.topic)?
         .min(server.hub.durable_head(contact.topic));
     let last = tables.message(contact.topic, head)?;
-    let touched = last.map_or(standing.created, |it| moment(it.received));
+    let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
     let (public, described, seen) = peer_of(tables, &server.ids, &contact.peer)?;
     let updated = standing.updated.max(described);
     if updated.max(touched) <= since {
@@ -269,13 +265,13 @@ fn peer_of(
     if ids.is_ours(peer) {
         let row = tables.account(peer)?.unwrap_or_default();
         let seen = (row.seen != 0).then(|| Seen {
-            when: moment(row.seen),
+            when: Timestamp::from_stored(row.seen),
             ua: row.seen_agent.clone(),
         });
-        return Ok((row.public, moment(row.updated), seen));
+        return Ok((row.public, Timestamp::from_stored(row.updated), seen));
     }
     let row = tables.foreign_person(peer)?.unwrap_or_default();
-    Ok((row.public, moment(row.updated), None))
+    Ok((row.public, Timestamp::from_stored(row.updated), None))
 }
 
 /// Answers `{set me desc}`: merges the change, stores it, tells contacts here and elsewhere.

@@ -116,10 +116,10 @@ impl Profile {
     }
 
     fn of_account(row: AccountRow) -> Self {
-        let seen = moment(row.seen);
+        let seen = Timestamp::from_stored(row.seen);
         Self {
             public: row.public,
-            updated: moment(row.updated),
+            updated: Timestamp::from_stored(row.updated),
             access: row.access_auth.parse().unwrap_or(AccessMode::ONE_TO_ONE),
             seen: (row.seen != 0).then_some(Seen {
                 when: seen,
@@ -132,15 +132,11 @@ impl Profile {
         Self {
             public: row.public,
             // By our clock: clients compare it with what we told them before.
-            updated: moment(row.updated),
+            updated: Timestamp::from_stored(row.updated),
             access: AccessMode::ONE_TO_ONE,
             seen: None,
         }
     }
-}
-
-fn moment(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis).unwrap_or(Timestamp::EPOCH)
 }
 
 impl Server {

@@ -30,6 +30,12 @@ impl Timestamp {
         }
     }
 
+    /// Takes milliseconds that were checked before they were stored; others become the nearest moment.
+    #[must_use]
+    pub fn from_stored(millis: i64) -> Self {
+        Self(millis.clamp(0, Self::MAX.0))
+    }
+
     /// Milliseconds since 1970.
     #[must_use]
     pub fn as_millis(self) -> i64 {

@@ -1,10 +1,7 @@
 //! The door through which other domains' words come in. Everything here was verified before: signed by
 //! the peer, meant for us. What is checked here is whether it makes sense and for whom it is.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,6 +54,8 @@ fn unavailable(fault: StoreError) -> Unavailable {
 enum Pending {
     Now(Verdict),
     Soon(oneshot::Receiver<Result<Verdict, Unavailable>>),
+    /// That of an earlier item of the same batch, which is the same message.
+    As(usize),
 }
 
 fn refuse(code: RefusalCode, why: impl Into<String>) -> Refusal {
@@ -373,13 +372,12 @@ fn is_message(item: &Item) -> bool {
     matches!(item.opened.payload, Kind::DirectMessage(_))
 }
 
-async fn answer(pending: Pending) -> Result<Verdict, Unavailable> {
-    match pending {
-        Pending::Now(verdict) => Ok(verdict),
-        Pending::Soon(answer) => answer
-            .await
-            .unwrap_or_else(|_| Err(Unavailable("the topic stopped".to_owned()))),
-    }
+async fn answered(
+    answer: oneshot::Receiver<Result<Verdict, Unavailable>>,
+) -> Result<Verdict, Unavailable> {
+    answer
+        .await
+        .unwrap_or_else(|_| Err(Unavailable("the topic stopped".to_owned())))
 }
 
 #[async_trait]
@@ -393,19 +391,26 @@ impl Local for Door {
     ) -> Result<Vec<Verdict>, Unavailable> {
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
         // Ids within one batch; the store knows those of former ones.
-        let mut here = HashSet::new();
-        for item in items {
-            let twice = is_message(&item) && !here.insert(item.opened.header.message_id);
-            pending.push(if twice {
-                // Its verdict is that of the first one, which is in this very batch.
-                Pending::Now(Verdict::Duplicate)
+        let mut here = HashMap::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let first = *here.entry(item.opened.header.message_id).or_insert(index);
+            pending.push(if first < index && is_message(&item) {
+                Pending::As(first)
             } else {
                 self.decide(origin, item.opened).await?
             });
         }
-        let mut verdicts = Vec::with_capacity(pending.len());
+        let mut verdicts: Vec<Verdict> = Vec::with_capacity(pending.len());
         for one in pending {
-            verdicts.push(answer(one).await?);
+            let verdict = match one {
+                Pending::Now(verdict) => verdict,
+                Pending::Soon(answer) => answered(answer).await?,
+                Pending::As(first) => match verdicts.get(first) {
+                    Some(Verdict::Ok) | None => Verdict::Duplicate,
+                    Some(other) => other.clone(),
+                },
+            };
+            verdicts.push(verdict);
         }
         let mut batch = Batch::new();
         let row = StreamRow {

@@ -255,9 +255,13 @@ impl Actor {
         }
     }
 
-    /// More than cursors changed, or the topic is new.
-    pub(super) fn must_write_standings(&self) -> bool {
-        self.topic.urgent || !self.is_stored
+    /// Queues a batch, with the standings if more than cursors changed or the topic is new.
+    pub(super) fn commit_with_news(&mut self, batch: Batch, effects: Vec<Effect>) {
+        if self.topic.urgent || !self.is_stored {
+            self.commit_all(batch, effects);
+        } else {
+            self.commit(batch, effects);
+        }
     }
 
     /// Queues a batch with everything that changed in memory.

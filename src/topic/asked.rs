@@ -410,11 +410,7 @@ impl Actor {
             author: asked.user.clone(),
             except: noecho.then(|| asked.session.clone()),
         });
-        if self.must_write_standings() {
-            self.commit_all(batch, effects);
-        } else {
-            self.commit(batch, effects);
-        }
+        self.commit_with_news(batch, effects);
         Ok(())
     }
 

@@ -90,11 +90,7 @@ impl Actor {
             }
         };
         effects.push(Effect::Decided(decision, verdict));
-        if self.must_write_standings() {
-            self.commit_all(batch, effects);
-        } else {
-            self.commit(batch, effects);
-        }
+        self.commit_with_news(batch, effects);
     }
 
     /// Takes what the other domain says of its person's side.

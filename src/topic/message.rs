@@ -159,7 +159,7 @@ pub(crate) fn shown(
         topic: String::new(),
         from,
         // rules.md 4: neither side's clock can move a message into the future of the other.
-        ts: Timestamp::from_millis(row.issued.min(row.received)).unwrap_or(Timestamp::EPOCH),
+        ts: Timestamp::from_stored(row.issued.min(row.received)),
         seq,
         head,
         content,

@@ -207,20 +207,7 @@ impl Actor {
         {
             for told in self.locals() {
                 let own = told == user;
-                let info = |on_me: bool| {
-                    ServerFrame::Info(Info {
-                        topic: if on_me {
-                            "me".to_owned()
-                        } else {
-                            self.view(told)
-                        },
-                        src: on_me.then(|| self.view(told)),
-                        from: self.server.ids.shown(user),
-                        what,
-                        seq,
-                    })
-                };
-                let frame = info(false);
+                let frame = self.info(told, user, (what, seq), false);
                 self.attached_of(told)
                     .filter(|it| Some(*it) != except)
                     .for_each(|it| it.send(&frame));
@@ -233,12 +220,30 @@ impl Actor {
                         ..self.pres_on_me(told, what)
                     })
                 } else {
-                    info(true)
+                    self.info(told, user, (what, seq), true)
                 };
                 let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
                 self.server.online.tell(told, &frame, unattached);
             }
         }
+    }
+
+    /// A note of `from` as `told` hears it, in the topic or on `me`.
+    fn info(
+        &self,
+        told: &UserId,
+        from: &UserId,
+        (what, seq): (&'static str, u32),
+        on_me: bool,
+    ) -> ServerFrame {
+        let view = self.view(told);
+        ServerFrame::Info(Info {
+            topic: if on_me { "me".to_owned() } else { view.clone() },
+            src: on_me.then_some(view),
+            from: self.server.ids.shown(from),
+            what,
+            seq,
+        })
     }
 
     /// Somebody is typing: the other one's sessions hear it, if that one has agreed to talk.
@@ -249,25 +254,14 @@ impl Actor {
         if !agreed || !self.may(user, AccessMode::WRITE) || !self.may(told, AccessMode::READ) {
             return;
         }
-        let info = |on_me: bool| {
-            ServerFrame::Info(Info {
-                topic: if on_me {
-                    "me".to_owned()
-                } else {
-                    self.view(told)
-                },
-                src: on_me.then(|| self.view(told)),
-                from: self.server.ids.shown(user),
-                what,
-                seq: 0,
-            })
-        };
-        let frame = info(false);
+        let frame = self.info(told, user, (what, 0), false);
         self.attached_of(told).for_each(|it| it.send(&frame));
         if self.may(told, AccessMode::PRESENCE) {
             self.server
                 .online
-                .tell(told, &info(true), |it| !self.is_attached(it));
+                .tell(told, &self.info(told, user, (what, 0), true), |it| {
+                    !self.is_attached(it)
+                });
         }
     }
 

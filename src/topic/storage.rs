@@ -20,7 +20,9 @@ pub(crate) fn load(
     let [a, b] = people;
     let key = TopicKey::one_to_one(a, b);
     let mut topic = OneToOne::new(a.clone(), b.clone(), us);
-    topic.created = tables.topic(key)?.map(|row| moment(row.created));
+    topic.created = tables
+        .topic(key)?
+        .map(|row| Timestamp::from_stored(row.created));
     topic.head = tables.head(key)?;
     for person in &mut topic.people {
         person.standing = tables
@@ -30,7 +32,7 @@ pub(crate) fn load(
     if topic.head > 0
         && let Some(last) = tables.message(key, topic.head)?
     {
-        topic.touched = Some(moment(last.received));
+        topic.touched = Some(Timestamp::from_stored(last.received));
         repair_cursor(&mut topic, &last.author);
     }
     Ok(topic)
@@ -76,10 +78,6 @@ fn write_person(batch: &mut Batch, key: TopicKey, person: &mut Person, other: &U
     }
 }
 
-fn moment(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis).unwrap_or(Timestamp::EPOCH)
-}
-
 /// The meaning of a subscription row.
 pub(crate) fn standing(row: &SubscriptionRow) -> Standing {
     // Rows hold modes that were valid when written.
@@ -92,9 +90,9 @@ pub(crate) fn standing(row: &SubscriptionRow) -> Standing {
         private: row.private.clone(),
         read: row.read,
         received: row.received,
-        created: moment(row.created),
-        updated: moment(row.updated),
-        deleted: (row.deleted != 0).then(|| moment(row.deleted)),
+        created: Timestamp::from_stored(row.created),
+        updated: Timestamp::from_stored(row.updated),
+        deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
         unaccepted_texts: row.unaccepted_texts,
         announced: row.announced,
     }
