@@ -1,5 +1,5 @@
 //! What arrives: opened, admitted, handed over. Verifying never writes; the domain writes, and
-//! verifies nothing again (PROTOCOL.md sections 6 and 7).
+//! verifies nothing again (PROTOCOL.md sections 6 and 8).
 
 use std::sync::Arc;
 

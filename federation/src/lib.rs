@@ -1,7 +1,7 @@
 //! Links to other domains.
 //!
 //! A link is one HTTP/2 connection on one mutually authenticated TLS stream, over which both sides
-//! have proven their domain (PROTOCOL.md sections 5 and 7). What arrives is verified before anybody
+//! have proven their domain (PROTOCOL.md sections 5 and 8). What arrives is verified before anybody
 //! sees it; what leaves waits in the domain's durable outbox until the peer has decided it.
 
 #![warn(

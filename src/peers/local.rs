@@ -23,7 +23,7 @@ use freehold_store::{
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::error;
 
 use crate::{
     edge::{
@@ -42,8 +42,29 @@ const NOBODIES_MAX: usize = 100_000;
 #[derive(Debug)]
 pub struct Door {
     server: Arc<Server>,
-    /// Texts to people who do not exist, counted as those to people who do.
-    nobodies: Mutex<HashMap<(UserId, UserId), usize>>,
+    /// What was written to people who do not exist, judged as what is written to people who do.
+    nobodies: Mutex<HashMap<(UserId, UserId), Nobody>>,
+}
+
+/// Somebody who does not exist, as one stranger finds them.
+#[derive(Debug, Default)]
+struct Nobody {
+    texts: usize,
+    held: Option<MessageId>,
+}
+
+impl Nobody {
+    /// Whether a message would have been shown before acceptance: the rules of `OneToOne::receive`.
+    fn shows(&mut self, id: MessageId, text: Option<usize>) -> bool {
+        if self.held.is_some_and(|it| it != id) {
+            return false;
+        }
+        let short = text.is_some_and(|chars| chars <= limits::FIRST_CONTACT_CHARS_MAX);
+        let shown = short && self.texts < limits::FIRST_CONTACT_TEXTS_MAX;
+        self.held = (!shown).then_some(id);
+        self.texts += usize::from(shown);
+        shown
+    }
 }
 
 fn unavailable(fault: StoreError) -> Unavailable {
@@ -72,19 +93,14 @@ impl Door {
         }
     }
 
-    /// Whether a text to somebody who does not exist would have been shown before acceptance, had they
-    /// existed: nobody must be told from somebody (rules.md 17).
-    fn would_show(&self, author: UserId, recipient: UserId, text: Option<usize>) -> bool {
-        if text.is_none_or(|chars| chars > limits::FIRST_CONTACT_CHARS_MAX) {
-            return false;
-        }
+    /// Whether a message to somebody who does not exist would have been shown, had they existed: nobody
+    /// must be told from somebody (rules.md 17).
+    fn would_show(&self, people: (UserId, UserId), id: MessageId, text: Option<usize>) -> bool {
         let mut nobodies = self.nobodies.lock();
         if nobodies.len() >= NOBODIES_MAX {
             nobodies.clear();
         }
-        let texts = nobodies.entry((author, recipient)).or_default();
-        *texts += 1;
-        *texts <= limits::FIRST_CONTACT_TEXTS_MAX
+        nobodies.entry(people).or_default().shows(id, text)
     }
 
     fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
@@ -167,7 +183,7 @@ impl Door {
             }
             // Nobody here: the same answers as of somebody who has not looked yet.
             Ok((author, recipient, text, _))
-                if self.would_show(author.clone(), recipient.clone(), text) =>
+                if self.would_show((author.clone(), recipient.clone()), id, text) =>
             {
                 self.remember(origin, id, &seen)
                     .await
@@ -353,14 +369,16 @@ impl Door {
     }
 }
 
+/// Another message under a known id: somebody's fault at the peer, or an attempt.
+fn conflict() -> Refusal {
+    error!("a peer used one message id for two messages");
+    refuse(RefusalCode::Conflict, "another message came under this id")
+}
+
 /// The answer to a message id that came before.
 fn seen_before(seen: &SeenRow, hash: &[u8; 32]) -> Result<Verdict, Refusal> {
     if *seen.header_hash != *hash {
-        warn!("a peer used one message id for two messages");
-        return Err(refuse(
-            RefusalCode::Conflict,
-            "another message came under this id",
-        ));
+        return Err(conflict());
     }
     match seen.refused {
         0 => Ok(Verdict::Duplicate),
@@ -390,14 +408,23 @@ impl Local for Door {
         decided: u64,
     ) -> Result<Vec<Verdict>, Unavailable> {
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
-        // Ids within one batch; the store knows those of former ones.
+        // Messages within one batch; the store knows those of former ones.
         let mut here = HashMap::new();
         for (index, item) in items.into_iter().enumerate() {
-            let first = *here.entry(item.opened.header.message_id).or_insert(index);
-            pending.push(if first < index && is_message(&item) {
-                Pending::As(first)
-            } else {
+            let (id, hash) = (
+                item.opened.header.message_id,
+                item.opened.envelope.header_hash(),
+            );
+            let first = match is_message(&item) {
+                true => *here.entry(id).or_insert((index, hash)),
+                false => (index, hash),
+            };
+            pending.push(if first.0 == index {
                 self.decide(origin, item.opened).await?
+            } else if first.1 == hash {
+                Pending::As(first.0)
+            } else {
+                Pending::Now(Verdict::Refused(conflict()))
             });
         }
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(pending.len());

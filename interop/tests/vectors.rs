@@ -1,0 +1,210 @@
+//! Runs `proto` and `keys` over the shared vectors in `interop/vectors`, which another implementation
+//! can run too. The kind of refusal is part of a vector, not only that there is one. Compares the
+//! tables of `docs/PROTOCOL.md` with the code too.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a vector that cannot be read fails its test"
+)]
+
+use std::{fs, path::Path, str::FromStr};
+
+use freehold_keys::{open, verify_proof};
+use freehold_proto::{
+    Address, DomainName, Envelope, IdentityRecord, KeyId, Refusal, RefusalCode, Timestamp, UserId,
+    hello::{Hello, Role},
+    limits,
+    record::SigningKey,
+    wire,
+};
+use serde_json::Value;
+
+#[test]
+fn text_forms_are_taken_or_refused_as_listed() {
+    check_texts::<DomainName>("domain_names");
+    check_texts::<UserId>("user_ids");
+    check_texts::<Address>("addresses");
+}
+
+#[test]
+fn what_is_not_a_canonical_name_is_refused_with_103() {
+    for name in lines("domain_names_invalid.txt") {
+        let refusal = Refusal::from(name.parse::<DomainName>().unwrap_err());
+        assert_eq!(refusal.code, RefusalCode::NameNotCanonical, "{name:?}");
+    }
+}
+
+#[test]
+fn envelopes_are_opened_or_refused_for_the_reason_named() {
+    let file = json("envelope.json");
+    let (record, now) = (record(&file["record"]), moment(&file["now_ms"]));
+    for case in cases(&file["envelopes"]) {
+        let envelope = wire::Envelope {
+            header: hex(&case["header"]).into(),
+            signature: hex(&case["signature"]).into(),
+            salt: hex(&case["salt"]).into(),
+            payload: hex(&case["payload"]).into(),
+        };
+        let opened = Envelope::try_from(envelope.clone())
+            .map_err(Refusal::from)
+            .and_then(|it| open(it, &record, now));
+        check(case, opened.as_ref().map(drop));
+        if let Ok(opened) = opened {
+            assert_eq!(opened.header.encode(), *envelope.header, "{case}");
+            assert_eq!(wire::Envelope::from(opened.envelope), envelope, "{case}");
+        }
+    }
+}
+
+#[test]
+fn hellos_are_believed_or_refused_for_the_reason_named() {
+    let file = json("hello.json");
+    let (record, now) = (record(&file["record"]), moment(&file["now_ms"]));
+    let (from, to) = (name(&file["from"]), name(&file["to"]));
+    let hello = Hello {
+        role: Role::Initiator,
+        from: &from,
+        to: &to,
+        key_id: KeyId::from_slice(&hex(&file["record"]["signing_key"]["key_id"])).unwrap(),
+        record_hash: array(&file["record_hash"]),
+        exporter: array(&file["exporter"]),
+    };
+    assert_eq!(hello.signed_bytes(), hex(&file["signed"]));
+    for case in cases(&file["hellos"]) {
+        let tls_key_hash = array(&case["tls_key_hash"]);
+        let signature = hex(&case["signature"]);
+        let proven = verify_proof(&hello, &signature, &record, &tls_key_hash, now);
+        check(case, proven.as_ref().map(drop));
+    }
+}
+
+#[test]
+fn the_document_lists_every_refusal_and_the_limits() {
+    let document =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md"))
+            .unwrap();
+    let is_number = |it: &&str| it.len() == 3 && it.bytes().all(|byte| byte.is_ascii_digit());
+    let rows = document.lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix("| ")?.split(" | ").collect();
+        let number = cells.first().filter(|it| is_number(it))?;
+        Some(format!("{number} {} {}", cells.get(1)?, cells.get(2)?))
+    });
+    let code = |it: &RefusalCode| format!("{} {it:?} {}", it.number(), it.text());
+    let codes: Vec<_> = RefusalCode::ALL.iter().map(code).collect();
+    assert_eq!(rows.collect::<Vec<_>>(), codes);
+    for limit in [
+        format!(
+            "| payload of an envelope | {} bytes",
+            limits::PAYLOAD_BYTES_MAX
+        ),
+        format!(
+            "| signed identity record | {} bytes",
+            limits::RECORD_BYTES_MAX
+        ),
+        format!("| hello | {} bytes", limits::HELLO_BYTES_MAX),
+        format!("response | {} bytes", limits::FRAME_BYTES_MAX),
+        format!("| envelopes in a batch | {} bytes", limits::BATCH_BYTES_MAX),
+        format!("64 KiB), {} items", limits::BATCH_ITEMS_MAX),
+        format!("{} texts of", limits::FIRST_CONTACT_TEXTS_MAX),
+        format!("of {} characters", limits::FIRST_CONTACT_CHARS_MAX),
+        format!("| default port | {} |", limits::DEFAULT_PORT),
+    ] {
+        assert!(document.contains(&limit), "{limit:?} is not in PROTOCOL.md");
+    }
+}
+
+#[track_caller]
+fn check_texts<T: FromStr>(what: &str) {
+    for text in lines(&format!("{what}_valid.txt")) {
+        assert!(text.parse::<T>().is_ok(), "{what}: {text:?} was refused");
+    }
+    for text in lines(&format!("{what}_invalid.txt")) {
+        assert!(text.parse::<T>().is_err(), "{what}: {text:?} passed");
+    }
+}
+
+#[track_caller]
+fn check(case: &Value, outcome: Result<(), &Refusal>) {
+    let found = match outcome {
+        Ok(()) => Value::from("ok"),
+        Err(refusal) => Value::from(refusal.code.number()),
+    };
+    assert_eq!(found, case["expect"], "{}: {outcome:?}", case["comment"]);
+}
+
+fn read(file: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    fs::read_to_string(folder.join(file)).unwrap()
+}
+
+/// Lines that are not empty and not comments, to the letter.
+fn lines(file: &str) -> Vec<String> {
+    let text = read(file);
+    let lines = text
+        .lines()
+        .filter(|it| !it.is_empty() && !it.starts_with('#'));
+    let lines: Vec<_> = lines.map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "{file} lists nothing");
+    lines
+}
+
+fn json(file: &str) -> Value {
+    serde_json::from_str(&read(file)).unwrap()
+}
+
+fn cases(list: &Value) -> &[Value] {
+    let cases = list.as_array().unwrap();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn record(of: &Value) -> IdentityRecord {
+    let key = &of["signing_key"];
+    let public_key = array(&key["public_key"]);
+    assert_eq!(KeyId::of(&public_key).as_bytes(), &*hex(&key["key_id"]));
+    let tls_key_hashes = match &of["tls_key_hash"] {
+        Value::Null => Vec::new(),
+        hash => vec![array(hash)],
+    };
+    IdentityRecord {
+        domain: name(&of["domain"]),
+        serial: 1,
+        previous_hash: None,
+        root_key: [0; 32],
+        next_root_hash: [0; 32],
+        signing_keys: vec![SigningKey {
+            public_key,
+            valid_from: moment(&key["valid_from_ms"]),
+            valid_until: moment(&key["valid_until_ms"]),
+        }],
+        revoked_keys: Vec::new(),
+        tls_key_hashes,
+        endpoints: Vec::new(),
+        version_min: limits::VERSION,
+        version_max: limits::VERSION,
+        issued: moment(&key["valid_from_ms"]),
+        expires: moment(&key["valid_until_ms"]),
+        incarnation: 1,
+    }
+}
+
+fn name(value: &Value) -> DomainName {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+fn moment(value: &Value) -> Timestamp {
+    Timestamp::from_millis(value.as_i64().unwrap()).unwrap()
+}
+
+fn array(value: &Value) -> [u8; 32] {
+    hex(value).try_into().unwrap()
+}
+
+fn hex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    assert!(text.len().is_multiple_of(2) && text.is_ascii(), "{text:?}");
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
