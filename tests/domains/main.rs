@@ -1,0 +1,24 @@
+//! Whole domains in one process, as their people see them: real sockets, keys, DNS and stores; free
+//! ports, temporary folders, and a clock that the scenes move. Every frame that a client receives is
+//! checked for its form.
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod crossing;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod first_contact;
+#[cfg(test)]
+mod guest;
+#[cfg(test)]
+mod net;
+#[cfg(test)]
+mod nobody;
+#[cfg(test)]
+mod presence;
+#[cfg(test)]
+mod raw;
+#[cfg(test)]
+mod running;

@@ -1,0 +1,145 @@
+//! A network of domains that find each other through one DNS server.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use freehold::{Domain, Running};
+use freehold_config::Config;
+use freehold_directory::NegativeCache;
+use freehold_federation::Backoff;
+use freehold_interop::{DnsServer, Endpoint, Person};
+use freehold_keys::{KeyRing, fingerprint_to_text};
+use freehold_proto::{Clock as _, DomainName, ManualClock, Timestamp};
+use tempfile::TempDir;
+
+use crate::guest::Guest;
+
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What all domains of a scene share.
+pub(crate) struct Net {
+    pub(crate) clock: Arc<ManualClock>,
+    dns: Arc<DnsServer>,
+    folder: TempDir,
+}
+
+/// One domain: set up once, stopped and started as often as a scene likes.
+pub(crate) struct House {
+    pub(crate) name: DomainName,
+    /// Where its clients connect. Another one after each start.
+    pub(crate) endpoint: Endpoint,
+    folder: PathBuf,
+    settings: String,
+    clock: Arc<ManualClock>,
+    dns: Arc<DnsServer>,
+    running: Option<Running>,
+}
+
+impl Net {
+    pub(crate) async fn new() -> Self {
+        let start = Timestamp::from_millis(1_767_323_045_678).unwrap();
+        Self {
+            clock: Arc::new(ManualClock::new(start)),
+            dns: Arc::new(DnsServer::start().await.unwrap()),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A domain where everybody may make an account.
+    pub(crate) async fn domain(&self, name: &str) -> House {
+        self.domain_with(name, "").await
+    }
+
+    /// The same with more lines in the section `[clients]` of its configuration.
+    pub(crate) async fn domain_with(&self, name: &str, clients: &str) -> House {
+        let name: DomainName = name.parse().unwrap();
+        let folder = self.folder.path().join(name.as_str());
+        fs::create_dir(&folder).unwrap();
+        KeyRing::create(&folder.join("keys"), &name, self.clock.now()).unwrap();
+        let mut house = House {
+            endpoint: Endpoint {
+                domain: name.clone(),
+                client: self.dns.address(),
+            },
+            settings: settings(&name, clients, &self.dns),
+            name,
+            folder,
+            clock: Arc::clone(&self.clock),
+            dns: Arc::clone(&self.dns),
+            running: None,
+        };
+        house.start().await;
+        house
+    }
+}
+
+fn settings(name: &DomainName, clients: &str, dns: &DnsServer) -> String {
+    format!(
+        "domain = \"{name}\"\n\
+         [clients]\nlisten = \"127.0.0.1:0\"\nregistration = \"open\"\n{clients}\n\
+         [federation]\nlisten = \"127.0.0.1:0\"\ntrust = \"dns\"\nnameserver = \"{}\"\n\
+         allowed_ranges = [\"127.0.0.0/8\"]\n",
+        dns.address()
+    )
+}
+
+impl House {
+    /// As configured, but nobody is patient in a test.
+    fn config(&self) -> Config {
+        let millis = Duration::from_millis;
+        let mut config = freehold_config::from_toml(&self.settings, &self.folder).unwrap();
+        config.federation.backoff = Backoff::new(millis(20), millis(200), millis(200)).unwrap();
+        config.directory.negative_cache = NegativeCache {
+            first: millis(20),
+            longest: millis(200),
+        };
+        config
+    }
+
+    /// Changes a setting for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        let lines = self
+            .settings
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some((found, _)) if found == key => format!("{key} = {value}\n"),
+                _ => format!("{line}\n"),
+            });
+        self.settings = lines.collect();
+    }
+
+    /// Starts it on the data it has, at new ports, and tells DNS.
+    pub(crate) async fn start(&mut self) {
+        let config = self.config();
+        let keys = KeyRing::load(&config.keys_dir, &self.name, self.clock.now()).unwrap();
+        let root = fingerprint_to_text(&keys.record().root_fingerprint());
+        let clock: Arc<ManualClock> = Arc::clone(&self.clock);
+        let domain = Domain::build(config, keys, clock).await.unwrap();
+        self.dns
+            .publish(&self.name, domain.federation_address(), &root)
+            .unwrap();
+        self.endpoint.client = domain.client_address();
+        self.running = Some(domain.start());
+    }
+
+    /// Stops it in good order.
+    pub(crate) async fn stop(&mut self) {
+        self.running.take().unwrap().stop(STOP_GRACE).await;
+    }
+
+    /// Where WebSockets are made.
+    pub(crate) fn url(&self, query: &str) -> String {
+        format!("ws://{}/v0/channels{query}", self.endpoint.client)
+    }
+
+    /// Somebody new makes an account and stays.
+    pub(crate) async fn guest(&self, login: &str) -> Guest {
+        let (person, session) = Person::register(&self.endpoint, login).await.unwrap();
+        Guest { person, session }
+    }
+
+    /// Somebody connects again after the domain was started anew.
+    pub(crate) async fn welcomes_back(&self, guest: &mut Guest) {
+        guest.person.endpoint = self.endpoint.clone();
+        guest.session = guest.person.come_back().await.unwrap();
+    }
+}
