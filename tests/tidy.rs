@@ -84,12 +84,7 @@ fn every_crate_is_a_member_and_tested_by_default() {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let folders = LAYERS.iter().flat_map(|&(krate, _)| {
-        ["src", "tests", "examples", "benches", "build.rs"]
-            .map(|part| root().join(krate).join(part))
-    });
-    let silent: Vec<_> = folders
-        .flat_map(rust_files)
+    let silent: Vec<_> = all_rust_files()
         .filter(|path| !fs::read_to_string(path).unwrap().starts_with("//! "))
         .collect();
     assert!(
@@ -104,6 +99,36 @@ fn the_example_configuration_is_current() {
     assert!(
         read("config/example.toml") == current,
         "config/example.toml is stale: run `make example`"
+    );
+}
+
+#[test]
+fn every_test_that_holds_an_invariant_exists() {
+    let document = read("docs/ARCHITECTURE.md");
+    let (_, promises) = document.split_once("## What always holds").unwrap();
+    let (promises, _) = promises.split_once("## Planned").unwrap();
+    let sources: String = all_rust_files()
+        .map(|it| fs::read_to_string(it).unwrap())
+        .collect();
+    let named: Vec<&str> = promises
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|it| {
+            it.contains('_')
+                && it
+                    .chars()
+                    .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+        })
+        .collect();
+    assert!(named.len() > 30, "the names are no longer found");
+    let missing: Vec<_> = named
+        .into_iter()
+        .filter(|name| !sources.contains(name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "named in docs/ARCHITECTURE.md, but not there: {missing:?}"
     );
 }
 
@@ -146,6 +171,15 @@ fn list(manifest: &str, key: &str) -> Vec<String> {
 fn sorted(mut names: Vec<String>) -> Vec<String> {
     names.sort();
     names
+}
+
+/// All source and test files of our crates.
+fn all_rust_files() -> impl Iterator<Item = PathBuf> {
+    let parts = ["src", "tests", "examples", "benches", "build.rs"];
+    let folders = LAYERS
+        .iter()
+        .flat_map(move |&(krate, _)| parts.map(|part| root().join(krate).join(part)));
+    folders.flat_map(rust_files)
 }
 
 fn rust_files(start: PathBuf) -> Vec<PathBuf> {

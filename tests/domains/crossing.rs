@@ -21,7 +21,7 @@ struct Friends {
     bob: Guest,
     alpha: House,
     beta: House,
-    _net: Net,
+    net: Net,
 }
 
 impl Friends {
@@ -39,7 +39,7 @@ impl Friends {
             bob,
             alpha,
             beta,
-            _net: net,
+            net,
         }
     }
 
@@ -312,4 +312,38 @@ async fn received_and_read_marks_reach_the_author_under_the_authors_numbers() {
     ann.sees_mark(bob, "recv", 3).await;
     bob.notes(ann, "read", 5).await;
     ann.sees_mark(bob, "read", 4).await;
+}
+
+#[tokio::test]
+async fn an_author_is_told_durably_that_a_message_came_too_late() {
+    const TOO_LONG: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+    const NOTE: &str = "Not delivered: beta.test refused it: issued too long ago or in the future. \
+                        Only you can see this note.";
+    let mut scene = Friends::new().await;
+    let Friends {
+        ann,
+        bob,
+        alpha,
+        beta,
+        net,
+    } = &mut scene;
+    beta.stop().await;
+    ann.says(bob, "stale").await;
+    net.clock.advance(TOO_LONG);
+
+    beta.start().await;
+    ann.hears(bob, NOTE).await;
+    // Nothing is held up by it, and a start neither loses the note nor writes it again.
+    ann.says(bob, "fresh").await;
+    ann.reads(bob, &[BEGUN[0], BEGUN[1], "stale", NOTE, "fresh"])
+        .await;
+    alpha.stop().await;
+    alpha.start().await;
+    alpha.logs_in_again(ann).await;
+    ann.opens(bob).await;
+    ann.reads(bob, &[BEGUN[0], BEGUN[1], "stale", NOTE, "fresh"])
+        .await;
+    beta.logs_in_again(bob).await;
+    bob.opens(ann).await;
+    bob.reads(ann, &[BEGUN[0], BEGUN[1], "fresh"]).await;
 }

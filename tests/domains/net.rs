@@ -142,4 +142,10 @@ impl House {
         guest.person.endpoint = self.endpoint.clone();
         guest.session = guest.person.come_back().await.unwrap();
     }
+
+    /// Somebody comes back after so long that the token has ended.
+    pub(crate) async fn logs_in_again(&self, guest: &mut Guest) {
+        guest.person.endpoint = self.endpoint.clone();
+        guest.session = guest.person.log_in_by_password().await.unwrap();
+    }
 }
