@@ -93,6 +93,7 @@ fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
         .route("/v0/channels/lp", any(not_built))
+        .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
         .with_state(server);
     let app = match web_root.filter(|it| it.join("index.html").is_file()) {

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use freehold_federation::Outbox as _;
 use freehold_keys::KeyRing;
-use freehold_proto::RefusalCode;
+use freehold_proto::{Refusal, RefusalCode, wire};
 use freehold_store::{
-    Engine, MemoryEngine,
+    Engine, MemoryEngine, Outcome,
     tables::{
         accounts::put_account,
         messages::put_message,
-        rows::{AccountRow, SubscriptionRow},
+        outbox::RELATION,
+        rows::{AccountRow, MessageRow, SubscriptionRow},
         topics::put_subscription,
     },
 };
 
 use super::*;
+use crate::topic::message;
 
 const LATER: Verdict = Verdict::Later {
     code: RefusalCode::AwaitingConsent,

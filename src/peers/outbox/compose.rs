@@ -1,0 +1,145 @@
+//! What a waiting item has to say: a message as it was signed, a relation or a cursor as things are now.
+
+use freehold_proto::{AccessMode, DomainName, Envelope, UserId, wire};
+use freehold_store::{
+    StoreError, Tables, TopicKey,
+    tables::{
+        outbox::CURSOR,
+        rows::{MessageRow, OutboxRow},
+    },
+};
+use prost::Message as _;
+
+use super::stream::{is_message, pair_of};
+use crate::topic::message;
+
+/// How far back a cursor looks for a message of the other person.
+const CURSOR_SPAN: u32 = 1000;
+
+/// What an item has to say at present.
+pub(super) enum Composed {
+    /// A message, signed when it was written.
+    Sealed(Envelope),
+    /// Words still to be signed, and for whom.
+    Fresh(DomainName, wire::payload::Kind),
+}
+
+impl Composed {
+    /// Bytes it takes in a batch, near enough to plan with.
+    pub(super) fn size(&self) -> usize {
+        const HEADER: usize = 512;
+        match self {
+            Self::Sealed(envelope) => envelope.size(),
+            Self::Fresh(_, wire::payload::Kind::Relation(it)) => it.encoded_len() + HEADER,
+            Self::Fresh(..) => HEADER,
+        }
+    }
+}
+
+/// What an item has to say as things are now; `None` when there is nothing any more. Blocks.
+pub(super) fn compose(tables: &Tables, row: &OutboxRow) -> Result<Option<Composed>, StoreError> {
+    let Some((topic, user)) = pair_of(row) else {
+        return Ok(None);
+    };
+    if is_message(row) {
+        let stored = tables.message(topic, row.seq)?;
+        let envelope = stored
+            .and_then(|it| it.envelope)
+            .and_then(message::envelope_of);
+        return Ok(envelope.map(Composed::Sealed));
+    }
+    let words = if row.kind == u32::from(CURSOR) {
+        cursor_now(tables, topic, &user)?
+    } else {
+        relation_now(tables, topic, &user)?
+    };
+    Ok(words.map(|(to, payload)| Composed::Fresh(to, payload)))
+}
+
+/// How a person of ours stands in a topic, for the other domain. Blocks.
+fn relation_now(
+    tables: &Tables,
+    topic: TopicKey,
+    user: &UserId,
+) -> Result<Option<(DomainName, wire::payload::Kind)>, StoreError> {
+    let (Some(own), Some(account)) = (tables.subscription(user, topic)?, tables.account(user)?)
+    else {
+        return Ok(None);
+    };
+    let Ok(peer) = own.peer.parse::<UserId>() else {
+        return Ok(None);
+    };
+    let theirs = tables.subscription(&peer, topic)?.unwrap_or_default();
+    // Who blocks does not say so (federation.md 8).
+    let wants: AccessMode = own.want.parse().unwrap_or_default();
+    let want = if wants.has(AccessMode::JOIN) {
+        own.want
+    } else {
+        AccessMode::ONE_TO_ONE.to_string()
+    };
+    let relation = wire::Relation {
+        user: user.to_string(),
+        peer: own.peer,
+        want,
+        want_version: own.want_version,
+        given: theirs.given,
+        given_version: theirs.given_version,
+        public: account.public,
+        public_changed_ms: account.updated,
+    };
+    Ok(Some((
+        peer.domain().clone(),
+        wire::payload::Kind::Relation(relation),
+    )))
+}
+
+/// How far a person of ours has got among the other one's messages. Blocks.
+fn cursor_now(
+    tables: &Tables,
+    topic: TopicKey,
+    user: &UserId,
+) -> Result<Option<(DomainName, wire::payload::Kind)>, StoreError> {
+    let Some(own) = tables.subscription(user, topic)? else {
+        return Ok(None);
+    };
+    let Ok(peer) = own.peer.parse::<UserId>() else {
+        return Ok(None);
+    };
+    let last = |seq: u32| last_of(tables, topic, &own.peer, seq);
+    let cursor = wire::Cursor {
+        reader: user.to_string(),
+        author: own.peer.clone(),
+        received: last(own.received)?,
+        read: last(own.read)?,
+    };
+    Ok(Some((
+        peer.domain().clone(),
+        wire::payload::Kind::Cursor(cursor),
+    )))
+}
+
+/// The id of the last message at or before `seq` that `author` wrote (rules.md 10).
+fn last_of(
+    tables: &Tables,
+    topic: TopicKey,
+    author: &str,
+    seq: u32,
+) -> Result<bytes::Bytes, StoreError> {
+    const PAGE: usize = 50;
+    let lowest = seq.saturating_sub(CURSOR_SPAN);
+    let mut high = seq.saturating_add(1);
+    while high > lowest + 1 {
+        let page = tables.history(topic, lowest + 1, high, PAGE, usize::MAX)?;
+        let Some((oldest, _)) = page.last() else {
+            break;
+        };
+        high = *oldest;
+        if let Some((_, row)) = page
+            .iter()
+            .find(|(_, row): &&(u32, MessageRow)| row.author == author)
+        {
+            return Ok(row.message_id.clone());
+        }
+    }
+    Ok(bytes::Bytes::new())
+}

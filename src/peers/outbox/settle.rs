@@ -1,0 +1,178 @@
+//! What becomes of an item once the peer has decided it.
+
+use freehold_federation::Verdict;
+use freehold_proto::{DomainName, Refusal, Timestamp, UserId};
+use freehold_store::{
+    Batch, Outcome, StoreError, Tables, TopicKey,
+    tables::outbox::{self, CURSOR, RELATION},
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{
+    Outbox, park,
+    stream::{Offer, Pair, Stream, is_message, pair_of},
+};
+use crate::topic::{Command, hub::Hub};
+
+impl Outbox {
+    pub(super) async fn settle_one(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        offer: (u64, Offer),
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (position, offer) = offer;
+        let Some(pair) = pair_of(&offer.row) else {
+            return self.finish(peer, position, &offer).await;
+        };
+        match verdict {
+            Verdict::Later { retry_after, .. } if is_message(&offer.row) => {
+                if offer.parked_at.is_none() {
+                    let mut batch = Batch::new();
+                    park(&mut batch, peer, position, &offer.row);
+                    // A batch without guards is applied.
+                    let _applied = self.tables.commit(batch).await?;
+                }
+                let mut stream = stream.lock();
+                let released = stream.released.contains(&pair);
+                let due = if released {
+                    Timestamp::EPOCH
+                } else {
+                    now.plus(retry_after)
+                };
+                stream.parked.insert(pair, due);
+            }
+            // Relations and cursors stay where they are.
+            Verdict::Later { retry_after, .. } => {
+                stream
+                    .lock()
+                    .cells_held
+                    .insert(position, now.plus(retry_after));
+            }
+            Verdict::Ok | Verdict::Duplicate => {
+                self.finish(peer, position, &offer).await?;
+                self.forget_empty_pair(peer, stream, &offer, pair).await?;
+            }
+            Verdict::Refused(refusal) => {
+                warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
+                if is_message(&offer.row) {
+                    let refused = Refused {
+                        peer: peer.clone(),
+                        position,
+                        parked_at: offer.parked_at,
+                        author: pair.1.clone(),
+                    };
+                    self.tell_author(refused, pair.0, offer.row.seq, &refusal)
+                        .await?;
+                } else {
+                    self.finish(peer, position, &offer).await?;
+                }
+                self.forget_empty_pair(peer, stream, &offer, pair).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a decided item out of the store.
+    pub(super) async fn finish(
+        &self,
+        peer: &DomainName,
+        position: u64,
+        offer: &Offer,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        match (pair_of(&offer.row), offer.parked_at) {
+            (Some((topic, author)), Some(at)) => {
+                outbox::unpark(&mut batch, peer, (topic, &author), at)
+            }
+            (Some((topic, user)), None) if !is_message(&offer.row) => {
+                let kind = if offer.row.kind == u32::from(RELATION) {
+                    RELATION
+                } else {
+                    CURSOR
+                };
+                outbox::remove_cell(&mut batch, peer, kind, (topic, &user), position);
+            }
+            _ => outbox::remove_item(&mut batch, peer, position),
+        }
+        if let Outcome::GuardFailed { .. } = self.tables.commit(batch).await? {
+            // The cell has moved on to a newer position; only this one is done.
+            let mut batch = Batch::new();
+            outbox::remove_item(&mut batch, peer, position);
+            let _applied = self.tables.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_empty_pair(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        offer: &Offer,
+        pair: Pair,
+    ) -> Result<(), StoreError> {
+        if offer.parked_at.is_none() {
+            return Ok(());
+        }
+        let (wanted, (topic, author)) = (peer.clone(), pair.clone());
+        let read = move |tables: &Tables| tables.parked_pair(&wanted, topic, &author, 1);
+        if self.tables.read(read).await?.is_empty() {
+            stream.lock().parked.remove(&pair);
+        }
+        Ok(())
+    }
+
+    /// Has the topic take a refused message out of the outbox and tell its author, in one commit.
+    async fn tell_author(
+        &self,
+        refused: Refused,
+        topic: TopicKey,
+        seq: u32,
+        refusal: &Refusal,
+    ) -> Result<(), StoreError> {
+        let row = self.tables.read(move |tables| tables.topic(topic)).await?;
+        let people = row.map(|it| it.people).unwrap_or_default();
+        let people: Vec<UserId> = people.iter().filter_map(|it| it.parse().ok()).collect();
+        let (Ok(people), Some(server)) = (
+            <[UserId; 2]>::try_from(people),
+            self.server.lock().upgrade(),
+        ) else {
+            return Err(StoreError::Closed);
+        };
+        info!(peer = %refused.peer, author = %refused.author, seq, "telling the author that a message was refused");
+        let reason = format!("{} refused it: {}", refused.peer, refusal.code.text());
+        let (done, told) = oneshot::channel();
+        let command = Command::Undelivered {
+            seq,
+            reason,
+            refused,
+            done,
+        };
+        Hub::send(&server, &people, command).await;
+        // Without an answer nothing was decided: the item stays, and the peer will refuse it again.
+        told.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+/// A message of ours that a peer refused, and where it waits.
+#[derive(Debug)]
+pub struct Refused {
+    peer: DomainName,
+    position: u64,
+    parked_at: Option<u64>,
+    author: UserId,
+}
+
+impl Refused {
+    /// Takes it out of the outbox.
+    pub fn remove(&self, batch: &mut Batch, topic: TopicKey) {
+        match self.parked_at {
+            Some(at) => outbox::unpark(batch, &self.peer, (topic, &self.author), at),
+            None => outbox::remove_item(batch, &self.peer, self.position),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What memory keeps of our stream to one peer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use freehold_proto::{DomainName, Timestamp, UserId};
+use freehold_store::{
+    StoreError, Tables, TopicKey,
+    tables::{
+        outbox::MESSAGE,
+        rows::{OutboxRow, StreamRow},
+    },
+};
+
+/// Parked rows looked at in one go.
+pub(super) const PARKED_PAGE: usize = 1000;
+
+/// An author and a topic, within which order holds.
+pub(super) type Pair = (TopicKey, UserId);
+
+/// Our stream to one peer, as far as memory needs to know it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) epoch: u64,
+    /// The position that the next item gets.
+    pub(super) next: u64,
+    /// Items that wait, parked ones included.
+    pub(super) waiting: usize,
+    /// When the parked messages of a pair may be offered again.
+    pub(super) parked: HashMap<Pair, Timestamp>,
+    /// Pairs released since the last batch was handed out: its answers are older than that news.
+    pub(super) released: HashSet<Pair>,
+    /// Relations and cursors that the peer wants later, by position, and when.
+    pub(super) cells_held: HashMap<u64, Timestamp>,
+    /// What was handed out under which position and is not settled.
+    pub(super) offered: BTreeMap<u64, Offer>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) row: OutboxRow,
+    /// Of a parked message: the position under which it is parked.
+    pub(super) parked_at: Option<u64>,
+}
+
+pub(super) fn pair_of(row: &OutboxRow) -> Option<Pair> {
+    Some((TopicKey::from_slice(&row.topic)?, row.user.parse().ok()?))
+}
+
+pub(super) fn is_message(row: &OutboxRow) -> bool {
+    row.kind == u32::from(MESSAGE)
+}
+
+impl Stream {
+    /// Reads what is known of a stream; true with it when there never was one. Blocks.
+    pub(super) fn load(tables: &Tables, peer: &DomainName) -> Result<(Self, bool), StoreError> {
+        let stored = tables.stream_out(peer)?;
+        let mut head = stored
+            .as_ref()
+            .map_or(0, |it| it.position)
+            .max(tables.outbox_head(peer)?);
+        let mut parked: HashMap<Pair, Timestamp> = HashMap::new();
+        let mut waiting = 0;
+        let mut from = 0;
+        loop {
+            let page = tables.outbox(peer, from, PARKED_PAGE)?;
+            waiting += page.len();
+            match page.last() {
+                Some((last, _)) if page.len() == PARKED_PAGE => from = *last,
+                _ => break,
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = tables.parked_after(peer, after.as_deref(), PARKED_PAGE)?;
+            let full = page.len() == PARKED_PAGE;
+            waiting += page.len();
+            for (key, position, row) in page {
+                head = head.max(position);
+                after = Some(key);
+                if let Some(pair) = pair_of(&row) {
+                    // A start may follow on news that was not acted on: offer them all once.
+                    parked.insert(pair, Timestamp::EPOCH);
+                }
+            }
+            if !full {
+                break;
+            }
+        }
+        let epoch = match &stored {
+            Some(row) => row.epoch,
+            None => freehold_keys::random().map(u64::from_be_bytes).unwrap_or(1),
+        };
+        let stream = Self {
+            epoch,
+            next: head + 1,
+            waiting,
+            parked,
+            released: HashSet::new(),
+            cells_held: HashMap::new(),
+            offered: BTreeMap::new(),
+        };
+        Ok((stream, stored.is_none()))
+    }
+
+    /// The position of a new item.
+    pub(super) fn take_position(&mut self) -> u64 {
+        let position = self.next;
+        self.next += 1;
+        self.waiting += 1;
+        position
+    }
+
+    pub(super) fn row(&self, position: u64) -> StreamRow {
+        StreamRow {
+            epoch: self.epoch,
+            position,
+        }
+    }
+}
