@@ -63,17 +63,37 @@ fn a_topic_has_one_key_whoever_comes_first() {
 #[test]
 fn a_message_longer_than_a_row_comes_back_whole() {
     let tables = tables();
-    for length in [0, 1, 6_000, 6_142, 6_143, 200_000] {
+    for (seq, length) in (1..).zip([0, 1, 6_000, 6_142, 6_143, 200_000]) {
         let row = MessageRow {
             content: vec![b'x'; length].into(),
             ..Default::default()
         };
         write(&tables, |batch| {
-            messages::put_message(batch, topic(), 7, &row)
+            messages::put_message(batch, topic(), seq, &row)
         });
-        assert_eq!(tables.message(topic(), 7).unwrap(), Some(row));
+        assert_eq!(tables.message(topic(), seq).unwrap(), Some(row));
     }
-    assert_eq!(tables.head(topic()).unwrap(), 7);
+    assert_eq!(tables.head(topic()).unwrap(), 6);
+}
+
+#[test]
+fn a_position_is_never_written_twice() {
+    let tables = tables();
+    let put = |content: &'static str| {
+        let row = MessageRow {
+            content: content.into(),
+            ..Default::default()
+        };
+        commit(&tables, |batch| {
+            messages::put_message(batch, topic(), 1, &row)
+        })
+    };
+    assert_eq!(put("first"), Outcome::Applied);
+    assert!(matches!(put("second"), Outcome::GuardFailed { .. }));
+    assert_eq!(
+        tables.message(topic(), 1).unwrap().unwrap().content,
+        "first"
+    );
 }
 
 #[test]
