@@ -71,12 +71,6 @@ impl AccessMode {
         self.0 & other.0 == other.0
     }
 
-    /// True when any right of `other` is held.
-    #[must_use]
-    pub const fn has_any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
     /// How `self` became `new`, as `+W-P`; empty when nothing changed.
     #[must_use]
     pub fn delta_to(self, new: Self) -> String {

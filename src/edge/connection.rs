@@ -154,7 +154,10 @@ impl Connection {
             return Err(reply::OUT_OF_SEQUENCE.into());
         }
         self.version = Some(version);
-        self.session.introduce(&hi.ua, hi.bkg);
+        if again.is_none() {
+            // Who is counted as here must not change while the session is on `me`.
+            self.session.introduce(&hi.ua, hi.bkg);
+        }
         let answer = Reply::with(reply::CREATED, hello::params(&self.server.rules));
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
@@ -265,7 +268,6 @@ impl Connection {
         let (token, expires) = self.server.tokens.issue(user, self.now());
         params["token"] = token.into();
         params["expires"] = expires.to_string().into();
-        self.session.set_user(user.clone());
         self.user = Some(user.clone());
     }
 

@@ -36,8 +36,6 @@ statuses! {
     SHUTDOWN = 205 "server shutdown";
     /// End of a page of messages.
     DELIVERED = 208 "delivered";
-    /// The topic has another name.
-    USE_OTHER = 303 "use other";
     /// Nothing to change.
     NOT_MODIFIED = 304 "not modified";
     /// Was not attached.

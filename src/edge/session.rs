@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use axum::extract::ws::Utf8Bytes;
-use freehold_proto::UserId;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +35,6 @@ struct Inner {
 
 #[derive(Clone, Debug, Default)]
 struct Identity {
-    user: Option<UserId>,
     agent: String,
     background: bool,
 }
@@ -62,17 +60,6 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.0.id
-    }
-
-    /// Who is logged in.
-    #[must_use]
-    pub fn user(&self) -> Option<UserId> {
-        self.0.identity.lock().user.clone()
-    }
-
-    /// Says who is logged in, once.
-    pub fn set_user(&self, user: UserId) {
-        self.0.identity.lock().user = Some(user);
     }
 
     /// The client's program.

@@ -7,7 +7,7 @@ use super::{
     Tables, blob, decode, keys,
     rows::{AccountRow, LoginRow},
 };
-use crate::{Batch, KeyRange, Order, StoreError};
+use crate::{Batch, StoreError};
 
 impl Tables {
     /// The account of one of our people.
@@ -22,12 +22,6 @@ impl Tables {
     pub fn login(&self, login: &str) -> Result<Option<LoginRow>, StoreError> {
         self.row(&keys::login(login))
     }
-
-    /// True when there is at least one account.
-    pub fn has_accounts(&self) -> Result<bool, StoreError> {
-        let page = self.page(&KeyRange::prefix(b"A"), Order::Ascending, 1)?;
-        Ok(!page.is_empty())
-    }
 }
 
 /// Writes an account.
@@ -41,9 +35,4 @@ pub fn create_account(batch: &mut Batch, user: &UserId, row: &AccountRow, login:
     batch.require_absent(keys::account(user));
     batch.put(keys::login(&row.login), login.encode_to_vec());
     put_account(batch, user, row);
-}
-
-/// Replaces the password of a log-in name.
-pub fn put_login(batch: &mut Batch, login: &str, row: &LoginRow) {
-    batch.put(keys::login(login), row.encode_to_vec());
 }
