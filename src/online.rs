@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use freehold_proto::UserId;
 use parking_lot::Mutex;
 
-use crate::edge::{frames::ServerFrame, session::Session};
+use crate::edge::{
+    frames::{Packed, ServerFrame},
+    session::Session,
+};
 
 /// Sessions attached to `me`, by person.
 #[derive(Debug, Default)]
@@ -57,9 +60,10 @@ impl Online {
 
     /// Sends to the person's sessions on `me` that `choose` picks.
     pub fn tell(&self, user: &UserId, frame: &ServerFrame, choose: impl Fn(&Session) -> bool) {
+        let packed = Packed::new(frame);
         self.sessions(user)
             .iter()
             .filter(|it| choose(it))
-            .for_each(|it| it.send(frame));
+            .for_each(|it| it.send_packed(&packed));
     }
 }

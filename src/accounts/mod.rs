@@ -15,6 +15,51 @@ use freehold_store::{
 
 use crate::server::Server;
 
+/// How much authority somebody has (fact sheet, section 2.1).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Level {
+    /// An account without a way to prove oneself again.
+    Anonymous,
+    /// An account of one's own.
+    Authenticated,
+    /// An administrator.
+    Root,
+}
+
+impl Level {
+    /// As clients know it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anon",
+            Self::Authenticated => "auth",
+            Self::Root => "root",
+        }
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "anon" => Ok(Self::Anonymous),
+            "auth" => Ok(Self::Authenticated),
+            "root" => Ok(Self::Root),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Whoever makes a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Which person of ours.
+    pub user: UserId,
+    /// With how much authority.
+    pub level: Level,
+}
+
 /// A new account, as asked for.
 #[derive(Debug, Default)]
 pub struct NewAccount {

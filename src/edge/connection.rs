@@ -5,38 +5,35 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use freehold_proto::{Timestamp, UserId};
-use freehold_store::{Tables, TopicKey, tables::rows::CredentialRow};
+use freehold_store::{Tables, TopicKey};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     frames::{Meta, ServerFrame},
-    hello, reply,
+    reply,
     reply::{Reply, Status},
-    requests::{Acc, Del, Get, GetQuery, Hi, Leave, Login, Note, Pub, Request, Set, Sub},
+    requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, Sub},
     session::Session,
 };
 use crate::{
-    accounts::{AccountError, NewAccount},
-    fnd, me, merge,
+    accounts::{Caller, Level},
+    fnd, me,
     server::Server,
     topic::{Command, TopicRequest, hub::Hub, message::Draft, parts},
 };
 
 /// Topics one session may be attached to.
 const ATTACHED_MAX: usize = 1000;
-/// Credentials of one new account.
-const CREDENTIALS_MAX: usize = 4;
 
 /// The state of one client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    server: Arc<Server>,
-    session: Session,
-    version: Option<(u32, u32)>,
-    user: Option<UserId>,
+    pub(super) server: Arc<Server>,
+    pub(super) session: Session,
+    pub(super) version: Option<(u32, u32)>,
+    pub(super) caller: Option<Caller>,
     attached: HashMap<TopicKey, [UserId; 2]>,
     fnd: Option<Find>,
 }
@@ -65,17 +62,17 @@ impl Connection {
             server,
             session,
             version: None,
-            user: None,
+            caller: None,
             attached: HashMap::new(),
             fnd: None,
         }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.server.clock.now()
     }
 
-    fn answer(&self, id: Option<&str>, topic: Option<&str>, reply: impl Into<Reply>) {
+    pub(super) fn answer(&self, id: Option<&str>, topic: Option<&str>, reply: impl Into<Reply>) {
         let frame =
             reply
                 .into()
@@ -88,8 +85,8 @@ impl Connection {
         if frame.len() > self.server.rules.message_bytes_max {
             return self.answer(None, None, reply::TOO_LARGE);
         }
-        let request = match Request::parse(frame) {
-            Ok(request) => request,
+        let (request, extra) = match Request::parse(frame) {
+            Ok(parsed) => parsed,
             Err(fault) => {
                 tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
                 return self.answer(None, None, reply::MALFORMED);
@@ -98,7 +95,7 @@ impl Connection {
         let (id, topic) = request.address();
         let (id, topic) = (id.map(str::to_owned), topic.map(str::to_owned));
         let is_note = matches!(request, Request::Note(_));
-        if let Err(refusal) = self.dispatch(request).await
+        if let Err(refusal) = self.dispatch(request, extra).await
             && !is_note
         {
             self.answer(id.as_deref(), topic.as_deref(), refusal);
@@ -113,14 +110,14 @@ impl Connection {
         for people in std::mem::take(&mut self.attached).into_values() {
             Hub::send(&self.server, &people, Command::Detach(self.session.clone())).await;
         }
-        if let Some(user) = self.user.take()
+        if let Some(Caller { user, .. }) = self.caller.take()
             && me::leave(&self.server, &user, &self.session).await.is_err()
         {
             tracing::warn!(%user, "could not note that somebody left");
         }
     }
 
-    async fn dispatch(&mut self, request: Request) -> Result<(), Reply> {
+    async fn dispatch(&mut self, request: Request, extra: Extra) -> Result<(), Reply> {
         match request {
             Request::Hi(hi) => return self.hi(hi),
             _ if self.version.is_none() => return Err(reply::OUT_OF_SEQUENCE.into()),
@@ -128,7 +125,7 @@ impl Connection {
             Request::Login(login) => return self.login(login).await,
             _ => {}
         }
-        let user = self.user.clone().ok_or(reply::AUTH_REQUIRED)?;
+        let Caller { user, .. } = self.caller_of(&extra)?;
         match request {
             Request::Sub(sub) => self.sub(user, *sub).await,
             Request::Leave(leave) => self.leave(user, leave).await,
@@ -141,174 +138,27 @@ impl Connection {
         }
     }
 
-    fn hi(&mut self, hi: Hi) -> Result<(), Reply> {
-        let again = self.version;
-        if hi.ver.is_empty() && again.is_some() {
-            // An update of device or language: there is no push yet that would need them.
-            self.user.as_ref().ok_or(reply::AUTH_REQUIRED)?;
-            self.answer(hi.id.as_deref(), None, reply::OK);
-            return Ok(());
+    /// Who asks: whoever logged in, or the one for whom an administrator acts.
+    fn caller_of(&self, extra: &Extra) -> Result<Caller, Status> {
+        let caller = self.caller.clone().ok_or(reply::AUTH_REQUIRED)?;
+        if extra.obo.is_empty() && extra.authlevel.is_empty() {
+            return Ok(caller);
         }
-        let version = hello::check_version(&hi.ver)?;
-        if again.is_some_and(|it| it != version) {
-            return Err(reply::OUT_OF_SEQUENCE.into());
+        if caller.level != Level::Root {
+            return Err(reply::PERMISSION_DENIED);
         }
-        self.version = Some(version);
-        if again.is_none() {
-            // Who is counted as here must not change while the session is on `me`.
-            self.session.introduce(&hi.ua, hi.bkg);
-        }
-        let answer = Reply::with(reply::CREATED, hello::params(&self.server.rules));
-        self.answer(hi.id.as_deref(), None, answer);
-        Ok(())
-    }
-
-    async fn acc(&mut self, acc: Acc) -> Result<(), Reply> {
-        if !acc.user.starts_with("new") {
-            return Err(match self.user {
-                // Changing an account is not built yet.
-                Some(_) => reply::NOT_IMPLEMENTED.into(),
-                None if !acc.tmpscheme.is_empty() => reply::NOT_IMPLEMENTED.into(),
-                None => reply::AUTH_REQUIRED.into(),
-            });
-        }
-        if acc.login && self.user.is_some() {
-            return Err(reply::ALREADY_AUTHENTICATED.into());
-        }
-        if !self.server.rules.registration_open {
-            return Err(reply::PERMISSION_DENIED.into());
-        }
-        match acc.scheme.as_str() {
-            "basic" => {}
-            "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
-            _ => return Err(reply::UNKNOWN_SCHEME.into()),
-        }
-        if !acc.tags.is_empty() {
-            return Err(reply::NOT_IMPLEMENTED.into());
-        }
-        let new = self.new_account(&acc)?;
-        let user = self
-            .server
-            .create_account(new)
-            .await
-            .map_err(|it| self.account_refusal(it))?;
-        let mut params = self.account_params(&user).await?;
-        let status = if acc.login {
-            self.log_in(&user, &mut params);
-            reply::OK
-        } else {
-            reply::CREATED
+        let level = match extra.authlevel.as_str() {
+            "" => Level::Authenticated,
+            text => text.parse().map_err(|_| reply::MALFORMED)?,
         };
-        self.answer(acc.id.as_deref(), None, Reply::with(status, params));
-        Ok(())
-    }
-
-    fn new_account(&self, acc: &Acc) -> Result<NewAccount, Reply> {
-        let (login, password) = basic_secret(&acc.secret)?;
-        let part = |value: Option<&Value>| {
-            value
-                .map(|it| merge::into_stored(&bytes::Bytes::new(), it))
-                .unwrap_or_default()
+        let user = match extra.obo.as_str() {
+            "" => caller.user,
+            text => self.server.ids.read(text).map_err(|_| reply::MALFORMED)?,
         };
-        let desc = acc.desc.as_ref();
-        let (public, private) = (
-            part(desc.and_then(|it| it.public.as_ref())),
-            part(desc.and_then(|it| it.private.as_ref())),
-        );
-        if !self.server.fits_description(&public) || !self.server.fits_description(&private) {
-            return Err(reply::TOO_LARGE.into());
+        if !self.server.ids.is_ours(&user) {
+            return Err(reply::PERMISSION_DENIED);
         }
-        if acc.cred.len() > CREDENTIALS_MAX {
-            return Err(reply::POLICY.into());
-        }
-        // Not confirmed: sending a code is not built yet.
-        let credential = |it: &super::requests::Credential| CredentialRow {
-            method: it.meth.chars().take(16).collect(),
-            value: it.val.chars().take(256).collect(),
-            done: false,
-        };
-        Ok(NewAccount {
-            login,
-            password,
-            public,
-            private,
-            credentials: acc.cred.iter().map(credential).collect(),
-        })
-    }
-
-    fn account_refusal(&self, fault: AccountError) -> Reply {
-        match fault {
-            AccountError::Login(_) | AccountError::Password => {
-                Reply::with(reply::POLICY, json!({"what": "auth"}))
-            }
-            AccountError::Taken(_) => {
-                Reply::with(reply::DUPLICATE_CREDENTIAL, json!({"what": "auth"}))
-            }
-            AccountError::Wrong => reply::AUTH_FAILED.into(),
-            AccountError::Store(fault) => fault.into(),
-            AccountError::Internal(fault) => {
-                tracing::error!(fault, "an account request failed");
-                reply::INTERNAL.into()
-            }
-        }
-    }
-
-    async fn account_params(&self, user: &UserId) -> Result<Value, Reply> {
-        let wanted = user.clone();
-        let row = self
-            .server
-            .tables
-            .read(move |tables| tables.account(&wanted))
-            .await?;
-        let desc = row.map(|it| me::description(&it, Timestamp::EPOCH));
-        Ok(json!({"user": self.server.ids.shown(user), "authlvl": "auth", "desc": desc}))
-    }
-
-    fn log_in(&mut self, user: &UserId, params: &mut Value) {
-        let (token, expires) = self.server.tokens.issue(user, self.now());
-        params["token"] = token.into();
-        params["expires"] = expires.to_string().into();
-        self.user = Some(user.clone());
-    }
-
-    async fn login(&mut self, login: Login) -> Result<(), Reply> {
-        let user = match login.scheme.as_str() {
-            "basic" => {
-                let (name, password) = basic_secret(&login.secret)?;
-                self.server
-                    .enter(&name, password)
-                    .await
-                    .map_err(|it| self.account_refusal(it))?
-            }
-            "token" => {
-                let token = STANDARD
-                    .decode(&login.secret)
-                    .map_err(|_| reply::AUTH_FAILED)?;
-                let user = self
-                    .server
-                    .tokens
-                    .check(&token, self.now())
-                    .ok_or(reply::AUTH_FAILED)?;
-                let wanted = user.clone();
-                let row = self
-                    .server
-                    .tables
-                    .read(move |tables| tables.account(&wanted))
-                    .await?;
-                row.map(|_| user).ok_or(reply::AUTH_FAILED)?
-            }
-            "reset" | "code" | "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
-            _ => return Err(reply::UNKNOWN_SCHEME.into()),
-        };
-        // COMPAT web app: it takes any error below 500 for a lost log-in, so the same person may log
-        // in again.
-        if self.user.as_ref().is_some_and(|it| *it != user) {
-            return Err(reply::ALREADY_AUTHENTICATED.into());
-        }
-        let mut params = json!({"user": self.server.ids.shown(&user), "authlvl": "auth"});
-        self.log_in(&user, &mut params);
-        self.answer(login.id.as_deref(), None, Reply::with(reply::OK, params));
-        Ok(())
+        Ok(Caller { user, level })
     }
 
     fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Status> {
@@ -692,15 +542,4 @@ fn refuse(server: &Server, command: Command, refusal: Reply) {
     {
         session.send(&refusal.into_frame(id, Some(name), server.clock.now()));
     }
-}
-
-/// `login:password` in base64.
-fn basic_secret(secret: &str) -> Result<(String, String), Reply> {
-    let text = STANDARD
-        .decode(secret)
-        .ok()
-        .and_then(|it| String::from_utf8(it).ok());
-    let text = text.ok_or(reply::MALFORMED)?;
-    let (login, password) = text.split_once(':').ok_or(reply::MALFORMED)?;
-    Ok((login.to_owned(), password.to_owned()))
 }

@@ -4,6 +4,8 @@
 //! COMPAT stock clients 0.25: every timestamp has exactly 24 characters, every `ctrl` carries `code`,
 //! `text` and `ts`, arrays are never null.
 
+use std::cell::OnceCell;
+
 use axum::extract::ws::Utf8Bytes;
 use freehold_proto::{AccessMode, Timestamp};
 use serde::{Serialize, Serializer};
@@ -32,6 +34,30 @@ impl ServerFrame {
         serde_json::to_string(self)
             .expect("frames hold text keys and valid JSON only")
             .into()
+    }
+}
+
+/// A frame on its way to many sessions: its text is made once, by the first that needs it.
+#[derive(Debug)]
+pub struct Packed<'a> {
+    frame: &'a ServerFrame,
+    text: OnceCell<Utf8Bytes>,
+}
+
+impl<'a> Packed<'a> {
+    /// Packs a frame.
+    #[must_use]
+    pub fn new(frame: &'a ServerFrame) -> Self {
+        Self {
+            frame,
+            text: OnceCell::new(),
+        }
+    }
+
+    /// The text of the frame.
+    #[must_use]
+    pub fn text(&self) -> Utf8Bytes {
+        self.text.get_or_init(|| self.frame.to_text()).clone()
     }
 }
 

@@ -47,6 +47,7 @@ struct ClientFrame {
     set: Option<Box<Set>>,
     del: Option<Del>,
     note: Option<Note>,
+    extra: Extra,
 }
 
 /// Why a frame is no request. The client's fault.
@@ -62,7 +63,7 @@ pub enum Unreadable {
 
 impl Request {
     /// Reads one frame.
-    pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+    pub fn parse(text: &[u8]) -> Result<(Self, Extra), Unreadable> {
         let frame: ClientFrame = serde_json::from_slice(text)?;
         let mut found = [
             frame.hi.map(Self::Hi),
@@ -79,7 +80,7 @@ impl Request {
         .into_iter()
         .flatten();
         match (found.next(), found.next()) {
-            (Some(request), None) => Ok(request),
+            (Some(request), None) => Ok((request, frame.extra)),
             _ => Err(Unreadable::Keys),
         }
     }
@@ -103,6 +104,18 @@ impl Request {
         let topic = topic.map(String::as_str).filter(|it| !it.is_empty());
         (id.as_deref(), topic)
     }
+}
+
+/// What goes beside a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Extra {
+    /// URLs of uploaded files that the request refers to.
+    pub attachments: Vec<String>,
+    /// Whom an administrator acts for.
+    pub obo: String,
+    /// With how much authority.
+    pub authlevel: String,
 }
 
 /// `{hi}`
@@ -367,7 +380,7 @@ mod tests {
     fn a_frame_holds_exactly_one_known_key() {
         assert!(matches!(
             Request::parse(br#"{"hi":{"ver":"0.25"},"x":1}"#),
-            Ok(Request::Hi(_))
+            Ok((Request::Hi(_), _))
         ));
         for frame in [
             "",
@@ -403,7 +416,7 @@ mod tests {
 
     #[test]
     fn what_the_javascript_sdk_drops_counts_as_zero() {
-        let Ok(Request::Get(get)) =
+        let Ok((Request::Get(get), _)) =
             Request::parse(br#"{"get":{"id":"1","topic":"me","what":"sub"}}"#)
         else {
             panic!("not a get");

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::frames::ServerFrame;
+use super::frames::{Packed, ServerFrame};
 
 /// Replies that may wait for one client. A page of history counts as one. A client that lets more
 /// pile up is cut off; it reconnects and reads what it missed.
@@ -94,15 +94,22 @@ impl Session {
 
     /// Queues one frame.
     pub fn send(&self, frame: &ServerFrame) {
-        self.send_all(std::slice::from_ref(frame));
+        self.send_packed(&Packed::new(frame));
+    }
+
+    /// Queues a frame that others get too.
+    pub fn send_packed(&self, frame: &Packed<'_>) {
+        self.queue(vec![frame.text()]);
     }
 
     /// Queues several frames as one. Never waits: a full queue ends the session.
     pub fn send_all(&self, frames: &[ServerFrame]) {
-        if frames.is_empty() {
-            return;
+        if !frames.is_empty() {
+            self.queue(frames.iter().map(ServerFrame::to_text).collect());
         }
-        let texts: Vec<Utf8Bytes> = frames.iter().map(ServerFrame::to_text).collect();
+    }
+
+    fn queue(&self, texts: Vec<Utf8Bytes>) {
         let size = size_of(&texts);
         let before = self.0.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let full = before > QUEUE_BYTES_MAX

@@ -1,0 +1,172 @@
+//! One's own account as its owner sees and changes it.
+
+use std::sync::Arc;
+
+use freehold_proto::{AccessMode, Timestamp, UserId};
+use freehold_store::{
+    Batch,
+    tables::{accounts::put_account, outbox::RELATION, rows::AccountRow},
+};
+
+use super::{
+    contacts::{Contact, contacts},
+    presence::tell_contact,
+};
+use crate::{
+    edge::{
+        frames::{Access, Cred, DefaultAccess, Desc, Pres, ServerFrame, raw},
+        reply::{self, Reply},
+        requests::{GetOptions, SetDesc},
+        session::Session,
+        times,
+    },
+    merge,
+    server::Server,
+};
+
+/// News for other domains in one commit; the first such commit holds the account itself.
+const CELLS_IN_BATCH: usize = 400;
+
+pub(crate) async fn account(server: &Server, user: &UserId) -> Result<AccountRow, Reply> {
+    let wanted = user.clone();
+    let row = server
+        .tables
+        .read(move |tables| tables.account(&wanted))
+        .await?;
+    row.ok_or_else(|| reply::USER_NOT_FOUND.into())
+}
+
+pub(super) async fn credentials(server: &Server, user: &UserId) -> Result<Vec<Cred>, Reply> {
+    let shown = |row: freehold_store::tables::rows::CredentialRow| Cred {
+        meth: row.method,
+        val: row.value,
+        done: row.done,
+    };
+    Ok(account(server, user)
+        .await?
+        .credentials
+        .into_iter()
+        .map(shown)
+        .collect())
+}
+
+pub(super) async fn describe(
+    server: &Server,
+    user: &UserId,
+    options: &GetOptions,
+) -> Result<Desc, Reply> {
+    let row = account(server, user).await?;
+    Ok(description(&row, times::parse(options.ims.as_deref())))
+}
+
+/// An account as its owner sees it.
+pub(crate) fn description(row: &AccountRow, since: Timestamp) -> Desc {
+    let updated = Timestamp::from_stored(row.updated);
+    Desc {
+        created: Some(Timestamp::from_stored(row.created)),
+        updated: Some(updated),
+        defacs: Some(DefaultAccess {
+            auth: row.access_auth.clone(),
+            anon: row.access_anon.clone(),
+        }),
+        acs: Some(Access::new(AccessMode::ME, AccessMode::ME)),
+        public: raw(&row.public).filter(|_| updated > since),
+        private: raw(&row.private).filter(|_| updated > since),
+        ..Desc::default()
+    }
+}
+
+/// Answers `{set me desc}`: merges the change, stores it, tells contacts here and elsewhere.
+pub(crate) async fn set_description(
+    server: &Arc<Server>,
+    user: &UserId,
+    session: &Session,
+    change: &SetDesc,
+) -> Result<Reply, Reply> {
+    if change.trusted.is_some() {
+        return Err(reply::PERMISSION_DENIED.into());
+    }
+    let _turn = server.account_turn(user).await;
+    let before = account(server, user).await?;
+    let mut after = before.clone();
+    if let Some(public) = &change.public {
+        after.public = merge::into_stored(&before.public, public);
+    }
+    if let Some(private) = &change.private {
+        after.private = merge::into_stored(&before.private, private);
+    }
+    if !server.fits_description(&after.public) || !server.fits_description(&after.private) {
+        return Err(reply::TOO_LARGE.into());
+    }
+    if let Some(access) = &change.defacs {
+        let changed = |before: &str, by: &Option<String>| {
+            let mode: AccessMode = before.parse().unwrap_or_default();
+            mode.changed_by(by.as_deref().unwrap_or_default())
+                .map(|it| it.to_string())
+        };
+        after.access_auth =
+            changed(&before.access_auth, &access.auth).map_err(|_| reply::MALFORMED)?;
+        after.access_anon =
+            changed(&before.access_anon, &access.anon).map_err(|_| reply::MALFORMED)?;
+    }
+    if after == before {
+        return Ok(reply::NOT_MODIFIED.into());
+    }
+    // Strictly later than before, whatever the clock says: clients and peers compare.
+    after.updated = server.clock.now().as_millis().max(before.updated + 1);
+    let mut batch = Batch::new();
+    put_account(&mut batch, user, &after);
+    let told = if after.public == before.public {
+        // A batch without guards is applied.
+        let _applied = server.tables.commit(batch).await?;
+        Vec::new()
+    } else {
+        queue_description(server, user, batch).await?
+    };
+    let own = Pres {
+        topic: "me".to_owned(),
+        src: Some("me".to_owned()),
+        what: "upd",
+        ..Pres::default()
+    };
+    server
+        .online
+        .tell(user, &ServerFrame::Pres(own), |it| it != session);
+    for contact in told {
+        if server.ids.is_ours(&contact.peer) {
+            tell_contact(server, user, &contact, "upd", None);
+        } else {
+            server.wake(contact.peer.domain());
+        }
+    }
+    Ok(reply::OK.into())
+}
+
+/// Commits a changed account with the news of it for other domains; returns who is to be told.
+async fn queue_description(
+    server: &Arc<Server>,
+    user: &UserId,
+    mut batch: Batch,
+) -> Result<Vec<Contact>, Reply> {
+    let me = user.clone();
+    let mut told = server
+        .tables
+        .read(move |tables| contacts(tables, &me))
+        .await?;
+    told.retain(|it| it.is_active() && (server.ids.is_ours(&it.peer) || it.row.announced));
+    let now = server.clock.now();
+    let abroad = told.iter().filter(|it| !server.ids.is_ours(&it.peer));
+    for (index, contact) in abroad.enumerate() {
+        if index > 0 && index % CELLS_IN_BATCH == 0 {
+            // A batch without guards is applied.
+            let _applied = server.tables.commit(std::mem::take(&mut batch)).await?;
+        }
+        let (peer, cell) = (contact.peer.domain(), (contact.topic, user));
+        server
+            .outbox
+            .put_cell(&mut batch, peer, RELATION, cell, now)
+            .await?;
+    }
+    let _applied = server.tables.commit(batch).await?;
+    Ok(told)
+}
