@@ -101,6 +101,8 @@ impl Domain {
             websocket_read_buffer: config.clients.websocket_read_buffer,
             registration_open: config.clients.registration == Registration::Open,
             findable: config.clients.findable,
+            group_members_max: config.clients.group_members_max,
+            deletion_age: config.clients.delete_within,
         };
         Ok(Self {
             server: server(tables, &keys, clock, rules)?,

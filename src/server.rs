@@ -48,6 +48,10 @@ pub struct ClientRules {
     pub registration_open: bool,
     /// People can be found by their exact address.
     pub findable: bool,
+    /// Members of one group.
+    pub group_members_max: usize,
+    /// How old a message may be that somebody takes from everybody who does not own the group.
+    pub deletion_age: Option<Duration>,
 }
 
 /// One domain.
@@ -87,6 +91,14 @@ pub struct Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({})", self.us)
+    }
+}
+
+fn profile(tables: &Tables, user: &UserId, ours: bool) -> Result<Option<Profile>, StoreError> {
+    if ours {
+        Ok(tables.account(user)?.map(Profile::of_account))
+    } else {
+        Ok(tables.foreign_person(user)?.map(Profile::of_foreigner))
     }
 }
 
@@ -142,20 +154,19 @@ impl Profile {
 impl Server {
     /// What is known here of a person. Never asks another domain.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, StoreError> {
-        let wanted = user.clone();
-        if self.ids.is_ours(user) {
-            let row = self
-                .tables
-                .read(move |tables| tables.account(&wanted))
-                .await?;
-            Ok(row.map(Profile::of_account))
-        } else {
-            let row = self
-                .tables
-                .read(move |tables| tables.foreign_person(&wanted))
-                .await?;
-            Ok(row.map(Profile::of_foreigner))
-        }
+        let (wanted, ours) = (user.clone(), self.ids.is_ours(user));
+        self.tables
+            .read(move |tables| profile(tables, &wanted, ours))
+            .await
+    }
+
+    /// The same within other reads. Blocks.
+    pub fn profile_now(
+        &self,
+        tables: &Tables,
+        user: &UserId,
+    ) -> Result<Option<Profile>, StoreError> {
+        profile(tables, user, self.ids.is_ours(user))
     }
 
     /// True while a person is here, as far as we know.

@@ -92,6 +92,18 @@ impl Checker<'_> {
             131_072,
             (1024, PAYLOAD_BYTES_MAX as u64),
         );
+        let group_members_max = self.number(
+            "clients.group_members_max",
+            section.group_members_max,
+            1000,
+            (2, 100_000),
+        );
+        let delete_within = self.number(
+            "clients.delete_within_seconds",
+            section.delete_within_seconds,
+            0,
+            (0, 315_360_000),
+        );
         let websocket_read_buffer = self.number(
             "clients.websocket_read_buffer",
             section.websocket_read_buffer,
@@ -106,6 +118,8 @@ impl Checker<'_> {
             websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
             registration: registration?,
             findable: findable?,
+            group_members_max: usize::try_from(group_members_max?).ok()?,
+            delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
         })
     }
 

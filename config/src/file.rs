@@ -73,6 +73,17 @@ pub(crate) struct Clients {
     /// Default: `131072`
     pub(crate) message_bytes_max: Given<u64>,
 
+    /// How many members a group may have; at most 100000.
+    ///
+    /// Default: `1000`
+    pub(crate) group_members_max: Given<u64>,
+
+    /// For how many seconds after it came a message may be deleted for everybody by those who may
+    /// delete in a group but do not own it. 0 is for ever.
+    ///
+    /// Default: `0`
+    pub(crate) delete_within_seconds: Given<u64>,
+
     /// Read buffer of each connected client, in bytes. Idle clients cost this much memory.
     ///
     /// Default: `4096`

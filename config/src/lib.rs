@@ -14,6 +14,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use freehold_proto::DomainName;
@@ -59,6 +60,10 @@ pub struct Clients {
     pub registration: Registration,
     /// Whether people may be found by their exact address unless they decide otherwise.
     pub findable: bool,
+    /// Members of one group.
+    pub group_members_max: usize,
+    /// How old a message may be that is deleted for everybody, unless by the group's owner.
+    pub delete_within: Option<Duration>,
 }
 
 /// Who may make an account.

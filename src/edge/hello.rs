@@ -26,17 +26,21 @@ pub(super) fn check_version(text: &str) -> Result<(u32, u32), Status> {
 
 /// What the server says of itself. COMPAT web app: without these it reconnects in a tight loop.
 pub(super) fn params(rules: &ClientRules) -> Value {
-    json!({
+    let mut params = json!({
         "ver": format!("{}.{}", VERSION.0, VERSION.1),
         "build": concat!("freehold:v", env!("CARGO_PKG_VERSION")),
         "maxMessageSize": rules.message_bytes_max,
-        "maxSubscriberCount": 2,
+        "maxSubscriberCount": rules.group_members_max,
         "minTagLength": 2,
         "maxTagLength": 96,
         "maxTagCount": 16,
         "maxFileUploadSize": 0,
         "reqCred": {},
-    })
+    });
+    if let Some(age) = rules.deletion_age {
+        params["msgDelAge"] = age.as_secs().into();
+    }
+    params
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ statuses! {
     SHUTDOWN = 205 "server shutdown";
     /// End of a page of messages.
     DELIVERED = 208 "delivered";
+    /// The topic has another name for this client.
+    USE_OTHER = 303 "use other";
     /// Nothing to change.
     NOT_MODIFIED = 304 "not modified";
     /// Was not attached.

@@ -1,5 +1,6 @@
 //! Everything that can be asked of a loaded topic.
 
+use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
 use freehold_proto::UserId;
 use freehold_store::tables::rows::{MessageRow, SeenRow};
@@ -7,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::{message::Draft, one_to_one::PeerRelation};
 use crate::{
+    accounts::Caller,
     edge::{
-        requests::{GetQuery, SetQuery},
+        requests::{GetQuery, Range, SetQuery},
         session::Session,
     },
     peers::outbox::Refused,
@@ -25,7 +27,7 @@ pub enum Command {
         /// Which.
         session: Session,
         /// Who.
-        user: UserId,
+        caller: Caller,
         /// The id to answer with.
         id: Option<String>,
         /// The topic as the client named it.
@@ -94,6 +96,21 @@ pub struct Incoming {
     pub decision: oneshot::Sender<Result<Verdict, Unavailable>>,
 }
 
+/// A group to be made.
+#[derive(Debug)]
+pub struct Founding {
+    /// Its create record, and our signature on it.
+    pub record: (Bytes, Bytes),
+    /// With a channel.
+    pub channel: bool,
+    /// The name the client gave it meanwhile.
+    pub temporary: String,
+    /// Its description.
+    pub set: SetQuery,
+    /// What to answer with.
+    pub get: GetQuery,
+}
+
 /// What a client may ask of a topic.
 #[derive(Debug)]
 #[expect(
@@ -101,8 +118,12 @@ pub struct Incoming {
     reason = "a draft is made by this crate's edge only"
 )]
 pub enum TopicRequest {
+    /// Make a new group, subscribe and attach.
+    Found(Box<Founding>),
     /// Subscribe and attach.
     Sub {
+        /// To read a channel rather than to be a member.
+        as_reader: bool,
         /// Changes on the way.
         set: Box<SetQuery>,
         /// What to answer with.
@@ -121,6 +142,17 @@ pub enum TopicRequest {
     Get(Box<GetQuery>),
     /// Change metadata.
     Set(Box<SetQuery>),
+    /// Delete messages, for everybody if one may.
+    DeleteMessages {
+        /// Which.
+        ranges: Vec<Range>,
+        /// For everybody.
+        hard: bool,
+    },
+    /// Delete the topic: its owner for everybody, others leave.
+    DeleteTopic,
+    /// Remove a member.
+    Evict(UserId),
     /// Typing.
     Typing(&'static str),
     /// Received up to here.

@@ -11,7 +11,11 @@ mod edge;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod net;
 #[cfg(test)]

@@ -5,10 +5,12 @@
 //! outbox rows that it causes, into one batch.
 
 pub mod accounts;
+pub mod deletions;
 pub mod keys;
 pub mod messages;
 pub mod outbox;
 pub mod peers;
+pub mod rooms;
 pub mod rows;
 pub mod topics;
 
