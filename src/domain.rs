@@ -16,7 +16,7 @@ use crate::{
     accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
     edge::{http, ids::Ids},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
-    server::{ClientRules, Server},
+    server::{CallRules, ClientRules, Server},
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -103,6 +103,12 @@ impl Domain {
             findable: config.clients.findable,
             group_members_max: config.clients.group_members_max,
             deletion_age: config.clients.delete_within,
+            calls: config.calls.map(|calls| CallRules {
+                timeout: calls.timeout,
+                ice_urls: calls.ice_urls,
+                turn_secret: calls.turn_secret,
+                turn_lifetime: calls.turn_lifetime,
+            }),
         };
         Ok(Self {
             server: server(tables, &keys, clock, rules)?,

@@ -50,8 +50,23 @@ pub struct ClientRules {
     pub findable: bool,
     /// Members of one group.
     pub group_members_max: usize,
+    /// Calls between two people, if there are any.
+    pub calls: Option<CallRules>,
     /// How old a message may be that somebody takes from everybody who does not own the group.
     pub deletion_age: Option<Duration>,
+}
+
+/// What clients need to call each other.
+#[derive(Clone, Debug)]
+pub struct CallRules {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers, from which passwords are made that end by themselves.
+    pub turn_secret: Option<String>,
+    /// How long such a password counts.
+    pub turn_lifetime: Duration,
 }
 
 /// One domain.

@@ -16,7 +16,7 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Clients, Config, Registration, STOCK_API_KEY,
+    Calls, Clients, Config, Registration, STOCK_API_KEY,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -56,6 +56,8 @@ impl Checker<'_> {
         let keys_dir = self.path("keys_dir", file.keys_dir, &data, "keys");
         let clients = self.section("clients", file.clients);
         let clients = clients.and_then(|it| self.clients(it));
+        let calls = self.section("calls", file.calls);
+        let calls = calls.and_then(|it| self.calls(it));
         let links = self.section("federation", file.federation);
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
@@ -66,6 +68,7 @@ impl Checker<'_> {
             data_dir: data_dir?,
             keys_dir: keys_dir?,
             clients: clients?,
+            calls: calls?,
             federation,
             directory,
             store: store?,
@@ -121,6 +124,33 @@ impl Checker<'_> {
             group_members_max: usize::try_from(group_members_max?).ok()?,
             delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
         })
+    }
+
+    fn calls(&mut self, section: file::Calls) -> Option<Option<Calls>> {
+        self.refuse_unknown("calls.", &section.unknown);
+        let ice_urls = self.list("calls.ice_urls", section.ice_urls, ice_url);
+        let turn_secret = self.optional("calls.turn_secret", section.turn_secret, not_empty);
+        let lifetime = self.number(
+            "calls.turn_lifetime_seconds",
+            section.turn_lifetime_seconds,
+            86_400,
+            (60, 2_592_000),
+        );
+        let ring = self.number("calls.ring_seconds", section.ring_seconds, 30, (1, 600));
+        let (ice_urls, turn_secret) = (ice_urls?, turn_secret?);
+        if ice_urls.is_empty() && turn_secret.is_some() {
+            return self.mistake(
+                "calls.turn_secret",
+                "counts only with a TURN server in ice_urls",
+            );
+        }
+        let calls = Calls {
+            timeout: Duration::from_secs(ring?),
+            turn_lifetime: Duration::from_secs(lifetime?),
+            turn_secret,
+            ice_urls,
+        };
+        Some((!calls.ice_urls.is_empty()).then_some(calls))
     }
 
     fn api_keys(&mut self, given: Given<Vec<String>>) -> Option<Vec<String>> {
@@ -433,6 +463,15 @@ impl Checker<'_> {
         let text = self.parsed(key, &text, not_empty)?;
         // `components` drops the "." that stands for the folder itself.
         Some(base.join(text).components().collect())
+    }
+}
+
+fn ice_url(text: &str) -> Result<String, &'static str> {
+    let known = ["stun:", "stuns:", "turn:", "turns:"];
+    let rest = known.iter().find_map(|it| text.strip_prefix(it));
+    match rest {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("must be URLs such as turn:turn.example.org:3478"),
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct File {
     pub(crate) keys_dir: Given<String>,
 
     pub(crate) clients: Given<Clients>,
+    pub(crate) calls: Given<Calls>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
     #[serde(flatten)]
@@ -88,6 +89,37 @@ pub(crate) struct Clients {
     ///
     /// Default: `4096`
     pub(crate) websocket_read_buffer: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[calls]` Voice and video calls between two people. What they say and show goes from client to
+/// client; the server only helps them to find each other.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Calls {
+    /// Servers that help clients to find a way through networks, as stun:, turn: or turns: URLs.
+    /// Without any there are no calls.
+    ///
+    /// Example: `["stun:turn.example.org:3478", "turn:turn.example.org:3478"]`
+    pub(crate) ice_urls: Given<Vec<String>>,
+
+    /// The secret that the TURN server knows too (`static-auth-secret` of coturn). Clients get passwords
+    /// made from it that end by themselves.
+    ///
+    /// Example: `"a long random text"`
+    pub(crate) turn_secret: Given<String>,
+
+    /// For how many seconds such a password counts.
+    ///
+    /// Default: `86400`
+    pub(crate) turn_lifetime_seconds: Given<u64>,
+
+    /// For how many seconds a call rings.
+    ///
+    /// Default: `30`
+    pub(crate) ring_seconds: Given<u64>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -218,6 +250,10 @@ impl File {
 }
 
 impl Expected for Clients {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Calls {
     const WORDS: &str = "a section";
 }
 

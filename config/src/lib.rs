@@ -35,6 +35,8 @@ pub struct Config {
     pub keys_dir: PathBuf,
     /// What its people's clients connect to.
     pub clients: Clients,
+    /// Calls between two people; `None` without servers that help them to find a way.
+    pub calls: Option<Calls>,
     /// Links with other domains.
     pub federation: freehold_federation::Config,
     /// Finding and believing other domains.
@@ -64,6 +66,19 @@ pub struct Clients {
     pub group_members_max: usize,
     /// How old a message may be that is deleted for everybody, unless by the group's owner.
     pub delete_within: Option<Duration>,
+}
+
+/// Calls between two people.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers.
+    pub turn_secret: Option<String>,
+    /// How long a password for them counts.
+    pub turn_lifetime: Duration,
 }
 
 /// Who may make an account.

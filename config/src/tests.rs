@@ -141,7 +141,6 @@ fn every_key_of_the_file_is_told() {
     });
     let sections = sections();
     let told = sections.iter().map(|it| it.keys.len()).sum::<usize>();
-    // The four fields that are sections themselves are told by their own structs.
-    assert_eq!(told, fields.count() - 4);
-    assert_eq!(sections.len(), 5);
+    // Fields that are sections themselves are told by their own structs; the file itself is no field.
+    assert_eq!(told, fields.count() - (sections.len() - 1));
 }

@@ -22,7 +22,9 @@ use crate::{
     accounts::{Caller, Level},
     fnd, me,
     server::Server,
-    topic::{Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts},
+    topic::{
+        CallEvent, Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts,
+    },
 };
 
 /// The state of one client connection.
@@ -130,7 +132,7 @@ impl Connection {
             Request::Get(get) => self.get(caller, *get).await,
             Request::Set(set) => self.set(caller, *set).await,
             Request::Del(del) => self.del(caller, del).await,
-            Request::Note(note) => self.note(caller, &note).await,
+            Request::Note(note) => self.note(caller, note).await,
             Request::Hi(_) | Request::Acc(_) | Request::Login(_) => Ok(()),
         }
     }
@@ -567,7 +569,7 @@ impl Connection {
     }
 
     /// Notes are never answered; wrong ones are dropped.
-    async fn note(&mut self, caller: Caller, note: &Note) -> Result<(), Reply> {
+    async fn note(&mut self, caller: Caller, note: Note) -> Result<(), Reply> {
         let Name::Topic(name, _) = self.resolve(&caller.user, &note.topic)? else {
             return Ok(());
         };
@@ -580,6 +582,14 @@ impl Connection {
             "recv" if note.seq > 0 && self.stands_in(&caller.user, &name).await? => {
                 TopicRequest::Received(note.seq)
             }
+            "call" if note.seq > 0 => match CallEvent::from_client(&note.event) {
+                Some(event) => TopicRequest::Call {
+                    seq: note.seq,
+                    event,
+                    payload: note.payload,
+                },
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
         self.tell_topic(caller, None, note.topic.clone(), &name, request)

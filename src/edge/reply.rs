@@ -74,6 +74,8 @@ statuses! {
     TOO_LARGE = 413 "too large";
     /// Too weak, too many.
     POLICY = 422 "policy violation";
+    /// The line is taken.
+    BUSY = 486 "busy here";
     /// Our fault; whether it happened is not known.
     INTERNAL = 500 "internal error";
     /// Not built yet.

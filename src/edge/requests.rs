@@ -385,6 +385,10 @@ pub struct Note {
     pub what: String,
     /// Position.
     pub seq: u32,
+    /// What happened to a call.
+    pub event: String,
+    /// What only the other client understands.
+    pub payload: Option<Box<RawValue>>,
 }
 
 #[cfg(test)]

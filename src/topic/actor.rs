@@ -22,6 +22,7 @@ use super::{
     Command, TopicName, TopicRequest,
     asked::Asked,
     attached::Attached,
+    call::Ringing,
     command::Decision,
     conversation::Conversation,
     deletion::{Deletion, ERASE_AGAIN},
@@ -107,6 +108,8 @@ pub(super) struct Actor {
     pub(super) name: TopicName,
     pub(super) topic: Conversation,
     pub(super) attached: Attached,
+    /// The call that rings or goes on.
+    pub(super) call: Option<Ringing>,
     /// Where erasing of deleted messages goes on.
     pub(super) erasing: u32,
     pub(super) place: Place,
@@ -126,6 +129,7 @@ impl Actor {
             server,
             name,
             attached: Attached::default(),
+            call: None,
             erasing: 0,
             place,
             is_stored: false,
@@ -153,6 +157,7 @@ impl Actor {
                 break;
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
+            let missed = self.call.as_ref().and_then(|it| it.until);
             let cursors = self
                 .cursors_due
                 .unwrap_or_else(|| Instant::now() + CURSORS_AFTER);
@@ -174,9 +179,11 @@ impl Actor {
                     }
                     self.idle_since = Instant::now();
                 }
+                () = sleep_until(missed.unwrap_or(cursors)), if ready && missed.is_some() => self.miss_call(),
                 () = stop.cancelled() => break,
             }
         }
+        self.cut_call();
         self.finish().await;
     }
 
@@ -184,6 +191,7 @@ impl Actor {
         self.attached.is_empty()
             && self.commits.is_empty()
             && self.cursors_due.is_none()
+            && self.call.is_none()
             && !self.has_to_erase()
     }
 
@@ -408,6 +416,7 @@ impl Actor {
     fn detach(&mut self, session: &Session) {
         self.idle_since = Instant::now();
         if let Some((user, last)) = self.attached.remove(session) {
+            self.lose_call(session, &user);
             self.departed(&user, session, last);
         }
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     TopicRequest,
     actor::{Actor, Effect},
+    call,
     message::{self, Draft},
     standing::AccessChange,
 };
@@ -104,6 +105,14 @@ impl Actor {
             }
             TopicRequest::Typing(what) => {
                 self.typing(asked, what);
+                Ok(())
+            }
+            TopicRequest::Call {
+                seq,
+                event,
+                payload,
+            } => {
+                self.call_event(asked, seq, event, payload);
                 Ok(())
             }
             TopicRequest::Received(seq) => self.progress(asked, 0, seq).await,
@@ -199,6 +208,7 @@ impl Actor {
             return Err(reply::NOT_JOINED.into());
         };
         asked.session.detach(self.key());
+        self.lose_call(&asked.session, &user);
         self.departed(&user, &asked.session, last);
         self.commit(Batch::new(), vec![asked.later(reply::OK, self.now())]);
         Ok(())
@@ -218,8 +228,12 @@ impl Actor {
         self.topic.may_publish(&asked.user)?;
         self.check_replacement(&asked.user, &draft).await?;
         self.check_way_out()?;
+        let begins_call = call::begins(&draft);
+        if begins_call {
+            self.may_call(&draft)?;
+        }
         let now = self.now();
-        let id = MessageId::mint(now, &freehold_keys::random().map_err(|_| reply::INTERNAL)?);
+        let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
         let mut row = MessageRow {
             author: asked.user.to_string(),
             message_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -230,6 +244,7 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         // The sender's domain decides who the sender is, not the client.
         draft.head.remove("sender");
+        let call = begins_call.then(|| draft.clone());
         let crossing = self.topic.pair().is_some_and(|it| it.foreigner().is_some());
         if crossing {
             row.envelope = Some(self.seal(asked, id, now, draft).await?);
@@ -247,6 +262,9 @@ impl Actor {
         }
         let seq = self.topic.publish(&asked.user, now)?;
         put_message(&mut batch, self.key(), seq, &row);
+        if let Some(draft) = call {
+            self.ring(asked, seq, &draft);
+        }
         if crossing {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
         }

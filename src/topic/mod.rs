@@ -12,6 +12,7 @@ mod actor;
 mod asked;
 mod attached;
 mod aux;
+mod call;
 mod command;
 mod conversation;
 mod crossing;
@@ -28,6 +29,7 @@ mod room_tags;
 pub mod standing;
 pub(crate) mod storage;
 
+pub use call::CallEvent;
 pub use command::{Command, Founding, Incoming, TopicRequest};
 pub(crate) use crossing::CONSENT_RETRY;
 pub use name::TopicName;

@@ -140,7 +140,11 @@ impl Actor {
                 topic: self.view(user),
                 ..data.clone()
             };
-            self.tell_attached(user, &ServerFrame::Data(data), except);
+            let frame = ServerFrame::Data(data);
+            self.tell_attached(user, &frame, except);
+            if user != author {
+                self.ring_elsewhere(seq, author, &frame);
+            }
             self.tell_news(user, author, seq, except);
         }
     }
@@ -291,6 +295,8 @@ impl Actor {
             from: self.server.ids.shown(from),
             what,
             seq,
+            event: None,
+            payload: None,
         })
     }
 
