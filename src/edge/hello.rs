@@ -34,7 +34,7 @@ pub(super) fn params(rules: &ClientRules) -> Value {
         "minTagLength": 2,
         "maxTagLength": 96,
         "maxTagCount": 16,
-        "maxFileUploadSize": 0,
+        "maxFileUploadSize": rules.file_bytes_max,
         "reqCred": {},
     })
 }

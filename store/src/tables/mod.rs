@@ -5,6 +5,7 @@
 //! outbox rows that it causes, into one batch.
 
 pub mod accounts;
+pub mod files;
 pub mod keys;
 pub mod messages;
 pub mod outbox;
