@@ -3,6 +3,7 @@
 
 mod apikey;
 mod connection;
+mod files;
 pub mod frames;
 mod hello;
 pub mod http;

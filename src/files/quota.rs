@@ -120,10 +120,6 @@ impl Seat {
     pub(super) fn files(&self) -> &Arc<Files> {
         &self.files
     }
-
-    pub(super) fn person(&self) -> Option<&UserId> {
-        self.person.as_ref()
-    }
 }
 
 impl Drop for Seat {
