@@ -46,7 +46,7 @@ pub(super) async fn run(files: Arc<Files>, stopped: impl Future<Output = ()>) {
 }
 
 /// Looks at all whose time has come; returns how many went.
-async fn round(files: &Files) -> Result<usize, StoreError> {
+pub(super) async fn round(files: &Files) -> Result<usize, StoreError> {
     let mut collected = 0;
     loop {
         let now = files.clock.now();
@@ -69,7 +69,7 @@ struct Case {
 }
 
 /// True when the file is gone.
-async fn look_at(
+pub(super) async fn look_at(
     files: &Files,
     due: Timestamp,
     file: FileKey,
@@ -151,7 +151,7 @@ fn without(usage: &UsageRow, bytes: u64) -> UsageRow {
 }
 
 /// Removes bytes that no row knows: of uploads and removals that a crash cut off.
-async fn sweep(files: &Files) {
+pub(super) async fn sweep(files: &Files) {
     let all = files.tables.read(|tables| tables.usage(&Stock::Domain));
     let known = match all.await {
         Ok(usage) => usage.files,

@@ -34,6 +34,13 @@ pub(super) struct Pins {
     condemned: HashSet<FileKey>,
 }
 
+#[cfg(test)]
+impl Pins {
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.condemned.is_empty()
+    }
+}
+
 /// Keeps one file from being collected while it lives.
 #[derive(Debug)]
 pub(super) struct Pin {

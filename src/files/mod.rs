@@ -180,3 +180,6 @@ fn key_to_text(file: FileKey) -> String {
 fn key_from_text(text: &str) -> Option<FileKey> {
     FileKey::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?)
 }
+
+#[cfg(test)]
+mod tests;
