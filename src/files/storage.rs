@@ -12,7 +12,7 @@ use freehold_proto::DomainName;
 use freehold_store::tables::files::FileKey;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
+    ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig,
     aws::AmazonS3Builder, local::LocalFileSystem, path::Path,
 };
 use tokio::time::timeout;
@@ -27,6 +27,9 @@ const PART_IN_BUCKET: usize = 5 * 1024 * 1024;
 /// Time for the place to do one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// A service that is away is tried again this often; a client waits for it.
+const RETRIES_MAX: usize = 3;
+const RETRY_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why bytes cannot be kept or had.
 #[derive(Debug, thiserror::Error)]
@@ -253,6 +256,11 @@ fn open_bucket(s3: &S3) -> Result<object_store::aws::AmazonS3, StorageError> {
         .with_region(&s3.region)
         .with_access_key_id(&s3.access_key)
         .with_secret_access_key(secret(s3)?)
+        .with_retry(RetryConfig {
+            max_retries: RETRIES_MAX,
+            retry_timeout: RETRY_PATIENCE,
+            ..RetryConfig::default()
+        })
         .with_client_options(options);
     if let Some(endpoint) = &s3.endpoint {
         let plain = endpoint.starts_with("http://");

@@ -110,13 +110,13 @@ impl Tables {
         Ok(found)
     }
 
-    /// Files whose time to be looked at came before `now`, the oldest first, with that time.
+    /// Files whose time to be looked at has come, the oldest first, with that time.
     pub fn due_files(
         &self,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Timestamp, FileKey)>, StoreError> {
-        let range = KeyRange::new(keys::due_at(Timestamp::EPOCH), keys::due_at(now));
+        let range = KeyRange::new(keys::due_at(Timestamp::EPOCH), keys::due_after(now));
         let rows = self.page(&range, Order::Ascending, limit)?;
         let read = |(key, _): &(bytes::Bytes, bytes::Bytes)| {
             keys::due_parts(key).ok_or_else(|| damaged(key))
@@ -278,7 +278,7 @@ mod tests {
             put_due(batch, moment(2000), file(3));
             put_idle_since(batch, file(2), moment(500));
         });
-        let due = tables.due_files(moment(3000), 9).unwrap();
+        let due = tables.due_files(moment(2000), 9).unwrap();
         assert_eq!(due, [(moment(1000), file(2)), (moment(2000), file(3))]);
         assert_eq!(tables.idle_since(file(2)).unwrap(), moment(500));
         assert_eq!(tables.idle_since(file(3)).unwrap(), Timestamp::EPOCH);

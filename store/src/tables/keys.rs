@@ -220,6 +220,11 @@ pub(crate) fn due_at(moment: Timestamp) -> Vec<u8> {
     [b"Y".as_slice(), &moment.as_millis().to_be_bytes()].concat()
 }
 
+/// Behind all that is due at a moment.
+pub(crate) fn due_after(moment: Timestamp) -> Vec<u8> {
+    [due_at(moment).as_slice(), &[0xff; 17]].concat()
+}
+
 pub(crate) fn due(moment: Timestamp, file: FileKey) -> Vec<u8> {
     [due_at(moment).as_slice(), file.as_bytes()].concat()
 }
