@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -46,9 +46,11 @@ impl Bucket {
             there,
             "{python:?} is missing: run `make tests/s3/.venv` first"
         );
-        // Whoever lets go of a port has it to himself for a while.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
+        // Nobody else gets a port that was just let go.
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
         let process = Command::new(python)
             .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
             .arg(port.to_string())
@@ -75,7 +77,8 @@ impl Bucket {
         );
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
+        let reading = stream.read_to_string(&mut answer);
+        timeout(SOON, reading).await.ok()?.ok()?;
         answer.starts_with("HTTP/1.1 200").then_some(answer)
     }
 
