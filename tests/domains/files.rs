@@ -460,7 +460,7 @@ async fn what_could_run_in_a_browser_is_saved_and_nothing_runs() {
     let scene = Scene::new().await;
     for (declared, sent, mime, disposition) in [
         ("image/png", PNG, "image/png", "inline"),
-        ("text/html", &PNG[..], "image/png", "inline"),
+        ("text/html", PNG, "image/png", "inline"),
         (
             "image/png",
             b"<!DOCTYPE html><p>",

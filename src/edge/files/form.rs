@@ -248,7 +248,31 @@ fn value(text: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_does_not_go_on_is_given_up() {
+        let kind = HeaderValue::from_static("multipart/form-data; boundary=x");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]);
+        let begun = "--x\r\nContent-Disposition: form-data; name=file\r\n\r\nbytes";
+        let begun = stream::once(std::future::ready(Ok::<_, std::io::Error>(begun)));
+        let body = Body::from_stream(begun.chain(stream::pending()));
+        let mut form = Form::new(&headers, body).unwrap();
+        let mut part = form.next().await.unwrap().unwrap();
+        assert_eq!(part.name(), "file");
+        let started = Instant::now();
+        let stalled = loop {
+            match part.chunk().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it has no end"),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(matches!(stalled, FormError::Stalled));
+        assert_eq!(started.elapsed().as_secs(), STALL_MAX.as_secs());
+    }
 
     #[test]
     fn the_boundary_of_every_stock_client_is_read() {
