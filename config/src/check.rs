@@ -63,7 +63,8 @@ impl Checker<'_> {
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
-        let files = files.and_then(|it| self.files(it, &data));
+        let floor = store.as_ref().map_or(0, |it| it.free_space_floor());
+        let files = files.and_then(|it| self.files(it, &data, floor));
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
@@ -287,7 +288,7 @@ impl Checker<'_> {
 
 /// What people upload.
 impl Checker<'_> {
-    fn files(&mut self, section: file::Files, data_dir: &Path) -> Option<Files> {
+    fn files(&mut self, section: file::Files, data_dir: &Path, floor: u64) -> Option<Files> {
         self.refuse_unknown("files.", &section.unknown);
         let mut mib = |key: &str, given, usual, most| {
             let value = self.number(&format!("files.{key}"), given, usual, (1, most));
@@ -317,6 +318,8 @@ impl Checker<'_> {
             file_bytes_max: file?,
             person_bytes_max: person?,
             total_bytes_max: total?,
+            // Messages still go when files no longer do.
+            free_bytes_min: floor.saturating_mul(2),
             collect_every: COLLECT_EVERY,
         })
     }

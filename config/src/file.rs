@@ -186,8 +186,8 @@ pub(crate) struct Store {
     /// Default: `64`
     pub(crate) cache_mib: Given<u64>,
 
-    /// Free disk space in MiB that is left to others: below it nothing is written any more.
-    /// At least 256.
+    /// Free disk space in MiB that is left to others: below it nothing is written any more, and below
+    /// twice as much no file is taken. At least 256.
     ///
     /// Default: `512`
     pub(crate) free_space_mib: Given<u64>,

@@ -56,6 +56,8 @@ pub struct Files {
     pub person_bytes_max: u64,
     /// All files, in bytes.
     pub total_bytes_max: u64,
+    /// Free space of the disk below which none are taken, in bytes.
+    pub free_bytes_min: u64,
     /// How often files that nothing refers to are looked for.
     pub collect_every: Duration,
 }

@@ -115,7 +115,7 @@ impl Files {
         config: &config::Files,
     ) -> Result<Arc<Self>, StorageError> {
         Ok(Arc::new(Self {
-            storage: Storage::open(&us, &config.place, tasks.clone()).await?,
+            storage: Storage::open(&us, config, tasks.clone()).await?,
             us,
             tables,
             clock,

@@ -6,7 +6,7 @@
 use std::{fmt, fs, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use freehold_config::{FilePlace, S3};
+use freehold_config::{FilePlace, Files, S3};
 use freehold_federation::Tasks;
 use freehold_proto::DomainName;
 use freehold_store::tables::files::FileKey;
@@ -41,6 +41,14 @@ pub enum StorageError {
     /// The fault of the disk or of the service: full, away, or it refuses us.
     #[error("the place of the files does not do its work: {0}")]
     Place(#[from] object_store::Error),
+    /// The operator's fault: the disk has too little free space.
+    #[error("only {available} bytes are free on the disk of the files, {needed} are needed")]
+    Full {
+        /// What the file system says is free.
+        available: u64,
+        /// What must be free for files to be taken.
+        needed: u64,
+    },
     /// The same: it does not answer.
     #[error("the place of the files does not answer")]
     Silent,
@@ -55,7 +63,15 @@ pub(super) struct Storage {
     /// What the names of all objects begin with.
     prefix: String,
     part_bytes: usize,
+    disk: Option<Disk>,
     tasks: Tasks,
+}
+
+/// The disk of a folder, and how much of it must stay free.
+#[derive(Clone)]
+struct Disk {
+    folder: PathBuf,
+    free_bytes_min: u64,
 }
 
 impl fmt::Debug for Storage {
@@ -67,14 +83,18 @@ impl fmt::Debug for Storage {
 impl Storage {
     pub(super) async fn open(
         us: &DomainName,
-        place: &FilePlace,
+        config: &Files,
         tasks: Tasks,
     ) -> Result<Self, StorageError> {
-        Ok(match place {
+        Ok(match &config.place {
             FilePlace::Folder(folder) => Self {
                 place: Arc::new(open_folder(folder.clone()).await?),
                 prefix: String::new(),
                 part_bytes: PART_IN_FOLDER,
+                disk: Some(Disk {
+                    folder: folder.clone(),
+                    free_bytes_min: config.free_bytes_min,
+                }),
                 tasks,
             },
             FilePlace::S3(s3) => Self {
@@ -82,6 +102,7 @@ impl Storage {
                 // Domains may share a bucket.
                 prefix: format!("{us}/"),
                 part_bytes: PART_IN_BUCKET,
+                disk: None,
                 tasks,
             },
         })
@@ -93,6 +114,7 @@ impl Storage {
             place: Arc::clone(&self.place),
             path: self.path(file),
             part_bytes: self.part_bytes,
+            disk: self.disk.clone(),
             tasks: self.tasks.clone(),
             buffer: BytesMut::new(),
             upload: None,
@@ -146,6 +168,7 @@ pub(super) struct Writing {
     place: Arc<dyn ObjectStore>,
     path: Path,
     part_bytes: usize,
+    disk: Option<Disk>,
     tasks: Tasks,
     buffer: BytesMut,
     // None until there is more than one part of it.
@@ -172,6 +195,7 @@ impl Writing {
     pub(super) async fn complete(&mut self) -> Result<(), StorageError> {
         let last = self.buffer.split().freeze();
         if self.upload.is_none() {
+            check_space(self.disk.clone()).await?;
             let putting = self.place.put(&self.path, PutPayload::from_bytes(last));
             patiently(putting).await?;
             return Ok(());
@@ -187,11 +211,26 @@ impl Writing {
     }
 
     async fn put_part(&mut self, part: Bytes) -> Result<(), StorageError> {
+        check_space(self.disk.clone()).await?;
         let upload = match &mut self.upload {
             Some(upload) => upload,
             none => none.insert(patiently(self.place.put_multipart(&self.path)).await?),
         };
         patiently(upload.put_part(PutPayload::from_bytes(part))).await
+    }
+}
+
+/// The store cannot even be opened on a disk that files have filled.
+async fn check_space(disk: Option<Disk>) -> Result<(), StorageError> {
+    let Some(disk) = disk else {
+        return Ok(());
+    };
+    let needed = disk.free_bytes_min;
+    let asking = tokio::task::spawn_blocking(move || fs4::available_space(&disk.folder));
+    match asking.await.unwrap_or_else(|it| Err(io::Error::other(it))) {
+        Ok(available) if available < needed => Err(StorageError::Full { available, needed }),
+        // A disk that does not even say how full it is will say what is wrong when it writes.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -286,12 +325,40 @@ mod tests {
         FileKey::from_bytes([number; 16])
     }
 
+    async fn open(folder: &std::path::Path, free_bytes_min: u64) -> Storage {
+        let config = Files {
+            place: FilePlace::Folder(folder.join("files")),
+            file_bytes_max: u64::MAX,
+            person_bytes_max: u64::MAX,
+            total_bytes_max: u64::MAX,
+            free_bytes_min,
+            collect_every: PATIENCE,
+        };
+        let us = "a.test".parse().unwrap();
+        let opening = Storage::open(&us, &config, Tasks::default());
+        opening.await.unwrap()
+    }
+
     async fn folder() -> (tempfile::TempDir, Storage) {
         let folder = tempfile::tempdir().unwrap();
-        let place = FilePlace::Folder(folder.path().join("files"));
-        let us = "a.test".parse().unwrap();
-        let storage = Storage::open(&us, &place, Tasks::default()).await.unwrap();
+        let storage = open(folder.path(), 0).await;
         (folder, storage)
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_nearly_full_takes_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = open(folder.path(), u64::MAX).await;
+        let mut small = storage.write(file(1));
+        small.write(b"small").await.unwrap();
+        let refused = small.complete().await;
+        assert!(matches!(refused, Err(StorageError::Full { .. })));
+        let mut large = storage.write(file(2));
+        let refused = large.write(&vec![0; 2 * PART_IN_FOLDER]).await;
+        assert!(matches!(refused, Err(StorageError::Full { .. })));
+        drop((small, large));
+        assert_eq!(storage.tasks.drain(PATIENCE).await, 0);
+        assert_eq!(all_names(folder.path()), [""; 0]);
     }
 
     async fn bytes_of(storage: &Storage, file: FileKey, range: Range<u64>) -> Vec<u8> {
@@ -360,9 +427,7 @@ mod tests {
         let shelf = folder.path().join("files").join(&name[..2]);
         fs::write(shelf.join(format!("{name}#1")), "half").unwrap();
         fs::write(shelf.join("notes#1"), "not ours").unwrap();
-        let place = FilePlace::Folder(folder.path().join("files"));
-        let us = "a.test".parse().unwrap();
-        Storage::open(&us, &place, Tasks::default()).await.unwrap();
+        open(folder.path(), 0).await;
         let mut names = all_names(folder.path());
         names.sort();
         assert_eq!(names, [name, "notes#1".to_owned()]);

@@ -35,6 +35,7 @@ async fn open(folder: &Path, engine: &Arc<MemoryEngine>, clock: &Arc<ManualClock
         file_bytes_max: 1000,
         person_bytes_max: 2500,
         total_bytes_max: 4000,
+        free_bytes_min: 0,
         collect_every: Duration::from_millis(5),
     };
     let engine = Arc::clone(engine) as Arc<dyn freehold_store::Engine>;

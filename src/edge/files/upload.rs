@@ -34,8 +34,9 @@ use crate::{
 
 /// Largest file of somebody who has not shown a log-in.
 const STRANGERS_FILE_MAX: u64 = 1024 * 1024;
-/// Time for a whole upload.
+/// Time for a whole upload, and for one that shows no log-in before its form.
 const UPLOAD_MAX: Duration = Duration::from_secs(60 * 60);
+const STRANGERS_UPLOAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// What a form may have around its file.
 const AROUND_FILE_MAX: u64 = 128 * 1024;
 /// Stands for the topic of an account in the making.
@@ -96,7 +97,11 @@ async fn take(server: &Server, mut upload: Upload, body: Body) -> Response {
         }
         return ctrl(server, reply, None);
     }
-    let reading = timeout(UPLOAD_MAX, upload.read(&mut form)).await;
+    let patience = match upload.owner {
+        Some(_) => UPLOAD_MAX,
+        None => STRANGERS_UPLOAD_MAX,
+    };
+    let reading = timeout(patience, upload.read(&mut form)).await;
     let read = reading.unwrap_or_else(|_| Err(reply::UNAVAILABLE.into()));
     let stored = match read {
         Ok(()) => upload.finish().await,
