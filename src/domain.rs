@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::{
     accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
     edge::{http, ids::Ids},
+    files::{Files, StorageError},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     server::{CallRules, ClientRules, Server},
 };
@@ -45,6 +46,9 @@ pub enum BuildError {
     /// The directory cannot be set up.
     #[error(transparent)]
     Directory(#[from] freehold_directory::DirectoryError),
+    /// The files cannot be had.
+    #[error(transparent)]
+    Files(#[from] StorageError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -98,6 +102,7 @@ impl Domain {
         let rules = ClientRules {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
+            file_bytes_max: config.files.file_bytes_max,
             websocket_read_buffer: config.clients.websocket_read_buffer,
             registration_open: config.clients.registration == Registration::Open,
             findable: config.clients.findable,
@@ -110,8 +115,17 @@ impl Domain {
                 turn_lifetime: calls.turn_lifetime,
             }),
         };
+        let (us, tasks) = (keys.domain().clone(), Tasks::default());
+        let opening = Files::open(
+            us,
+            tables.clone(),
+            Arc::clone(&clock),
+            tasks.clone(),
+            &config.files,
+        );
+        let files = opening.await?;
         Ok(Self {
-            server: server(tables, &keys, clock, rules)?,
+            server: server(tables, &keys, clock, rules, (files, tasks))?,
             clients,
             client_address,
             federation_address: federation.local_addr(),
@@ -166,6 +180,7 @@ impl Domain {
         if server.federation.set(handle).is_err() {
             warn!("the domain was started twice");
         }
+        server.files.start();
         let tasks = server.tasks.clone();
         tasks.spawn(
             "clients",
@@ -186,6 +201,7 @@ fn server(
     keys: &KeyRing,
     clock: Arc<dyn Clock>,
     rules: ClientRules,
+    (files, tasks): (Arc<Files>, Tasks),
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
     let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
@@ -200,8 +216,9 @@ fn server(
         rules,
         online: Default::default(),
         hub: Default::default(),
+        files,
         outbox: Arc::clone(&outbox),
-        tasks: Tasks::default(),
+        tasks,
         federation: Default::default(),
         account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         abroad: Default::default(),

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::{
     accounts::{password::Passwords, token::Tokens},
     edge::{frames::Seen, ids::Ids},
+    files::Files,
     online::Online,
     peers::outbox::Outbox,
     topic::hub::Hub,
@@ -42,6 +43,8 @@ pub struct ClientRules {
     pub api_keys: Vec<String>,
     /// Longest frame from a client, in bytes.
     pub message_bytes_max: usize,
+    /// Largest file from a client, in bytes.
+    pub file_bytes_max: u64,
     /// Read buffer of one WebSocket, in bytes.
     pub websocket_read_buffer: usize,
     /// Anybody may make an account.
@@ -89,6 +92,8 @@ pub struct Server {
     pub rules: ClientRules,
     /// Who listens on `me`.
     pub online: Online,
+    /// What they uploaded.
+    pub files: Arc<Files>,
     /// Loaded topics.
     pub hub: Hub,
     /// What waits for peers.

@@ -16,7 +16,7 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Calls, Clients, Config, Registration, STOCK_API_KEY,
+    Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -28,6 +28,8 @@ const MIB: u64 = 1024 * 1024;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
+/// A file is kept for an hour at least, so a minute more or less does not matter.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
@@ -62,6 +64,9 @@ impl Checker<'_> {
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
+        let files = self.section("files", file.files);
+        let floor = store.as_ref().map_or(0, |it| it.free_space_floor());
+        let files = files.and_then(|it| self.files(it, &data, floor));
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
@@ -72,6 +77,7 @@ impl Checker<'_> {
             federation,
             directory,
             store: store?,
+            files: files?,
         })
     }
 
@@ -321,6 +327,68 @@ impl Checker<'_> {
             Ok(config) => Some(config),
             Err(error) => self.mistake("store", &format!("cannot be: {error}")),
         }
+    }
+}
+
+/// What people upload.
+impl Checker<'_> {
+    fn files(&mut self, section: file::Files, data_dir: &Path, floor: u64) -> Option<Files> {
+        self.refuse_unknown("files.", &section.unknown);
+        let mut mib = |key: &str, given, usual, most| {
+            let value = self.number(&format!("files.{key}"), given, usual, (1, most));
+            value.map(|it| it * MIB)
+        };
+        let file = mib("file_mib_max", section.file_mib_max, 32, 65_536);
+        // A terabyte of terabytes: no more than what a signed number of bytes holds.
+        let person = mib("person_mib_max", section.person_mib_max, 2048, 1 << 40);
+        let total = mib("total_mib_max", section.total_mib_max, 51_200, 1 << 40);
+        let folder = self.path("files.folder", section.folder, data_dir, "files");
+        let bucket = self.optional("files.s3_bucket", section.s3_bucket, not_empty);
+        let way = self.s3([
+            section.s3_endpoint,
+            section.s3_region,
+            section.s3_access_key,
+            section.s3_secret_file,
+        ]);
+        let (bucket, way) = (bucket?, way?);
+        let place = match (bucket, way) {
+            (None, None) => FilePlace::Folder(folder?),
+            (Some(bucket), Some(way)) => FilePlace::S3(S3 { bucket, ..way }),
+            (Some(_), None) => return self.mistake("files.s3_bucket", "needs files.s3_access_key"),
+            (None, Some(_)) => return self.mistake("files.s3_access_key", "needs files.s3_bucket"),
+        };
+        Some(Files {
+            place,
+            file_bytes_max: file?,
+            person_bytes_max: person?,
+            total_bytes_max: total?,
+            // Messages still go when files no longer do.
+            free_bytes_min: floor.saturating_mul(2),
+            collect_every: COLLECT_EVERY,
+        })
+    }
+
+    /// The way to a bucket that is not named yet, if there is one.
+    fn s3(
+        &mut self,
+        [endpoint, region, access_key, secret]: [Given<String>; 4],
+    ) -> Option<Option<S3>> {
+        let endpoint = self.optional("files.s3_endpoint", endpoint, |text| {
+            let known = text.starts_with("https://") || text.starts_with("http://");
+            let url = known.then(|| text.trim_end_matches('/').to_owned());
+            url.ok_or("must be a URL, such as https://s3.example.org")
+        });
+        let region = self.value("files.s3_region", region, "us-east-1".to_owned());
+        let access_key = self.optional("files.s3_access_key", access_key, not_empty);
+        let secret = self.optional("files.s3_secret_file", secret, not_empty);
+        let (endpoint, region, access_key, secret) = (endpoint?, region?, access_key?, secret?);
+        Some(access_key.map(|access_key| S3 {
+            bucket: String::new(),
+            endpoint,
+            region,
+            access_key,
+            secret_file: secret.map(|it| self.base_dir.join(it)),
+        }))
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct File {
     pub(crate) calls: Given<Calls>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
+    pub(crate) files: Given<Files>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -228,11 +229,66 @@ pub(crate) struct Store {
     /// Default: `64`
     pub(crate) cache_mib: Given<u64>,
 
-    /// Free disk space in MiB that is left to others: below it nothing is written any more.
-    /// At least 256.
+    /// Free disk space in MiB that is left to others: below it nothing is written any more, and below
+    /// twice as much no file is taken. At least 256.
     ///
     /// Default: `512`
     pub(crate) free_space_mib: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[files]` Pictures, recordings and other files that people send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Files {
+    /// The folder that holds them. A relative path starts at the data folder. Not used with `s3_bucket`.
+    ///
+    /// Default: `"files"`
+    pub(crate) folder: Given<String>,
+
+    /// Largest file, in MiB. Let the web server in front pass on as much.
+    ///
+    /// Default: `32`
+    pub(crate) file_mib_max: Given<u64>,
+
+    /// How much all files of one person may take, in MiB.
+    ///
+    /// Default: `2048`
+    pub(crate) person_mib_max: Given<u64>,
+
+    /// How much all files of the domain may take, in MiB.
+    ///
+    /// Default: `51200`
+    pub(crate) total_mib_max: Given<u64>,
+
+    /// Keeps the files in this bucket of an S3-compatible service, below the name of the domain.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) s3_bucket: Given<String>,
+
+    /// Where that service is, when it is not Amazon's.
+    ///
+    /// Example: `"https://s3.example.org"`
+    pub(crate) s3_endpoint: Given<String>,
+
+    /// In which region.
+    ///
+    /// Default: `"us-east-1"`
+    pub(crate) s3_region: Given<String>,
+
+    /// The access key to it. Goes with a secret.
+    ///
+    /// Example: `"AKIAIOSFODNN7EXAMPLE"`
+    pub(crate) s3_access_key: Given<String>,
+
+    /// A file that holds the secret of the access key and nothing else. A relative path starts at the
+    /// folder of this file. Without it, the secret is taken from the environment variable
+    /// FREEHOLD_S3_SECRET.
+    ///
+    /// Example: `"/etc/freehold/s3.secret"`
+    pub(crate) s3_secret_file: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -262,6 +318,10 @@ impl Expected for Federation {
 }
 
 impl Expected for Store {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Files {
     const WORDS: &str = "a section";
 }
 

@@ -43,6 +43,49 @@ pub struct Config {
     pub directory: freehold_directory::Config,
     /// Durable state.
     pub store: freehold_store::Config,
+    /// What people upload.
+    pub files: Files,
+}
+
+/// What people upload.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Where the bytes are.
+    pub place: FilePlace,
+    /// Largest file, in bytes.
+    pub file_bytes_max: u64,
+    /// All files of one person, in bytes.
+    pub person_bytes_max: u64,
+    /// All files, in bytes.
+    pub total_bytes_max: u64,
+    /// Free space of the disk below which none are taken, in bytes.
+    pub free_bytes_min: u64,
+    /// How often files that nothing refers to are looked for.
+    pub collect_every: Duration,
+}
+
+/// Where the bytes of files are.
+#[derive(Clone, Debug)]
+pub enum FilePlace {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// In a bucket of an S3-compatible service.
+    S3(S3),
+}
+
+/// A bucket and the way to it.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    /// Its name.
+    pub bucket: String,
+    /// URL of the service; none for Amazon's.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Name of the key.
+    pub access_key: String,
+    /// The file with the secret; none for the environment variable.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// What people's clients connect to.

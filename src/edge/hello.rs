@@ -38,7 +38,7 @@ pub(super) fn params(rules: &ClientRules, now: Timestamp) -> Value {
         "minTagLength": 2,
         "maxTagLength": 96,
         "maxTagCount": 16,
-        "maxFileUploadSize": 0,
+        "maxFileUploadSize": rules.file_bytes_max,
         "reqCred": {},
     });
     if let Some(age) = rules.deletion_age {

@@ -4,6 +4,7 @@
 mod apikey;
 mod connection;
 mod entry;
+mod files;
 pub mod frames;
 mod hello;
 pub mod http;

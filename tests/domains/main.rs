@@ -11,6 +11,12 @@ mod crossing;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
+mod files_killed;
+#[cfg(test)]
+mod files_s3;
+#[cfg(test)]
 mod first_contact;
 #[cfg(test)]
 mod groups;
@@ -22,6 +28,8 @@ mod messages;
 mod net;
 #[cfg(test)]
 mod nobody;
+#[cfg(test)]
+mod postman;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]

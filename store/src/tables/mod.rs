@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod deletions;
+pub mod files;
 pub mod keys;
 pub mod messages;
 pub mod outbox;

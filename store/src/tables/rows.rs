@@ -355,3 +355,40 @@ pub struct PinRow {
     #[prost(int64, tag = "4")]
     pub pinned: i64,
 }
+
+/// A file that one of our people uploaded.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FileRow {
+    /// Random part of the owner's id, 8 bytes; empty for the picture of an account in the making.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: bytes::Bytes,
+    /// How many bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// What kind of bytes, a MIME type.
+    #[prost(string, tag = "3")]
+    pub mime: String,
+    /// What stands after the dot in its URL.
+    #[prost(string, tag = "4")]
+    pub extension: String,
+    /// What its owner calls it; empty for nothing.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// SHA-256 of the bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hash: bytes::Bytes,
+    /// When it came, ms.
+    #[prost(int64, tag = "7")]
+    pub created: i64,
+}
+
+/// How many files there are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UsageRow {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub files: u64,
+    /// How many bytes they have together.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
