@@ -24,24 +24,22 @@ use super::{Files, KEPT, owner_of};
 /// Files looked at in one go.
 const PAGE: usize = 128;
 
-/// Collects until the domain stops.
-pub(super) async fn run(files: Arc<Files>, stopped: impl Future<Output = ()>) {
+/// Collects until the domain stops. What it has begun it brings to an end.
+pub(super) async fn run(files: Arc<Files>) {
     let mut tick = interval(files.limits.collect_every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let work = async {
-        sweep(&files).await;
-        loop {
-            tick.tick().await;
-            match round(&files).await {
-                Ok(0) => {}
-                Ok(collected) => info!(collected, "files that nothing referred to are removed"),
-                Err(fault) => error!(%fault, "files cannot be collected"),
-            }
+    let stop = files.tasks.stop_token();
+    sweep(&files).await;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
         }
-    };
-    tokio::select! {
-        () = stopped => {}
-        () = work => {}
+        match round(&files).await {
+            Ok(0) => {}
+            Ok(collected) => info!(collected, "files that nothing referred to are removed"),
+            Err(fault) => error!(%fault, "files cannot be collected"),
+        }
     }
 }
 
@@ -53,6 +51,9 @@ pub(super) async fn round(files: &Files) -> Result<usize, StoreError> {
         let page = move |tables: &Tables| tables.due_files(now, PAGE);
         let due = files.tables.read(page).await?;
         for &(when, file) in &due {
+            if files.tasks.is_stopping() {
+                return Ok(collected);
+            }
             collected += usize::from(look_at(files, when, file, now).await?);
         }
         if due.len() < PAGE {
@@ -164,6 +165,9 @@ pub(super) async fn sweep(files: &Files) {
             Ok(key) => key,
             Err(fault) => return warn!(%fault, "left-over bytes of files are not looked for"),
         };
+        if files.tasks.is_stopping() {
+            return;
+        }
         match is_left_over(files, key).await {
             Ok(false) => {}
             Ok(true) if known == 0 => {

@@ -18,6 +18,7 @@ use freehold_store::{
     tables::{
         files::{FileKey, Referrer, put_due, put_idle_since, put_reference, remove_reference},
         keys::TopicKey,
+        rows::FileRow,
     },
 };
 
@@ -70,25 +71,30 @@ impl Drop for Pin {
 #[derive(Debug)]
 #[must_use = "the files are kept only while this lives"]
 pub struct Held {
-    pins: Vec<Pin>,
+    files: Vec<(Pin, FileRow)>,
 }
 
 impl Held {
     /// Adds the references to a batch.
     pub fn refer(&self, batch: &mut Batch, referrer: &Referrer) {
-        for pin in &self.pins {
+        for (pin, _) in &self.files {
             put_reference(batch, referrer, pin.key);
         }
+    }
+
+    /// What is known of them, for whoever seals them into an envelope (rules.md 23).
+    pub fn files(&self) -> impl Iterator<Item = (FileKey, &FileRow)> {
+        self.files.iter().map(|(pin, row)| (pin.key, row))
     }
 
     /// True when there is nothing to refer to.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pins.is_empty()
+        self.files.is_empty()
     }
 
     fn has(&self, file: FileKey) -> bool {
-        self.pins.iter().any(|it| it.key == file)
+        self.files.iter().any(|(pin, _)| pin.key == file)
     }
 }
 
@@ -110,23 +116,19 @@ impl Files {
                 limit: HELD_MAX,
             });
         }
-        let mut pins: Vec<Pin> = keys.into_iter().filter_map(|it| self.try_pin(it)).collect();
+        let pins: Vec<Pin> = keys.into_iter().filter_map(|it| self.try_pin(it)).collect();
         if pins.is_empty() {
-            return Ok(Held { pins });
+            return Ok(Held { files: Vec::new() });
         }
         let pinned: Vec<FileKey> = pins.iter().map(|it| it.key).collect();
-        let known = move |tables: &Tables| {
-            let mut known = HashSet::new();
-            for key in pinned {
-                if tables.file(key)?.is_some() {
-                    known.insert(key);
-                }
-            }
-            Ok(known)
+        let rows = move |tables: &Tables| -> Result<Vec<_>, StoreError> {
+            pinned.into_iter().map(|it| tables.file(it)).collect()
         };
-        let known = self.tables.read(known).await?;
-        pins.retain(|it| known.contains(&it.key));
-        Ok(Held { pins })
+        let rows = self.tables.read(rows).await?;
+        let known = |(pin, row): (Pin, Option<FileRow>)| Some((pin, row?));
+        Ok(Held {
+            files: pins.into_iter().zip(rows).filter_map(known).collect(),
+        })
     }
 
     /// Pins a file that nobody else knows of yet.

@@ -134,10 +134,7 @@ impl Files {
 
     /// Begins to collect what nothing refers to.
     pub fn start(self: &Arc<Self>) {
-        self.tasks.spawn(
-            "files",
-            collect::run(Arc::clone(self), self.tasks.stopped()),
-        );
+        self.tasks.spawn("files", collect::run(Arc::clone(self)));
     }
 
     /// The largest file taken, in bytes.
