@@ -18,6 +18,7 @@ use crate::{
     files::{Files, StorageError},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     server::{CallRules, ClientRules, Server},
+    topic::hub::Hub,
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -182,6 +183,7 @@ impl Domain {
         }
         server.files.start();
         let tasks = server.tasks.clone();
+        tasks.spawn("resume", Hub::resume(Arc::clone(&server)));
         tasks.spawn(
             "clients",
             http::serve(Arc::clone(&server), clients, web_root),

@@ -320,6 +320,26 @@ impl Session {
         })
     }
 
+    /// Sends a whole frame with the id `id` in its request, and waits for the answer.
+    pub async fn send_whole(&mut self, frame: Value, id: &str) -> Result<Frame> {
+        let request = frame.to_string();
+        self.send_frame(frame).await?;
+        let answer = self
+            .wait_for(&format!("the answer to {request}"), REPLY_WITHIN, |frame| {
+                frame.kind == FrameKind::Ctrl && frame.text("id") == id
+            })
+            .await?;
+        if answer.code() < 400 {
+            return Ok(answer);
+        }
+        Err(Failure::Refused {
+            who: self.who.clone(),
+            request,
+            code: answer.code(),
+            text: answer.text("text").to_owned(),
+        })
+    }
+
     /// Logs in; returns the parameters of the answer.
     pub async fn login(&mut self, scheme: &str, secret: &str) -> Result<Value> {
         let body = json!({"scheme": scheme, "secret": secret});

@@ -128,7 +128,7 @@ impl Connection {
         match request {
             Request::Sub(sub) => self.sub(caller, *sub).await,
             Request::Leave(leave) => self.leave(caller, leave).await,
-            Request::Pub(publish) => self.publish(caller, publish).await,
+            Request::Pub(publish) => self.publish(caller, publish, extra.attachments).await,
             Request::Get(get) => self.get(caller, *get).await,
             Request::Set(set) => self.set(caller, *set).await,
             Request::Del(del) => self.del(caller, del).await,
@@ -404,7 +404,12 @@ impl Connection {
         }
     }
 
-    async fn publish(&mut self, caller: Caller, publish: Pub) -> Result<(), Reply> {
+    async fn publish(
+        &mut self,
+        caller: Caller,
+        publish: Pub,
+        attachments: Vec<String>,
+    ) -> Result<(), Reply> {
         let name = match self.resolve(&caller.user, &publish.topic)? {
             Name::Me | Name::Fnd => return Err(reply::NOT_ALLOWED.into()),
             Name::New(_) => return Err(reply::TOPIC_NOT_FOUND.into()),
@@ -418,6 +423,7 @@ impl Connection {
         let draft = Draft {
             head: publish.head.unwrap_or_default(),
             content: publish.content.ok_or(reply::MALFORMED)?,
+            attachments,
         };
         let request = TopicRequest::Pub {
             draft,

@@ -299,16 +299,16 @@ impl Actor {
         match room.kind {
             RoomKind::Saved if owns => self.empty_saved(asked).await,
             RoomKind::Group | RoomKind::Channel if owns => {
+                let (mut batch, left) = self.begin_emptying(&asked.user).await?;
+                self.drop_tags(&mut batch).await?;
                 let now = self.now();
                 self.room_mut()?.close(&asked.user, now)?;
-                let mut batch = Batch::new();
-                self.drop_tags(&mut batch).await?;
                 let effects = vec![
                     asked.later(reply::OK, now),
                     Effect::Closed(Some(asked.session.clone())),
                 ];
                 self.commit_all(batch, effects);
-                Ok(())
+                self.delete_spans(&asked.user, true, left).await.map(drop)
             }
             _ => self.unsubscribe_room(asked).await,
         }

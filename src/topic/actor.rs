@@ -38,6 +38,7 @@ use crate::{
         reply::{self, Reply},
         session::Session,
     },
+    files::Held,
     server::Server,
 };
 
@@ -83,6 +84,8 @@ pub(super) enum Effect {
     Pinned(Option<Session>),
     /// Messages were deleted.
     Deleted(Deletion),
+    /// Files are referred to now, so nothing else need keep them.
+    Referred(Held),
     /// A person's private notes changed.
     Annotated(UserId, Session),
     /// The person at the other domain has another description.
@@ -272,6 +275,8 @@ impl Actor {
                 };
                 self.answer(&asked, request).await;
             }
+            // That the topic is loaded is enough.
+            Command::Resume => {}
             Command::Detach(session) => self.detach(&session),
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {

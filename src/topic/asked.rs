@@ -27,6 +27,7 @@ use crate::{
         requests::{SetDesc, SetQuery},
         session::Session,
     },
+    files::{HELD_MAX, Held, Referrer},
     merge,
 };
 
@@ -86,7 +87,7 @@ impl Actor {
             } => self.subscribe_room(asked, as_reader, &set, &get).await,
             TopicRequest::Leave(false) => self.leave(asked),
             TopicRequest::Leave(true) | TopicRequest::DeleteTopic if is_pair => {
-                self.unsubscribe_pair(asked)
+                self.unsubscribe_pair(asked).await
             }
             TopicRequest::Leave(true) => self.unsubscribe_room(asked).await,
             TopicRequest::DeleteTopic => self.delete_room(asked).await,
@@ -232,6 +233,7 @@ impl Actor {
         if begins_call {
             self.may_call(&draft)?;
         }
+        let held = self.hold(&draft.attachments).await?;
         let now = self.now();
         let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
         let mut row = MessageRow {
@@ -262,6 +264,7 @@ impl Actor {
         }
         let seq = self.topic.publish(&asked.user, now)?;
         put_message(&mut batch, self.key(), seq, &row);
+        held.refer(&mut batch, &Referrer::Message(self.key(), seq));
         if let Some(draft) = call {
             self.ring(asked, seq, &draft);
         }
@@ -278,8 +281,17 @@ impl Actor {
             author: asked.user.clone(),
             except: noecho.then(|| asked.session.clone()),
         });
+        effects.push(Effect::Referred(held));
         self.commit_with_news(batch, effects);
         Ok(())
+    }
+
+    /// Keeps files from being collected until something refers to them.
+    pub(super) async fn hold(&self, urls: &[String]) -> Result<Held, Reply> {
+        if urls.len() > HELD_MAX {
+            return Err(reply::POLICY.into());
+        }
+        Ok(self.server.files.hold(urls).await?)
     }
 
     /// Visible at once, rather than a queue without end for a domain that is denied or gone.

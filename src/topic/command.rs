@@ -36,6 +36,8 @@ pub enum Command {
         /// What.
         request: TopicRequest,
     },
+    /// Go on with what a restart interrupted.
+    Resume,
     /// A client went away.
     Detach(Session),
     /// Another domain hands over a message of its person.

@@ -26,6 +26,8 @@ const NOT_FROM_ABROAD: [&str; 5] = ["reply", "replace", "thread", "forwarded", "
 pub(crate) struct Draft {
     pub(crate) head: Head,
     pub(crate) content: Raw,
+    /// URLs of files that it refers to.
+    pub(crate) attachments: Vec<String>,
 }
 
 /// A new message id.

@@ -43,6 +43,7 @@ impl Actor {
             Effect::Redescribed(except) => self.tell_redescribed(except.as_ref()),
             Effect::Pinned(except) => self.tell_inside("aux", except.as_ref()),
             Effect::Deleted(deletion) => self.tell_deleted(&deletion),
+            Effect::Referred(held) => drop(held),
             Effect::Moved(user, moved, except) => self.tell_progress(&user, moved, except.as_ref()),
             Effect::Left(user, session) => self.tell_left(&user, &session),
             Effect::Annotated(user, session) => {

@@ -281,6 +281,14 @@ impl OneToOne {
         Ok(())
     }
 
+    /// True when both are of this domain and have left.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.people
+            .iter()
+            .all(|it| it.local && it.active().is_none())
+    }
+
     /// Whether one of our people may write.
     pub fn may_publish(&self, user: &UserId) -> Result<(), Status> {
         let standing = self.person(user).active().ok_or(reply::ATTACH_FIRST)?;

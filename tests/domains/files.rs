@@ -678,3 +678,29 @@ async fn where_files_cannot_be_written_nothing_is_half_taken_and_it_goes_on_late
     assert_eq!(scene.asks_for(&url, &[]).await.body, PNG);
     scene.settles_at(1).await;
 }
+
+#[tokio::test]
+async fn a_file_stays_as_long_as_a_message_refers_to_it_and_goes_with_its_deletion() {
+    let mut scene = Scene::new().await;
+    let url = scene.uploads(PNG).await.url();
+    scene.uploads(b"nobody refers to this").await;
+    scene.ann.session.subscribe("slf").await.unwrap();
+    let publish = json!({"pub": {
+        "id": "p1", "topic": "slf", "noecho": true, "content": {"txt": " "},
+    }, "extra": {"attachments": [url]}});
+    let seq = scene.ann.session.send_whole(publish, "p1").await.unwrap();
+    assert_eq!(seq.body["params"]["seq"], 1);
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        scene.settles_at(1).await;
+    }
+    assert_eq!(scene.asks_for(&url, &[]).await.status, 200);
+    let delete = json!({"topic": "slf", "what": "msg", "hard": true, "delseq": [{"low": 1}]});
+    scene.ann.session.request("del", delete).await.unwrap();
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        sleep(Duration::from_millis(200)).await;
+    }
+    scene.settles_at(0).await;
+    assert_eq!(scene.asks_for(&url, &[]).await.status, 404);
+}

@@ -130,6 +130,14 @@ pub(crate) fn deletions(topic: TopicKey, user: Option<&UserId>, low: u32, high: 
     KeyRange::new(deletion(topic, user, low), deletion(topic, user, high))
 }
 
+pub(crate) fn erasures() -> Vec<u8> {
+    b"e".to_vec()
+}
+
+pub(crate) fn erasure(topic: TopicKey) -> Vec<u8> {
+    [b"e".as_slice(), &topic.0].concat()
+}
+
 pub(crate) fn hole(topic: TopicKey, user: Option<&UserId>, low: u32) -> Vec<u8> {
     [in_scope(b'X', topic, user).as_slice(), &low.to_be_bytes()].concat()
 }
