@@ -42,8 +42,8 @@ pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> 
     }
 }
 
-struct Checker<'a> {
-    base_dir: &'a Path,
+pub(crate) struct Checker<'a> {
+    pub(crate) base_dir: &'a Path,
     mistakes: Vec<String>,
 }
 
@@ -56,6 +56,9 @@ impl Checker<'_> {
         let keys_dir = self.path("keys_dir", file.keys_dir, &data, "keys");
         let clients = self.section("clients", file.clients);
         let clients = clients.and_then(|it| self.clients(it));
+        let mail = self.section("mail", file.mail);
+        let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
+        self.require_mail(clients.as_ref(), mail.as_ref());
         let links = self.section("federation", file.federation);
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
@@ -66,6 +69,7 @@ impl Checker<'_> {
             data_dir: data_dir?,
             keys_dir: keys_dir?,
             clients: clients?,
+            mail: mail?,
             federation,
             directory,
             store: store?,
@@ -82,9 +86,21 @@ impl Checker<'_> {
             &[
                 ("closed", Registration::Closed),
                 ("open", Registration::Open),
+                ("invite", Registration::Invite),
+                ("approval", Registration::Approval),
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
+        let anonymous = self.value("clients.anonymous", section.anonymous, false);
+        let required_credentials = self.list(
+            "clients.required_credentials",
+            section.required_credentials,
+            |text| match text {
+                "email" => Ok(text.to_owned()),
+                _ => Err("must be \"email\", the only kind that can be confirmed"),
+            },
+        );
+        let masked_tags = self.list("clients.masked_tags", section.masked_tags, tag_prefix);
         let api_keys = self.api_keys(section.api_keys);
         let message_bytes_max = self.number(
             "clients.message_bytes_max",
@@ -106,6 +122,9 @@ impl Checker<'_> {
             websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
             registration: registration?,
             findable: findable?,
+            anonymous: anonymous?,
+            required_credentials: required_credentials?,
+            masked_tags: masked_tags?,
         })
     }
 
@@ -282,12 +301,12 @@ impl Checker<'_> {
 
 /// Reading one key. `None` means that a mistake has been noted.
 impl Checker<'_> {
-    fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
+    pub(crate) fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
         self.mistakes.push(format!("{key} {why}."));
         None
     }
 
-    fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
+    pub(crate) fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
         for key in unknown.keys() {
             self.mistake::<()>(
                 &format!("{prefix}{key}"),
@@ -317,7 +336,7 @@ impl Checker<'_> {
         self.value(key, given, T::default())
     }
 
-    fn optional<T, E: ToString>(
+    pub(crate) fn optional<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -369,7 +388,7 @@ impl Checker<'_> {
     }
 
     /// One of some words; the first is the default.
-    fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -422,7 +441,17 @@ impl Checker<'_> {
     }
 }
 
-fn not_empty(text: &str) -> Result<String, &'static str> {
+/// The part of a tag before the colon.
+fn tag_prefix(text: &str) -> Result<String, &'static str> {
+    let mut letters = text.chars();
+    let fits = letters.next().is_some_and(|it| it.is_ascii_lowercase())
+        && letters.all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+        && (2..=16).contains(&text.len());
+    fits.then(|| text.to_owned())
+        .ok_or("must be 2 to 16 small letters, digits or _, such as email")
+}
+
+pub(crate) fn not_empty(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -434,7 +463,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:6060")
 }
 
-fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+pub(crate) fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
     let wrong = "must be a host name or IP address and a port, such as 192.168.7.2:6269";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok((address.ip().to_string(), address.port()));

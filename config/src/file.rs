@@ -31,6 +31,7 @@ pub(crate) struct File {
     pub(crate) keys_dir: Given<String>,
 
     pub(crate) clients: Given<Clients>,
+    pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
     #[serde(flatten)]
@@ -52,11 +53,29 @@ pub(crate) struct Clients {
     /// Example: `"/usr/share/freehold/web"`
     pub(crate) web_root: Given<String>,
 
-    /// Who may make an account: "open" for everybody who reaches the listener, "closed" for those
-    /// added with `freehold user add`.
+    /// Who may make an account: "open" for everybody who reaches the listener, "invite" for those with
+    /// a code made with `freehold invite`, "approval" for everybody, who then wait for an administrator
+    /// to say yes, "closed" for those added with `freehold user add`.
     ///
     /// Default: `"closed"`
     pub(crate) registration: Given<String>,
+
+    /// Whether people may come in without name and password, for as long as their device remembers
+    /// them. Counts only where registration is open.
+    ///
+    /// Default: `false`
+    pub(crate) anonymous: Given<bool>,
+
+    /// What an account must confirm before it can be used: nothing, or "email", which needs the
+    /// section `[mail]`.
+    ///
+    /// Default: `[]`
+    pub(crate) required_credentials: Given<Vec<String>>,
+
+    /// Kinds of tags, such as "email", by which only those can search who have the same tag.
+    ///
+    /// Default: `[]`
+    pub(crate) masked_tags: Given<Vec<String>>,
 
     /// Whether people can be found by those who know their exact address.
     ///
@@ -77,6 +96,57 @@ pub(crate) struct Clients {
     ///
     /// Default: `4096`
     pub(crate) websocket_read_buffer: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[mail]` E-mail to the people of this domain: codes to confirm an address or to set a new password.
+/// Without `smtp` and `folder` none is sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Mail {
+    /// Host and port of the server that takes mail from us.
+    ///
+    /// Example: `"mail.example.org:587"`
+    pub(crate) smtp: Given<String>,
+
+    /// How the connection to it is protected: "starttls" (usually port 587), "tls" (usually port 465),
+    /// or "none", for a server on this machine.
+    ///
+    /// Default: `"starttls"`
+    pub(crate) tls: Given<String>,
+
+    /// The name to log in with there. Without it nobody logs in.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) user: Given<String>,
+
+    /// The file with the password to that name, in its first line.
+    ///
+    /// Example: `"/etc/freehold/mail-password"`
+    pub(crate) password_file: Given<String>,
+
+    /// The environment variable with that password, if it stands in no file.
+    ///
+    /// Example: `"FREEHOLD_MAIL_PASSWORD"`
+    pub(crate) password_env: Given<String>,
+
+    /// Whom mail comes from. Without it, noreply@ and the name of the domain.
+    ///
+    /// Example: `"Freehold <noreply@example.org>"`
+    pub(crate) from: Given<String>,
+
+    /// Where people find the web app, for links in mails. Without it mails hold the code only.
+    ///
+    /// Example: `"https://chat.example.org/"`
+    pub(crate) app_url: Given<String>,
+
+    /// For trying things out: nothing is sent, each mail becomes a file in this folder, and its code is
+    /// told in the log.
+    ///
+    /// Example: `"mail"`
+    pub(crate) folder: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -207,6 +277,10 @@ impl File {
 }
 
 impl Expected for Clients {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Mail {
     const WORDS: &str = "a section";
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod example;
 mod file;
 mod given;
+mod mail;
 
 use std::{
     fmt,
@@ -34,6 +35,8 @@ pub struct Config {
     pub keys_dir: PathBuf,
     /// What its people's clients connect to.
     pub clients: Clients,
+    /// E-mail to its people, if it sends any.
+    pub mail: Option<Mail>,
     /// Links with other domains.
     pub federation: freehold_federation::Config,
     /// Finding and believing other domains.
@@ -59,6 +62,65 @@ pub struct Clients {
     pub registration: Registration,
     /// Whether people may be found by their exact address unless they decide otherwise.
     pub findable: bool,
+    /// Whether people may come in without name and password.
+    pub anonymous: bool,
+    /// Methods by which an account must have confirmed a credential before it can be used.
+    pub required_credentials: Vec<String>,
+    /// Kinds of tags by which only those may search who have the same tag.
+    pub masked_tags: Vec<String>,
+}
+
+/// E-mail to the people of a domain.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Whom it comes from.
+    pub from: String,
+    /// Where people find the web app.
+    pub app_url: Option<String>,
+    /// What becomes of it.
+    pub delivery: Delivery,
+}
+
+/// What becomes of a mail.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// A file in this folder; its code is logged.
+    Folder(PathBuf),
+    /// It is handed to a mail server.
+    Smtp(Smtp),
+}
+
+/// A mail server that takes mail from us.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub protection: Protection,
+    /// The name to log in with, and where the password stands.
+    pub login: Option<(String, PasswordSource)>,
+}
+
+/// How the connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protection {
+    /// TLS begins after a first word in clear, and must.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// Where a password stands. Never in the configuration itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PasswordSource {
+    /// In the first line of a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Variable(String),
 }
 
 /// Who may make an account.
@@ -66,6 +128,10 @@ pub struct Clients {
 pub enum Registration {
     /// Whoever reaches the listener.
     Open,
+    /// Whoever has an invitation.
+    Invite,
+    /// Whoever an administrator lets in after having asked.
+    Approval,
     /// Only the operator.
     Closed,
 }

@@ -66,7 +66,7 @@ fn every_mistake_is_told_at_once() {
             "colour is not a key that Freehold knows.",
             "domain is missing.",
             "clients.listen = \"localhost\": must be an IP address and a port, such as 127.0.0.1:6060.",
-            "clients.registration must be \"closed\" or \"open\", not \"perhaps\".",
+            "clients.registration must be \"closed\" or \"open\" or \"invite\" or \"approval\", not \"perhaps\".",
             "clients.findable must be true or false, not a value of type string.",
             "clients.api_keys must hold at least one key, none empty.",
             "clients.message_bytes_max must be from 1024 to 262144, not 1.",
@@ -78,6 +78,41 @@ fn every_mistake_is_told_at_once() {
             "federation.allow counts only with policy = \"listed\", and the policy is \"open\".",
             "federation.retry_first_seconds must not be longer than retry_longest_seconds, 3.",
             "store.free_space_mib must be a whole number, 0 or greater, not a value of type integer.",
+        ],
+    );
+}
+
+#[test]
+fn mail_goes_to_a_server_or_a_folder_or_is_not_sent() {
+    assert!(read("domain = \"a.test\"").mail.is_none());
+    let config = read("domain = \"a.test\"\n[mail]\nfolder = \"mail\"");
+    let mail = config.mail.unwrap();
+    assert_eq!(mail.from, "noreply@a.test");
+    assert!(matches!(mail.delivery, Delivery::Folder(it) if it == Path::new("/etc/freehold/mail")));
+    let config = read(
+        "domain = \"a.test\"\n[mail]\nsmtp = \"mx.a.test:465\"\ntls = \"tls\"\nuser = \"u\"\npassword_env = \"P\"",
+    );
+    let Delivery::Smtp(smtp) = config.mail.unwrap().delivery else {
+        panic!("not a mail server");
+    };
+    assert_eq!((smtp.host.as_str(), smtp.port), ("mx.a.test", 465));
+    let password = PasswordSource::Variable("P".to_owned());
+    assert_eq!(smtp.login, Some(("u".to_owned(), password)));
+}
+
+#[test]
+fn what_must_be_confirmed_needs_mail() {
+    check(
+        "domain = \"a.test\"\n[clients]\nrequired_credentials = [\"email\"]",
+        &["clients.required_credentials needs a way to send mail: smtp in the section [mail]."],
+    );
+    check(
+        "domain = \"a.test\"\n[clients]\nrequired_credentials = [\"fax\"]\nmasked_tags = [\"E\"]\n[mail]\nuser = \"u\"\napp_url = \"chat\"",
+        &[
+            "clients.required_credentials = \"fax\": must be \"email\", the only kind that can be confirmed.",
+            "clients.masked_tags = \"E\": must be 2 to 16 small letters, digits or _, such as email.",
+            "mail.app_url = \"chat\": must be the address of a page, such as https://chat.example.org/.",
+            "mail.user needs a password, in password_file or password_env.",
         ],
     );
 }
@@ -141,7 +176,7 @@ fn every_key_of_the_file_is_told() {
     });
     let sections = sections();
     let told = sections.iter().map(|it| it.keys.len()).sum::<usize>();
-    // The four fields that are sections themselves are told by their own structs.
-    assert_eq!(told, fields.count() - 4);
-    assert_eq!(sections.len(), 5);
+    // The five fields that are sections themselves are told by their own structs.
+    assert_eq!(told, fields.count() - 5);
+    assert_eq!(sections.len(), 6);
 }

@@ -5,11 +5,14 @@
 //! outbox rows that it causes, into one batch.
 
 pub mod accounts;
+pub mod admin;
+pub mod credentials;
 pub mod keys;
 pub mod messages;
 pub mod outbox;
 pub mod peers;
 pub mod rows;
+pub mod tags;
 pub mod topics;
 
 mod blob;
