@@ -2,19 +2,19 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::{Config, Registration};
+use freehold_config::Config;
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Tasks};
 use freehold_keys::KeyRing;
-use freehold_proto::{Clock, UserId};
+use freehold_proto::Clock;
 use freehold_store::{Engine, SledEngine, StoreError, Tables};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use crate::{
-    accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
+    accounts::{AccountError, codes::Codes, erasure, password::Passwords, token::Tokens},
     edge::{http, ids::Ids},
+    mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     server::{ClientRules, Server},
 };
@@ -45,6 +45,9 @@ pub enum BuildError {
     /// The directory cannot be set up.
     #[error(transparent)]
     Directory(#[from] freehold_directory::DirectoryError),
+    /// Mail is configured and cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -99,11 +102,16 @@ impl Domain {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
             websocket_read_buffer: config.clients.websocket_read_buffer,
-            registration_open: config.clients.registration == Registration::Open,
+            registration: config.clients.registration,
+            anonymous: config.clients.anonymous,
+            required_credentials: config.clients.required_credentials,
+            masked_tags: config.clients.masked_tags,
+            proxies: config.clients.proxies,
             findable: config.clients.findable,
         };
+        let post = config.mail.as_ref().map(Post::new).transpose()?;
         Ok(Self {
-            server: server(tables, &keys, clock, rules)?,
+            server: server(tables, &keys, clock, rules, post)?,
             clients,
             client_address,
             federation_address: federation.local_addr(),
@@ -125,20 +133,9 @@ impl Domain {
         self.federation_address
     }
 
-    /// Makes an account with a display name.
-    pub async fn add_user(
-        &self,
-        login: &str,
-        password: &str,
-        name: &str,
-    ) -> Result<UserId, AccountError> {
-        let new = NewAccount {
-            login: login.to_owned(),
-            password: password.to_owned(),
-            public: json!({ "fn": name }).to_string().into(),
-            ..NewAccount::default()
-        };
-        self.server.create_account(new).await
+    /// The shared parts, for what the operator does while nothing is served.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// Begins to serve clients and peers.
@@ -163,6 +160,10 @@ impl Domain {
             "clients",
             http::serve(Arc::clone(&server), clients, web_root),
         );
+        if let Some(post) = &server.post {
+            tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
+        }
+        tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
         Running { server }
     }
@@ -178,6 +179,7 @@ fn server(
     keys: &KeyRing,
     clock: Arc<dyn Clock>,
     rules: ClientRules,
+    post: Option<Post>,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
     let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
@@ -189,6 +191,10 @@ fn server(
         tables,
         signer: keys.signer(),
         passwords: Passwords::new()?,
+        codes: Codes::new(keys.token_secret()),
+        post: post.map(Arc::new),
+        attempts: Default::default(),
+        sessions: Default::default(),
         rules,
         online: Default::default(),
         hub: Default::default(),

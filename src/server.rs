@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
+use freehold_config::Registration;
 use freehold_federation::{Federation, FindQuery, Tasks};
 use freehold_keys::Signer;
 use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, wire};
@@ -21,8 +23,12 @@ use freehold_store::{
 use parking_lot::Mutex;
 
 use crate::{
-    accounts::{password::Passwords, token::Tokens},
+    accounts::{
+        access::State, attempts::Attempts, codes::Codes, password::Passwords, sessions::LoggedIn,
+        token::Tokens,
+    },
     edge::{frames::Seen, ids::Ids},
+    mail::Post,
     online::Online,
     peers::outbox::Outbox,
     topic::hub::Hub,
@@ -44,8 +50,16 @@ pub struct ClientRules {
     pub message_bytes_max: usize,
     /// Read buffer of one WebSocket, in bytes.
     pub websocket_read_buffer: usize,
-    /// Anybody may make an account.
-    pub registration_open: bool,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// People may come in without name and password.
+    pub anonymous: bool,
+    /// Methods by which an account must have confirmed a credential before it can be used.
+    pub required_credentials: Vec<String>,
+    /// Kinds of tags by which only those may search who have the same tag.
+    pub masked_tags: Vec<String>,
+    /// Proxies whose word on where a client comes from is believed.
+    pub proxies: Vec<IpAddr>,
     /// People can be found by their exact address.
     pub findable: bool,
 }
@@ -66,6 +80,14 @@ pub struct Server {
     pub tokens: Tokens,
     /// Passwords.
     pub passwords: Passwords,
+    /// Codes sent to people.
+    pub codes: Codes,
+    /// Where mails are handed in, if any are sent.
+    pub post: Option<Arc<Post>>,
+    /// What is counted of people coming in.
+    pub attempts: Attempts,
+    /// Who is logged in.
+    pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
     /// Who listens on `me`.
@@ -95,6 +117,8 @@ impl fmt::Debug for Server {
 pub struct Profile {
     /// Public description, JSON; empty for none.
     pub public: Bytes,
+    /// Marks of the administrators, JSON; empty for none.
+    pub trusted: Bytes,
     /// When it changed.
     pub updated: Timestamp,
     /// What the person lets strangers do.
@@ -109,6 +133,7 @@ impl Profile {
     pub fn unknown(now: Timestamp) -> Self {
         Self {
             public: Bytes::new(),
+            trusted: Bytes::new(),
             updated: now,
             access: AccessMode::ONE_TO_ONE,
             seen: None,
@@ -119,6 +144,7 @@ impl Profile {
         let seen = Timestamp::from_stored(row.seen);
         Self {
             public: row.public,
+            trusted: row.trusted,
             updated: Timestamp::from_stored(row.updated),
             access: row.access_auth.parse().unwrap_or(AccessMode::ONE_TO_ONE),
             seen: (row.seen != 0).then_some(Seen {
@@ -131,6 +157,7 @@ impl Profile {
     fn of_foreigner(row: ForeignPersonRow) -> Self {
         Self {
             public: row.public,
+            trusted: Bytes::new(),
             // By our clock: clients compare it with what we told them before.
             updated: Timestamp::from_stored(row.updated),
             access: AccessMode::ONE_TO_ONE,
@@ -140,7 +167,8 @@ impl Profile {
 }
 
 impl Server {
-    /// What is known here of a person. Never asks another domain.
+    /// What is known here of a person. Never asks another domain. Of our people who still wait for
+    /// approval nothing is known.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, StoreError> {
         let wanted = user.clone();
         if self.ids.is_ours(user) {
@@ -148,7 +176,8 @@ impl Server {
                 .tables
                 .read(move |tables| tables.account(&wanted))
                 .await?;
-            Ok(row.map(Profile::of_account))
+            let approved = row.filter(|it| State::of(it) != State::Pending);
+            Ok(approved.map(Profile::of_account))
         } else {
             let row = self
                 .tables

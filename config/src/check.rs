@@ -4,7 +4,7 @@
 
 use std::{
     mem::take,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -91,6 +91,7 @@ impl Checker<'_> {
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
+        let proxies = self.proxies(section.proxies);
         let anonymous = self.value("clients.anonymous", section.anonymous, false);
         let required_credentials = self.list(
             "clients.required_credentials",
@@ -122,9 +123,19 @@ impl Checker<'_> {
             websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
             registration: registration?,
             findable: findable?,
+            proxies: proxies?,
             anonymous: anonymous?,
             required_credentials: required_credentials?,
             masked_tags: masked_tags?,
+        })
+    }
+
+    fn proxies(&mut self, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
+        let usual = ["127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let texts = self.value("clients.proxies", given, usual)?;
+        self.list("clients.proxies", Given::Value(texts), |text| {
+            text.parse::<IpAddr>()
+                .map_err(|_| "must be IP addresses, such as 127.0.0.1")
         })
     }
 

@@ -60,6 +60,12 @@ pub(crate) struct Clients {
     /// Default: `"closed"`
     pub(crate) registration: Given<String>,
 
+    /// Addresses of web servers in front whose header X-Forwarded-For says where a client comes from,
+    /// for the limits on wrong passwords and on new accounts.
+    ///
+    /// Default: `["127.0.0.1", "::1"]`
+    pub(crate) proxies: Given<Vec<String>>,
+
     /// Whether people may come in without name and password, for as long as their device remembers
     /// them. Counts only where registration is open.
     ///

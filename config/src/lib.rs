@@ -13,7 +13,7 @@ mod mail;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -62,6 +62,8 @@ pub struct Clients {
     pub registration: Registration,
     /// Whether people may be found by their exact address unless they decide otherwise.
     pub findable: bool,
+    /// Web servers in front whose word on where a client comes from is believed.
+    pub proxies: Vec<IpAddr>,
     /// Whether people may come in without name and password.
     pub anonymous: bool,
     /// Methods by which an account must have confirmed a credential before it can be used.

@@ -5,13 +5,8 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc};
 
-use freehold_proto::{Timestamp, UserId};
-use freehold_store::{Tables, TopicKey};
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-
 use super::{
-    frames::{Meta, ServerFrame},
+    finding::Find,
     reply,
     reply::{Reply, Status},
     requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, Sub},
@@ -19,10 +14,12 @@ use super::{
 };
 use crate::{
     accounts::{Caller, Level},
-    fnd, me,
+    me,
     server::Server,
     topic::{Command, TopicRequest, hub::Hub, message::Draft, parts},
 };
+use freehold_proto::{Timestamp, UserId};
+use freehold_store::{Tables, TopicKey};
 
 /// Topics one session may be attached to.
 const ATTACHED_MAX: usize = 1000;
@@ -35,15 +32,7 @@ pub(super) struct Connection {
     pub(super) version: Option<(u32, u32)>,
     pub(super) caller: Option<Caller>,
     attached: HashMap<TopicKey, [UserId; 2]>,
-    fnd: Option<Find>,
-}
-
-/// The search of one session.
-#[derive(Debug, Default)]
-struct Find {
-    query: String,
-    /// The search that runs; a newer one takes its place.
-    running: CancellationToken,
+    pub(super) fnd: Option<Find>,
 }
 
 /// The kind of topic a name stands for.
@@ -105,15 +94,16 @@ impl Connection {
     /// The client has gone.
     pub(super) async fn end(&mut self) {
         if let Some(find) = self.fnd.take() {
-            find.running.cancel();
+            find.stop();
         }
         for people in std::mem::take(&mut self.attached).into_values() {
             Hub::send(&self.server, &people, Command::Detach(self.session.clone())).await;
         }
-        if let Some(Caller { user, .. }) = self.caller.take()
-            && me::leave(&self.server, &user, &self.session).await.is_err()
-        {
-            tracing::warn!(%user, "could not note that somebody left");
+        if let Some(Caller { user, .. }) = self.caller.take() {
+            self.server.sessions.leave(&user, &self.session);
+            if me::leave(&self.server, &user, &self.session).await.is_err() {
+                tracing::warn!(%user, "could not note that somebody left");
+            }
         }
     }
 
@@ -125,14 +115,16 @@ impl Connection {
             Request::Login(login) => return self.login(login).await,
             _ => {}
         }
-        let Caller { user, .. } = self.caller_of(&extra)?;
+        let caller = self.caller_of(&extra)?;
+        self.audit(&caller, &request).await?;
+        let user = caller.user.clone();
         match request {
-            Request::Sub(sub) => self.sub(user, *sub).await,
+            Request::Sub(sub) => self.sub(&caller, *sub).await,
             Request::Leave(leave) => self.leave(user, leave).await,
             Request::Pub(publish) => self.publish(user, publish).await,
-            Request::Get(get) => self.get(user, *get).await,
-            Request::Set(set) => self.set(user, *set).await,
-            Request::Del(del) => self.del(user, del).await,
+            Request::Get(get) => self.get(&caller, *get).await,
+            Request::Set(set) => self.set(&caller, *set).await,
+            Request::Del(del) => self.del(&caller, del).await,
             Request::Note(note) => self.note(user, &note).await,
             Request::Hi(_) | Request::Acc(_) | Request::Login(_) => Ok(()),
         }
@@ -158,7 +150,27 @@ impl Connection {
         if !self.server.ids.is_ours(&user) {
             return Err(reply::PERMISSION_DENIED);
         }
-        Ok(Caller { user, level })
+        Ok(Caller {
+            user,
+            level,
+            ..caller
+        })
+    }
+
+    /// What an administrator does for somebody else is noted before it is done.
+    async fn audit(&self, caller: &Caller, request: &Request) -> Result<(), Reply> {
+        let Some(admin) = caller.admin.as_ref().filter(|it| **it != caller.user) else {
+            return Ok(());
+        };
+        if matches!(request, Request::Note(_)) {
+            return Ok(());
+        }
+        let (_, topic) = request.address();
+        let what = format!("{} {}", request.kind(), topic.unwrap_or_default());
+        Ok(self
+            .server
+            .audit_now(admin, &caller.user, what.trim())
+            .await?)
     }
 
     fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Status> {
@@ -185,16 +197,17 @@ impl Connection {
         Ok(Name::Person(Box::new([user.clone(), other])))
     }
 
-    async fn sub(&mut self, user: UserId, sub: Sub) -> Result<(), Reply> {
+    async fn sub(&mut self, caller: &Caller, sub: Sub) -> Result<(), Reply> {
+        let user = caller.user.clone();
         let get = sub.get.unwrap_or_default();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
                 let came = me::enter(&self.server, &user, &self.session);
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
-                    me::set_description(&self.server, &user, &self.session, desc).await?;
+                    me::set_description(&self.server, caller, &self.session, desc).await?;
                 }
                 self.answer(sub.id.as_deref(), Some("me"), reply::OK);
-                self.show_me(&user, &sub.id, &get).await?;
+                self.show_me(caller, &sub.id, &get).await?;
                 // COMPAT web app: presence of contacts that it has not been shown yet upsets it.
                 if came {
                     me::announce(&self.server, &user, &self.session).await?;
@@ -203,9 +216,12 @@ impl Connection {
             }
             Name::Fnd => {
                 self.fnd.get_or_insert_default();
+                if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
+                    self.change_query(&user, desc).await?;
+                }
                 self.answer(sub.id.as_deref(), Some("fnd"), reply::OK);
                 if !get.what.is_empty() {
-                    self.find(&user, sub.id, &get);
+                    self.find(caller, sub.id, &get).await?;
                 }
                 Ok(())
             }
@@ -228,13 +244,13 @@ impl Connection {
 
     async fn show_me(
         &self,
-        user: &UserId,
+        caller: &Caller,
         id: &Option<String>,
         get: &GetQuery,
     ) -> Result<(), Reply> {
         if !get.what.is_empty() {
             self.session
-                .send_all(&me::query(&self.server, user, id, get).await?);
+                .send_all(&me::query(&self.server, caller, id, get).await?);
         }
         Ok(())
     }
@@ -278,7 +294,7 @@ impl Connection {
     }
 
     /// Runs something beside the session's queue.
-    fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.server.tasks.spawn("request", task);
     }
 
@@ -325,7 +341,7 @@ impl Connection {
             }
             Name::Fnd => match self.fnd.take() {
                 Some(find) => {
-                    find.running.cancel();
+                    find.stop();
                     self.answer(leave.id.as_deref(), Some("fnd"), reply::OK);
                     Ok(())
                 }
@@ -380,19 +396,19 @@ impl Connection {
         }
     }
 
-    async fn get(&mut self, user: UserId, get: Get) -> Result<(), Reply> {
+    async fn get(&mut self, caller: &Caller, get: Get) -> Result<(), Reply> {
+        let user = caller.user.clone();
         match self.resolve(&user, &get.topic)? {
             Name::Me => {
                 self.session
-                    .send_all(&me::query(&self.server, &user, &get.id, &get.query).await?);
+                    .send_all(&me::query(&self.server, caller, &get.id, &get.query).await?);
                 Ok(())
             }
             Name::Fnd => {
                 if parts(&get.query.what).is_empty() {
                     return Err(reply::MALFORMED.into());
                 }
-                self.find(&user, get.id, &get.query);
-                Ok(())
+                self.find(caller, get.id, &get.query).await
             }
             Name::Person(people) => {
                 self.ask_person(
@@ -408,10 +424,11 @@ impl Connection {
         }
     }
 
-    async fn set(&mut self, user: UserId, set: Set) -> Result<(), Reply> {
+    async fn set(&mut self, caller: &Caller, set: Set) -> Result<(), Reply> {
+        let user = caller.user.clone();
         match self.resolve(&user, &set.topic)? {
-            Name::Me => self.set_me(&user, set).await,
-            Name::Fnd => self.set_fnd(set),
+            Name::Me => self.set_me(caller, set).await,
+            Name::Fnd => self.set_fnd(&user, set).await,
             Name::Person(people) => {
                 if !self.stands_in(&people).await? {
                     return Err(reply::TOPIC_NOT_FOUND.into());
@@ -425,75 +442,13 @@ impl Connection {
         }
     }
 
-    async fn set_me(&self, user: &UserId, set: Set) -> Result<(), Reply> {
-        if set.query.sub.is_some()
-            || set.query.tags.is_some()
-            || set.query.cred.is_some()
-            || set.query.aux.is_some()
-        {
-            return Err(reply::NOT_IMPLEMENTED.into());
+    async fn del(&mut self, caller: &Caller, del: Del) -> Result<(), Reply> {
+        match del.what.as_str() {
+            "user" => return self.del_user(caller, &del).await,
+            "cred" => return self.del_credential(caller, &del).await,
+            _ => {}
         }
-        let desc = set.query.desc.ok_or(reply::MALFORMED)?;
-        let answer = me::set_description(&self.server, user, &self.session, &desc).await?;
-        self.answer(set.id.as_deref(), Some("me"), answer);
-        Ok(())
-    }
-
-    fn set_fnd(&mut self, set: Set) -> Result<(), Reply> {
-        let find = self.fnd.as_mut().ok_or(reply::ATTACH_FIRST)?;
-        match set.query.desc.and_then(|it| it.public) {
-            Some(Value::String(query)) if query == "\u{2421}" => find.query.clear(),
-            Some(Value::String(query)) => find.query = query,
-            _ => return Err(reply::MALFORMED.into()),
-        }
-        self.answer(set.id.as_deref(), Some("fnd"), reply::OK);
-        Ok(())
-    }
-
-    /// Answers a question to `fnd`. A search may ask other domains, so it runs beside the queue; a
-    /// newer one takes its place.
-    fn find(&mut self, user: &UserId, id: Option<String>, get: &GetQuery) {
-        let Some(find) = &mut self.fnd else {
-            return self.answer(id.as_deref(), Some("fnd"), reply::ATTACH_FIRST);
-        };
-        let parts = parts(&get.what);
-        let nothing = |what: &str| Reply::with(reply::NO_CONTENT, json!({ "what": what }));
-        for what in parts.iter().filter(|it| **it != "sub") {
-            self.session.send(&nothing(what).into_frame(
-                id.clone(),
-                Some("fnd".to_owned()),
-                self.server.clock.now(),
-            ));
-        }
-        if !parts.contains(&"sub") {
-            return;
-        }
-        find.running.cancel();
-        find.running = CancellationToken::new();
-        let (running, query) = (find.running.clone(), find.query.clone());
-        let (server, session, user) =
-            (Arc::clone(&self.server), self.session.clone(), user.clone());
-        self.beside(async move {
-            let found = tokio::select! {
-                // Its client gets the answer to the newer question; this one is told so.
-                () = running.cancelled() => Ok(Vec::new()),
-                found = fnd::search(&server, &user, &query) => found,
-            };
-            let now = server.clock.now();
-            let topic = Some("fnd".to_owned());
-            session.send(&match found {
-                Ok(rows) if rows.is_empty() => nothing("sub").into_frame(id, topic, now),
-                Ok(rows) => {
-                    let mut meta = Meta::new(id, "fnd".to_owned(), now);
-                    meta.sub = Some(rows);
-                    ServerFrame::Meta(Box::new(meta))
-                }
-                Err(refusal) => refusal.into_frame(id, topic, now),
-            });
-        });
-    }
-
-    async fn del(&mut self, user: UserId, del: Del) -> Result<(), Reply> {
+        let user = caller.user.clone();
         match (del.what.as_str(), self.resolve(&user, &del.topic)) {
             // In a topic of two, deleting it is leaving it.
             ("topic", Ok(Name::Person(people))) => {
@@ -506,7 +461,7 @@ impl Connection {
                     .await;
                 Ok(())
             }
-            ("msg" | "sub" | "user" | "cred" | "topic", _) => Err(reply::NOT_IMPLEMENTED.into()),
+            ("msg" | "sub" | "topic", _) => Err(reply::NOT_IMPLEMENTED.into()),
             _ => Err(reply::MALFORMED.into()),
         }
     }

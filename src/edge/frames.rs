@@ -208,12 +208,18 @@ pub struct Desc {
     /// Public description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<Raw>,
+    /// Marks of the administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<Raw>,
     /// The asker's private notes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private: Option<Raw>,
     /// When the other person was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// State of the account, shown to administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
 }
 
 /// One row of a list.
@@ -261,6 +267,9 @@ pub struct Sub {
     /// Public description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<Raw>,
+    /// Marks of the administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<Raw>,
     /// Private notes; on `fnd` the terms that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private: Option<Raw>,

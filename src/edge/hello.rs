@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::reply::{self, Status};
-use crate::server::ClientRules;
+use crate::{accounts::tags, server::ClientRules};
 
 /// The client protocol version spoken here.
 const VERSION: (u32, u32) = (0, 25);
@@ -31,12 +31,20 @@ pub(super) fn params(rules: &ClientRules) -> Value {
         "build": concat!("freehold:v", env!("CARGO_PKG_VERSION")),
         "maxMessageSize": rules.message_bytes_max,
         "maxSubscriberCount": 2,
-        "minTagLength": 2,
-        "maxTagLength": 96,
-        "maxTagCount": 16,
+        "minTagLength": tags::CHARS_MIN,
+        "maxTagLength": tags::CHARS_MAX,
+        "maxTagCount": tags::COUNT_MAX,
         "maxFileUploadSize": 0,
-        "reqCred": {},
+        "reqCred": required(rules),
     })
+}
+
+/// COMPAT web app: levels with no requirement are left out.
+fn required(rules: &ClientRules) -> Value {
+    match rules.required_credentials.as_slice() {
+        [] => json!({}),
+        methods => json!({ "auth": methods }),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! The client listener: WebSocket at `/v0/channels`, the web app at `/`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,6 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -35,6 +41,10 @@ const CONNECTIONS_MAX: usize = 50_000;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The address at the other end of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
 
 /// Serves clients until the domain stops.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<PathBuf>) {
@@ -77,7 +87,11 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX);
-    let service = TowerToHyperService::new(app);
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ClientAddress(address.ip()));
+        hyper::service::Service::call(&app, request)
+    });
     let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let stop = server.tasks.stop_token();
     tokio::select! {

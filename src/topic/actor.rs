@@ -68,7 +68,9 @@ pub(super) enum Effect {
     Release(UserId),
     /// Answer a peer.
     Decided(Decision, Verdict),
-    /// Tell the outbox that an author has been told.
+    /// Somebody's account is gone, and this topic with it.
+    Erased(UserId, Vec<(Session, UserId)>),
+    /// Tell whoever asked that it has been done.
     Told(oneshot::Sender<()>),
 }
 
@@ -246,6 +248,7 @@ impl Actor {
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
+            Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {
                 seq,
                 reason,

@@ -33,6 +33,14 @@ pub enum Command {
         /// What.
         request: TopicRequest,
     },
+    /// The account of one of our people is gone: their part in the topic ends, and the other one is
+    /// told.
+    Erase {
+        /// Whose.
+        user: UserId,
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
+    },
     /// A client went away.
     Detach(Session),
     /// Another domain hands over a message of its person.

@@ -8,6 +8,7 @@ mod actor;
 mod asked;
 mod command;
 mod crossing;
+mod erase;
 pub mod hub;
 pub(crate) mod message;
 mod notify;

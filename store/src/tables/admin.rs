@@ -18,14 +18,18 @@ impl Tables {
     pub fn invitations(&self, limit: usize) -> Result<Vec<InvitationRow>, StoreError> {
         let range = KeyRange::prefix(&keys::invitations());
         let rows = self.page(&range, Order::Ascending, limit)?;
-        rows.into_iter().map(|(key, row)| decode(&key, row)).collect()
+        rows.into_iter()
+            .map(|(key, row)| decode(&key, row))
+            .collect()
     }
 
     /// The latest things administrators did, newest first.
     pub fn audit_trail(&self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         let range = KeyRange::prefix(&keys::audit_trail());
         let rows = self.page(&range, Order::Descending, limit)?;
-        rows.into_iter().map(|(key, row)| decode(&key, row)).collect()
+        rows.into_iter()
+            .map(|(key, row)| decode(&key, row))
+            .collect()
     }
 }
 

@@ -224,7 +224,10 @@ fn a_tag_leads_to_all_who_carry_it_and_an_alias_to_one() {
     ));
     assert_eq!(tables.tagged("travel", 10).unwrap(), [ann, club]);
     assert_eq!(tables.unique_tag("alias:club").unwrap(), Some(club));
-    assert_eq!(set(ann, &["travel", "alias:ann"], &["travel"]), Outcome::Applied);
+    assert_eq!(
+        set(ann, &["travel", "alias:ann"], &["travel"]),
+        Outcome::Applied
+    );
     assert_eq!(set(amy, &[], &["alias:ann"]), Outcome::Applied);
     assert_eq!(tables.unique_tag("alias:ann").unwrap(), Some(amy));
     assert_eq!(tables.tagged("alias:ann", 10).unwrap(), [amy]);
@@ -262,5 +265,8 @@ fn an_erased_account_leaves_nothing_but_its_id_taken() {
     assert_eq!(tables.credential("email", "ann@b.test").unwrap(), None);
     assert_eq!(tables.tombstone(&ann).unwrap().unwrap().at, 5);
     assert_eq!(tables.erasures(ann.domain()).unwrap(), [ann.clone()]);
-    assert!(matches!(make(), Outcome::GuardFailed { .. }), "the id came back");
+    assert!(
+        matches!(make(), Outcome::GuardFailed { .. }),
+        "the id came back"
+    );
 }
