@@ -1,6 +1,8 @@
 //! What administrators do to accounts and for others, and the trail of it: durable rows, and a line
 //! each in the log under the target `audit`.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use freehold_proto::UserId;
 use freehold_store::{
     Batch,
@@ -31,7 +33,9 @@ impl Server {
             what: what.chars().take(WHAT_MAX).collect(),
         };
         tracing::info!(target: "audit", by = row.by, about = row.about, what = row.what, "an administrator acts");
-        put_audit(batch, &row, freehold_keys::random()?);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        put_audit(batch, &row, number, freehold_keys::random()?);
         Ok(())
     }
 

@@ -53,7 +53,9 @@ pub(crate) async fn erase_row(
     if let Some(by) = by {
         server.audit(&mut batch, by, Some(user), "delete")?;
     }
-    let (gone, at) = (user.clone(), server.clock.now().as_millis());
+    // Strictly later than what other domains know of the person.
+    let at = server.clock.now().as_millis().max(row.updated + 1);
+    let gone = user.clone();
     let gather = move |tables: &Tables| {
         let all = tags::of_account(&row);
         erase_account(tables, &mut batch, &gone, &row, &all, at)?;

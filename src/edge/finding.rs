@@ -23,7 +23,7 @@ use crate::{
 /// The mark that clears a query.
 const CLEAR: &str = "\u{2421}";
 /// Longest query, in bytes.
-const QUERY_BYTES_MAX: usize = 2048;
+const QUERY_BYTES_MAX: usize = 8192;
 
 /// The search of one session.
 #[derive(Debug, Default)]

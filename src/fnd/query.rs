@@ -58,12 +58,11 @@ impl Query {
                 &mut query.all
             };
             let term = Term::read(word, us);
-            if !word.is_empty() && !terms.contains(&term) {
+            let wanted = !word.is_empty() && terms.len() < TERMS_MAX;
+            if wanted && !terms.contains(&term) {
                 terms.push(term);
             }
         }
-        query.all.truncate(TERMS_MAX);
-        query.any.truncate(TERMS_MAX);
         Ok(query)
     }
 

@@ -121,7 +121,7 @@ fn contact_row(
         .min(server.hub.durable_head(contact.topic));
     let last = tables.message(contact.topic, head)?;
     let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
-    let (public, described, seen) = peer_of(tables, &server.ids, &contact.peer)?;
+    let (public, trusted, described, seen) = peer_of(tables, &server.ids, &contact.peer)?;
     let updated = standing.updated.max(described);
     if updated.max(touched) <= since {
         return Ok(None);
@@ -136,26 +136,29 @@ fn contact_row(
         read: if reads { standing.read } else { 0 },
         recv: if reads { standing.received } else { 0 },
         public: raw(&public).filter(|_| described > since),
+        trusted: raw(&trusted).filter(|_| described > since),
         private: raw(&standing.private).filter(|_| standing.updated > since),
         seen,
         ..Sub::default()
     }))
 }
 
-/// What is shown of a contact: description, its age, when last here. Blocks.
+/// What is shown of a contact: description, marks of trust, their age, when last here. Blocks.
 fn peer_of(
     tables: &Tables,
     ids: &Ids,
     peer: &UserId,
-) -> Result<(bytes::Bytes, Timestamp, Option<Seen>), StoreError> {
+) -> Result<(bytes::Bytes, bytes::Bytes, Timestamp, Option<Seen>), StoreError> {
     if ids.is_ours(peer) {
         let row = tables.account(peer)?.unwrap_or_default();
         let seen = (row.seen != 0).then(|| Seen {
             when: Timestamp::from_stored(row.seen),
             ua: row.seen_agent.clone(),
         });
-        return Ok((row.public, Timestamp::from_stored(row.updated), seen));
+        let updated = Timestamp::from_stored(row.updated);
+        return Ok((row.public, row.trusted, updated, seen));
     }
     let row = tables.foreign_person(peer)?.unwrap_or_default();
-    Ok((row.public, Timestamp::from_stored(row.updated), None))
+    let updated = Timestamp::from_stored(row.updated);
+    Ok((row.public, bytes::Bytes::new(), updated, None))
 }

@@ -256,11 +256,7 @@ async fn what_is_not_built_yet_says_so() {
     }
     for request in [
         json!({"del": {"id": "1", "topic": amy, "what": "msg", "delseq": [{"low": 1}]}}),
-        json!({"del": {"id": "1", "topic": "me", "what": "cred"}}),
-        json!({"del": {"id": "1", "what": "user"}}),
-        json!({"set": {"id": "1", "topic": "me", "tags": ["x:y"]}}),
-        json!({"acc": {"id": "1", "scheme": "basic", "secret": "OnNlY3JldA=="}}),
-        json!({"login": {"id": "1", "scheme": "reset", "secret": "x"}}),
+        json!({"set": {"id": "1", "topic": "me", "sub": {"mode": "JRWP"}}}),
     ] {
         table.push((request.to_string(), NOT_IMPLEMENTED));
     }

@@ -3,11 +3,21 @@
 //! checked for its form.
 
 #[cfg(test)]
+mod account_refusals;
+#[cfg(test)]
 mod accounts;
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod credentials;
 #[cfg(test)]
 mod crossing;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod edge;
+#[cfg(test)]
+mod erasure;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
@@ -21,4 +31,12 @@ mod presence;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod registration;
+#[cfg(test)]
 mod running;
+#[cfg(test)]
+mod searching;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod tags;

@@ -65,10 +65,10 @@ fn relation_now(
     let Some(own) = tables.subscription(user, topic)? else {
         return Ok(None);
     };
-    let account = match (tables.account(user)?, tables.tombstone(user)?) {
-        (Some(account), _) => Some(account),
+    let (gone, public, public_changed_ms) = match (tables.account(user)?, tables.tombstone(user)?) {
+        (Some(account), _) => (false, account.public, account.updated),
         // The last word of somebody who is gone.
-        (None, Some(_)) => None,
+        (None, Some(stone)) => (true, bytes::Bytes::new(), stone.at),
         (None, None) => return Ok(None),
     };
     let Ok(peer) = own.peer.parse::<UserId>() else {
@@ -77,7 +77,7 @@ fn relation_now(
     let theirs = tables.subscription(&peer, topic)?.unwrap_or_default();
     // Who blocks does not say so (federation.md 8).
     let wants: AccessMode = own.want.parse().unwrap_or_default();
-    let want = if wants.has(AccessMode::JOIN) || account.is_none() {
+    let want = if wants.has(AccessMode::JOIN) || gone {
         own.want
     } else {
         AccessMode::ONE_TO_ONE.to_string()
@@ -89,11 +89,8 @@ fn relation_now(
         want_version: own.want_version,
         given: theirs.given,
         given_version: theirs.given_version,
-        public_changed_ms: match &account {
-            Some(account) => account.updated,
-            None => own.updated,
-        },
-        public: account.map(|it| it.public).unwrap_or_default(),
+        public,
+        public_changed_ms,
     };
     Ok(Some((
         peer.domain().clone(),

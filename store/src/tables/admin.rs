@@ -52,7 +52,8 @@ pub fn drop_invitation(batch: &mut Batch, code: &str) {
     batch.remove(keys::invitation(code));
 }
 
-/// Adds to the trail. `random` keeps two acts of one moment apart.
-pub fn put_audit(batch: &mut Batch, row: &AuditRow, random: [u8; 4]) {
-    batch.put(keys::audit(row.at, random), row.encode_to_vec());
+/// Adds to the trail. Acts of one moment are in the order of `number`; `random` keeps those of two
+/// runs of the program apart.
+pub fn put_audit(batch: &mut Batch, row: &AuditRow, number: u32, random: [u8; 4]) {
+    batch.put(keys::audit(row.at, number, random), row.encode_to_vec());
 }

@@ -105,9 +105,9 @@ pub(crate) fn audit_trail() -> Vec<u8> {
     b"WA".to_vec()
 }
 
-pub(crate) fn audit(at: i64, random: [u8; 4]) -> Vec<u8> {
+pub(crate) fn audit(at: i64, number: u32, random: [u8; 4]) -> Vec<u8> {
     let at = u64::try_from(at).unwrap_or(0).to_be_bytes();
-    [b"WA".as_slice(), &at, &random].concat()
+    [b"WA".as_slice(), &at, &number.to_be_bytes(), &random].concat()
 }
 
 /// Everybody who carries a tag.
