@@ -90,7 +90,7 @@ fn origin(proxies: &[IpAddr], address: IpAddr, headers: &HeaderMap) -> Option<Or
         return Some(Origin::of(address));
     }
     // The last one is what the proxy saw; those before it are what its client claimed.
-    let said = headers.get_all("x-forwarded-for").iter().last()?;
+    let said = headers.get_all("x-forwarded-for").iter().next_back()?;
     let last = said.to_str().ok()?.rsplit(',').next()?;
     last.trim().parse().ok().map(Origin::of)
 }

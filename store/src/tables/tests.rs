@@ -264,7 +264,8 @@ fn an_erased_account_leaves_nothing_but_its_id_taken() {
     assert!(tables.tagged("basic:ann", 10).unwrap().is_empty());
     assert_eq!(tables.credential("email", "ann@b.test").unwrap(), None);
     assert_eq!(tables.tombstone(&ann).unwrap().unwrap().at, 5);
-    assert_eq!(tables.erasures(ann.domain()).unwrap(), [ann.clone()]);
+    let left = tables.erasures(ann.domain()).unwrap();
+    assert_eq!(left, std::slice::from_ref(&ann));
     assert!(
         matches!(make(), Outcome::GuardFailed { .. }),
         "the id came back"
