@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     desk::{Desk, secret},
     net::{House, Net},
+    raw::Raw,
 };
 
 type Row = (&'static str, Value, (u64, &'static str), Value);
@@ -175,4 +176,57 @@ async fn whoever_is_in_is_refused_for_what_is_wrong_and_stays_in() {
     ]).await;
     assert_eq!(state(&alpha, &own["token"]).await, before);
     assert_eq!(desk.asks("sub", json!({"topic": "me"})).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_field_of_a_wrong_type_is_malformed_in_every_message_about_accounts() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut raw = Raw::connect(&alpha).await;
+    let fields = [
+        ("hi", ["id", "ver", "ua", "lang"].as_slice()),
+        (
+            "acc",
+            &[
+                "id",
+                "user",
+                "tmpscheme",
+                "tmpsecret",
+                "status",
+                "authlevel",
+                "scheme",
+                "secret",
+            ],
+        ),
+        ("login", &["id", "scheme", "secret"]),
+        ("del", &["id", "topic", "what", "user"]),
+    ];
+    for (kind, names) in fields {
+        for name in names {
+            for value in [json!(-1), json!(["x"]), json!({"x": 1}), json!(true)] {
+                let frame = json!({kind: {*name: value}}).to_string();
+                let (code, text, id) = raw.asks(&frame).await;
+                assert_eq!((code, &*text), MALFORMED, "{frame}");
+                assert_eq!(id, Value::Null, "{frame}");
+            }
+        }
+    }
+    for frame in [
+        r#"{"hi":{"bkg":"yes"}}"#,
+        r#"{"acc":{"login":"yes"}}"#,
+        r#"{"acc":{"tags":"x:y"}}"#,
+        r#"{"acc":{"tags":[7]}}"#,
+        r#"{"acc":{"desc":"x"}}"#,
+        r#"{"acc":{"desc":{"defacs":"JRW"}}}"#,
+        r#"{"acc":{"cred":{"meth":"email"}}}"#,
+        r#"{"acc":{"cred":[{"meth":7}]}}"#,
+        r#"{"login":{"cred":"123456"}}"#,
+        r#"{"login":{"cred":[{"resp":123456}]}}"#,
+        r#"{"set":{"topic":"me","tags":"x:y"}}"#,
+        r#"{"del":{"what":"cred","cred":"email"}}"#,
+        r#"{"get":{"topic":"me","what":"desc"},"extra":{"obo":7}}"#,
+    ] {
+        let (code, text, _) = raw.asks(frame).await;
+        assert_eq!((code, &*text), MALFORMED, "{frame}");
+    }
 }
