@@ -145,3 +145,127 @@ fn password(source: &PasswordSource) -> Result<String, MailError> {
         Err(why) => Err(MailError::Password { place, why }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use freehold_config::Delivery as Configured;
+    use lettre::message::header::ContentType;
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    fn message() -> Message {
+        let message = Message::builder()
+            .from("noreply@alpha.test".parse().unwrap())
+            .to("ann@b.test".parse().unwrap())
+            .header(ContentType::TEXT_PLAIN);
+        message.body("123456".to_owned()).unwrap()
+    }
+
+    fn smtp(port: u16, protection: Protection) -> Configured {
+        Configured::Smtp(Smtp {
+            host: "127.0.0.1".to_owned(),
+            port,
+            protection,
+            login: None,
+        })
+    }
+
+    /// Takes one mail as a mail server does; refuses the first try with a code. Returns what it heard.
+    async fn mail_server(listener: TcpListener, first: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        let mut refused = first.is_empty();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            say(&mut stream, "220 mx.test").await;
+            let mut in_data = false;
+            let mut line = String::new();
+            // What is no text is TLS, which this server does not speak.
+            while matches!(stream.read_line(&mut line).await, Ok(1..)) {
+                let said = std::mem::take(&mut line).trim_end().to_owned();
+                heard.push(said.clone());
+                match said.as_str() {
+                    "." => {
+                        say(&mut stream, "250 taken").await;
+                        return heard;
+                    }
+                    _ if in_data => {}
+                    "DATA" => {
+                        in_data = true;
+                        say(&mut stream, "354 go on").await;
+                    }
+                    _ if said.starts_with("MAIL") && !refused => {
+                        refused = true;
+                        say(&mut stream, first).await;
+                    }
+                    _ => say(&mut stream, "250 ok").await,
+                }
+            }
+        }
+    }
+
+    async fn say(stream: &mut BufReader<TcpStream>, line: &str) {
+        let line = format!("{line}\r\n");
+        stream.get_mut().write_all(line.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_not_taken_at_once_is_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let delivery = Delivery::new(&smtp(port, Protection::None)).unwrap();
+        let message = message();
+        let (heard, delivered) = tokio::join!(
+            mail_server(listener, "451 later"),
+            delivery.deliver(&message, "123456")
+        );
+        delivered.unwrap();
+        assert!(
+            heard.iter().any(|it| it.contains("RCPT TO:<ann@b.test>")),
+            "{heard:?}"
+        );
+        assert!(heard.contains(&"123456".to_owned()), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_refused_for_good_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let delivery = Delivery::new(&smtp(port, Protection::None)).unwrap();
+        let message = message();
+        tokio::select! {
+            _ = mail_server(listener, "550 never") => panic!("it was tried again"),
+            delivered = delivery.deliver(&message, "123456") => assert!(delivered.is_err()),
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_is_at_hand_and_never_given_up_for_clear_text() {
+        for protection in [Protection::Tls, Protection::StartTls] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let Ok(Delivery::Smtp(transport)) = Delivery::new(&smtp(port, protection)) else {
+                panic!("TLS cannot be set up");
+            };
+            let message = message();
+            // The server speaks no TLS, and says so.
+            tokio::select! {
+                heard = mail_server(listener, "") => panic!("{protection:?}: {heard:?}"),
+                sent = transport.send(message) => assert!(sent.is_err()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_there_is_told_with_its_place() {
+        let nowhere = PasswordSource::File("/nowhere/password".into());
+        let told = password(&nowhere).unwrap_err().to_string();
+        assert!(told.contains("/nowhere/password"), "{told}");
+        let variable = PasswordSource::Variable("FREEHOLD_NO_SUCH_VARIABLE".to_owned());
+        assert!(password(&variable).is_err());
+    }
+}
