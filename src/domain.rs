@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use crate::{
-    accounts::{AccountError, codes::Codes, erasure, password::Passwords, token::Tokens},
+    accounts::{
+        AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
+    },
     edge::{http, ids::Ids},
     mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
@@ -109,9 +111,11 @@ impl Domain {
             proxies: config.clients.proxies,
             findable: config.clients.findable,
         };
+        let service = config.authentication.as_ref().map(Service::new);
+        let service = service.transpose().map_err(AccountError::from)?;
         let post = config.mail.as_ref().map(Post::new).transpose()?;
         Ok(Self {
-            server: server(tables, &keys, clock, rules, post)?,
+            server: server(tables, &keys, clock, rules, (post, service))?,
             clients,
             client_address,
             federation_address: federation.local_addr(),
@@ -179,7 +183,7 @@ fn server(
     keys: &KeyRing,
     clock: Arc<dyn Clock>,
     rules: ClientRules,
-    post: Option<Post>,
+    (post, service): (Option<Post>, Option<Service>),
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
     let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
@@ -193,6 +197,7 @@ fn server(
         passwords: Passwords::new()?,
         codes: Codes::new(keys.token_secret()),
         post: post.map(Arc::new),
+        service: service.map(Arc::new),
         attempts: Default::default(),
         sessions: Default::default(),
         rules,

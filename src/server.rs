@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 
 use crate::{
     accounts::{
-        access::State, attempts::Attempts, codes::Codes, password::Passwords, sessions::LoggedIn,
-        token::Tokens,
+        access::State, attempts::Attempts, codes::Codes, password::Passwords, service::Service,
+        sessions::LoggedIn, token::Tokens,
     },
     edge::{frames::Seen, ids::Ids},
     mail::Post,
@@ -82,6 +82,8 @@ pub struct Server {
     pub passwords: Passwords,
     /// Codes sent to people.
     pub codes: Codes,
+    /// Who else knows people and their secrets, if anybody does.
+    pub service: Option<Arc<Service>>,
     /// Where mails are handed in, if any are sent.
     pub post: Option<Arc<Post>>,
     /// What is counted of people coming in.

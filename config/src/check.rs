@@ -56,6 +56,8 @@ impl Checker<'_> {
         let keys_dir = self.path("keys_dir", file.keys_dir, &data, "keys");
         let clients = self.section("clients", file.clients);
         let clients = clients.and_then(|it| self.clients(it));
+        let authentication = self.section("authentication", file.authentication);
+        let authentication = authentication.and_then(|it| self.authentication(it));
         let mail = self.section("mail", file.mail);
         let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
         self.require_mail(clients.as_ref(), mail.as_ref());
@@ -69,6 +71,7 @@ impl Checker<'_> {
             data_dir: data_dir?,
             keys_dir: keys_dir?,
             clients: clients?,
+            authentication: authentication?,
             mail: mail?,
             federation,
             directory,
@@ -338,7 +341,7 @@ impl Checker<'_> {
         }
     }
 
-    fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
+    pub(crate) fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
         Some(self.given(key, given)?.unwrap_or(usual))
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct File {
     pub(crate) keys_dir: Given<String>,
 
     pub(crate) clients: Given<Clients>,
+    pub(crate) authentication: Given<Authentication>,
     pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
@@ -102,6 +103,31 @@ pub(crate) struct Clients {
     ///
     /// Default: `4096`
     pub(crate) websocket_read_buffer: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[authentication]` A service of your own that knows people and their secrets, asked over HTTPS when
+/// somebody logs in with the scheme "rest" (docs/authentication.openapi.yaml says how).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Authentication {
+    /// Where it is. Without it there is none. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://accounts.example.org/freehold"`
+    pub(crate) url: Given<String>,
+
+    /// The file with the secret that we show to it, in its first line.
+    ///
+    /// Example: `"/etc/freehold/authentication-secret"`
+    pub(crate) secret_file: Given<String>,
+
+    /// Whether it is asked for name and password too, where no password is known here. With this, stock
+    /// clients log in through it.
+    ///
+    /// Default: `false`
+    pub(crate) passwords: Given<bool>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -283,6 +309,10 @@ impl File {
 }
 
 impl Expected for Clients {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Authentication {
     const WORDS: &str = "a section";
 }
 

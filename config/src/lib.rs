@@ -5,6 +5,7 @@
 //! [`Config`] that exists can be used as it is; nobody checks again. Secrets never stand in the file,
 //! only the paths of the files that hold them.
 
+mod authentication;
 mod check;
 mod example;
 mod file;
@@ -35,6 +36,8 @@ pub struct Config {
     pub keys_dir: PathBuf,
     /// What its people's clients connect to.
     pub clients: Clients,
+    /// A service that knows people and their secrets, if there is one.
+    pub authentication: Option<Authentication>,
     /// E-mail to its people, if it sends any.
     pub mail: Option<Mail>,
     /// Links with other domains.
@@ -70,6 +73,23 @@ pub struct Clients {
     pub required_credentials: Vec<String>,
     /// Kinds of tags by which only those may search who have the same tag.
     pub masked_tags: Vec<String>,
+}
+
+/// A service that knows people and their secrets.
+#[derive(Clone, Debug)]
+pub struct Authentication {
+    /// TLS, or not, on this machine only.
+    pub tls: bool,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The path under which it answers, without a slash at the end.
+    pub path: String,
+    /// The file with the secret that we show.
+    pub secret_file: Option<PathBuf>,
+    /// Whether it is asked for name and password too.
+    pub passwords: bool,
 }
 
 /// E-mail to the people of a domain.

@@ -101,6 +101,42 @@ fn mail_goes_to_a_server_or_a_folder_or_is_not_sent() {
 }
 
 #[test]
+fn a_service_for_log_ins_is_asked_over_https_or_on_this_machine() {
+    let read_url = |url: &str| {
+        from_toml(
+            &format!("domain = \"a.test\"\n[authentication]\nurl = \"{url}\""),
+            Path::new("/"),
+        )
+    };
+    let service = read_url("https://accounts.a.test/freehold/")
+        .unwrap()
+        .authentication
+        .unwrap();
+    assert_eq!((service.tls, service.port), (true, 443));
+    assert_eq!(
+        (service.host.as_str(), service.path.as_str()),
+        ("accounts.a.test", "/freehold")
+    );
+    let service = read_url("http://127.0.0.1:8080")
+        .unwrap()
+        .authentication
+        .unwrap();
+    assert_eq!(
+        (service.tls, service.port, service.path.as_str()),
+        (false, 8080, "")
+    );
+    for url in [
+        "http://accounts.a.test/",
+        "ftp://a.test",
+        "https://",
+        "https://a b/",
+        "https://a.test:x/",
+    ] {
+        assert!(read_url(url).is_err(), "{url} passed");
+    }
+}
+
+#[test]
 fn what_must_be_confirmed_needs_mail() {
     check(
         "domain = \"a.test\"\n[clients]\nrequired_credentials = [\"email\"]",
@@ -176,7 +212,7 @@ fn every_key_of_the_file_is_told() {
     });
     let sections = sections();
     let told = sections.iter().map(|it| it.keys.len()).sum::<usize>();
-    // The five fields that are sections themselves are told by their own structs.
-    assert_eq!(told, fields.count() - 5);
-    assert_eq!(sections.len(), 6);
+    // The six fields that are sections themselves are told by their own structs.
+    assert_eq!(told, fields.count() - 6);
+    assert_eq!(sections.len(), 7);
 }

@@ -1,12 +1,16 @@
 //! How often something may be tried: counted in memory, by key, in windows of fixed length.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc, time::Duration};
 
 use freehold_proto::{Timestamp, UserId};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 /// Keys counted at once. With more, all counting begins anew: the memory is bounded, not the attacker.
 const KEYS_MAX: usize = 100_000;
+
+/// Resets looked at at once; more are answered as always and forgotten.
+const RESETS_AT_ONCE: usize = 64;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -105,6 +109,8 @@ pub struct Attempts {
     pub mail_accounts: Counter<UserId>,
     /// Mails by origin.
     pub mail_origins: Counter<Origin>,
+    /// Resets of passwords that are looked at beside the sessions that asked.
+    pub resets: Arc<Semaphore>,
 }
 
 impl Default for Attempts {
@@ -116,6 +122,7 @@ impl Default for Attempts {
             mail_addresses: Counter::new(5, HOUR),
             mail_accounts: Counter::new(10, HOUR),
             mail_origins: Counter::new(50, HOUR),
+            resets: Arc::new(Semaphore::new(RESETS_AT_ONCE)),
         }
     }
 }

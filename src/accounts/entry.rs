@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use freehold_proto::{Timestamp, UserId};
-use freehold_store::tables::rows::AccountRow;
+use freehold_store::tables::rows::{AccountRow, LoginRow};
 
 use super::{
     AccountError, Caller, Level,
@@ -55,23 +55,43 @@ impl Server {
         let wanted = name.clone();
         let read = move |tables: &freehold_store::Tables| tables.login(&wanted);
         let row = self.tables.read(read).await?;
-        let hash = row.as_ref().map(|it| it.password.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        let local = row
-            .filter(|_| right)
-            .and_then(|it| <[u8; 8]>::try_from(&*it.user).ok());
-        let Some(local) = local else {
-            self.attempts.names.count(name, now);
+        // A name without a password is one that a service outside gave.
+        let row = row.filter(|it| !it.password.is_empty());
+        let proven = match row {
+            Some(row) => self.prove_here(&row, password).await,
+            None => self.prove_elsewhere(&name, password).await,
+        };
+        if let Err(AccountError::Wrong) = proven {
+            self.attempts.names.count(name.clone(), now);
             if let Some(origin) = origin {
                 self.attempts.origins.count(origin, now);
             }
-            return Err(AccountError::Wrong);
-        };
-        self.attempts.names.forget(&name);
+        } else if proven.is_ok() {
+            self.attempts.names.forget(&name);
+        }
+        proven
+    }
+
+    async fn prove_here(&self, row: &LoginRow, password: String) -> Result<Proven, AccountError> {
+        let hash = Some(row.password.clone());
+        let right = self.passwords.verify(password, hash).await?;
+        let local = <[u8; 8]>::try_from(&*row.user).ok().filter(|_| right);
         Ok(Proven {
-            user: UserId::new(local, self.us.clone()),
+            user: UserId::new(local.ok_or(AccountError::Wrong)?, self.us.clone()),
             login: freehold_keys::random()?,
         })
+    }
+
+    /// Nobody here has that name and a password. Without a service this takes as long as if somebody
+    /// had.
+    async fn prove_elsewhere(&self, name: &str, password: String) -> Result<Proven, AccountError> {
+        match self.prove_password_by_service(name, &password).await {
+            Err(AccountError::Wrong) => {
+                let _never = self.passwords.verify(password, None).await?;
+                Err(AccountError::Wrong)
+            }
+            other => other,
+        }
     }
 
     /// The person whose token this is. Costs one read.
@@ -86,6 +106,19 @@ impl Server {
             }),
             Ok(_) | Err(AccountError::NotFound) => Err(AccountError::Wrong),
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whoever shows this token, if they may do something: for requests outside of a session, such as
+    /// those for files.
+    pub async fn caller_by_token(&self, secret: &str) -> Result<Caller, AccountError> {
+        let proven = self.prove_by_token(secret).await?;
+        let row = self.account(&proven.user).await?;
+        let admission = self.admit(&proven, &row)?;
+        if admission.missing.is_empty() {
+            Ok(admission.caller)
+        } else {
+            Err(AccountError::Wrong)
         }
     }
 

@@ -1,8 +1,8 @@
 //! Accounts: making them, proving that one is one's own, and what may be done to them.
 //!
 //! Each file is one subject. Pure: `tags`, `codes`, `attempts`, `token`, `access`. Over the store, as
-//! methods of [`Server`]: `registration`, `entry`, `credentials`, `secrets`, `admin`, `erasure`. An
-//! account is read, changed and written within its turn ([`Server::account_turn`]).
+//! methods of [`Server`]: `registration`, `entry`, `external`, `credentials`, `secrets`, `admin`,
+//! `erasure`. `service` asks outside. An account is read, changed and written within its turn ([`Server::account_turn`]).
 
 pub mod access;
 pub mod admin;
@@ -11,9 +11,11 @@ pub mod codes;
 pub mod credentials;
 pub mod entry;
 pub mod erasure;
+pub mod external;
 pub mod password;
 pub mod registration;
 pub mod secrets;
+pub mod service;
 pub mod sessions;
 pub mod tags;
 pub mod token;
@@ -165,6 +167,12 @@ pub enum AccountError {
     /// The list of tags is refused.
     #[error(transparent)]
     Tags(#[from] TagFault),
+    /// There is no service for log-ins of this scheme.
+    #[error("there is no authentication service")]
+    NoService,
+    /// The service for log-ins has no answer.
+    #[error(transparent)]
+    Service(#[from] service::ServiceError),
     /// No mail can be taken now.
     #[error(transparent)]
     Mail(#[from] MailError),

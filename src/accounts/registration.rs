@@ -32,6 +32,10 @@ pub const INVITE: &str = "invite";
 pub struct NewAccount {
     /// Log-in name as typed, and password; an anonymous account has neither.
     pub way_in: Option<(String, String)>,
+    /// The name under which an outside service knows the person; empty for none.
+    pub external: String,
+    /// The log-in name that the service gives them; empty for none.
+    pub external_login: String,
     /// Public description, JSON; empty for none.
     pub public: Bytes,
     /// Private notes, JSON; empty for none.
@@ -50,6 +54,8 @@ impl Default for NewAccount {
     fn default() -> Self {
         Self {
             way_in: None,
+            external: String::new(),
+            external_login: String::new(),
             public: Bytes::new(),
             private: Bytes::new(),
             access: (
@@ -156,6 +162,10 @@ impl Server {
                 let hash = self.passwords.hash(password.clone()).await?;
                 (login, Some(hash))
             }
+            // The name leads to the person, but no password is known here.
+            None if !new.external_login.is_empty() => {
+                (canonical_login(&new.external_login)?, Some(String::new()))
+            }
             None => (String::new(), None),
         };
         self.refuse_taken(&new, &login).await?;
@@ -234,6 +244,7 @@ impl Server {
             level: new.level.to_number().into(),
             state: state.to_number(),
             tags: new.tags,
+            external: new.external,
             ..AccountRow::default()
         })
     }

@@ -172,6 +172,7 @@ async fn build_unreachable(mut config: Config) -> Result<Domain, CommandError> {
     config.federation.listen = nowhere;
     // Nobody is written to, so the mail server's password need not be there.
     config.mail = None;
+    config.authentication = None;
     let keys = KeyRing::load(&config.keys_dir, &config.domain, SystemClock.now())?;
     Ok(Domain::build(config, keys, Arc::new(SystemClock)).await?)
 }

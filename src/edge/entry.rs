@@ -1,5 +1,7 @@
 //! Coming in: the handshake and logging in (fact sheet, sections 1.5 and 6).
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -66,6 +68,10 @@ impl Connection {
                 self.server.prove_by_password(&name, password, origin).await
             }
             "token" => self.server.prove_by_token(secret).await,
+            "rest" => {
+                let origin = self.session.origin();
+                self.server.prove_by_service(secret, origin).await
+            }
             // They make or change accounts, but nobody comes in with them.
             "anonymous" | "code" => Err(AccountError::Wrong),
             _ => return Err(reply::UNKNOWN_SCHEME.into()),
@@ -139,8 +145,12 @@ impl Connection {
             return Err(reply::MALFORMED.into());
         };
         let wanted = Wanted::read(method, value)?;
-        let (server, origin) = (std::sync::Arc::clone(&self.server), self.session.origin());
+        let (server, origin) = (Arc::clone(&self.server), self.session.origin());
+        let place = Arc::clone(&server.attempts.resets).try_acquire_owned();
         self.beside(async move {
+            let Ok(_place) = place else {
+                return tracing::info!("too many new passwords are asked for at once");
+            };
             if let Err(fault) = server.begin_reset(&wanted, origin).await {
                 tracing::info!(%fault, "a code for a new password was not sent");
             }

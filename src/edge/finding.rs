@@ -117,7 +117,11 @@ impl Connection {
                         .await?
                         .map(|owner| vec![owner]);
                 }
-                _ => {}
+                // The rest is not for fnd.
+                _ => {
+                    self.answer(id.as_deref(), Some("fnd"), reply::NOT_ALLOWED);
+                    continue;
+                }
             }
             self.session
                 .send(&match meta.desc.is_some() || meta.tags.is_some() {
@@ -162,7 +166,6 @@ impl Connection {
 }
 
 fn nothing(what: &str) -> Reply {
-    let what = if what == "cred" { "creds" } else { what };
     Reply::with(reply::NO_CONTENT, json!({ "what": what }))
 }
 

@@ -35,6 +35,12 @@ impl From<AccountError> for Reply {
             AccountError::CredentialsTooMany => what(reply::POLICY, "cred"),
             AccountError::Code => reply::INVALID_RESPONSE.into(),
             AccountError::Tags(fault) => what(of_tags(fault), "tags"),
+            AccountError::NoService => reply::UNKNOWN_SCHEME.into(),
+            // It may answer the next time.
+            AccountError::Service(fault) => {
+                tracing::warn!(%fault, "a log-in cannot be judged");
+                reply::UNAVAILABLE.into()
+            }
             AccountError::Mail(MailError::Full) => reply::UNAVAILABLE.into(),
             AccountError::Store(fault) => fault.into(),
             AccountError::Mail(_) | AccountError::Internal(_) => {

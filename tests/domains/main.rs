@@ -39,4 +39,6 @@ mod searching;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod tags;

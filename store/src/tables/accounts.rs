@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::{
     Tables, blob, credentials, damaged, decode, keys,
-    rows::{AccountRow, LoginRow, TombstoneRow},
+    rows::{AccountRow, LoginRow, OwnerRow, TombstoneRow},
     tags::{self, TagOwner},
 };
 use crate::{Batch, KeyRange, Order, StoreError};
@@ -25,6 +25,12 @@ impl Tables {
     /// The way in under a log-in name.
     pub fn login(&self, login: &str) -> Result<Option<LoginRow>, StoreError> {
         self.row(&keys::login(login))
+    }
+
+    /// Whose a name at an outside service is: the random part of the user id.
+    pub fn external(&self, name: &str) -> Result<Option<[u8; 8]>, StoreError> {
+        let row: Option<OwnerRow> = self.row(&keys::external(name))?;
+        Ok(row.and_then(|it| (*it.owner).try_into().ok()))
     }
 
     /// What is left of a deleted account.
@@ -62,6 +68,13 @@ pub fn create_account(
     if let Some(login) = login {
         take_login(batch, &row.login, login);
     }
+    if !row.external.is_empty() {
+        let owner = OwnerRow {
+            owner: user.local_bytes().to_vec().into(),
+        };
+        batch.require_absent(keys::external(&row.external));
+        batch.put(keys::external(&row.external), owner.encode_to_vec());
+    }
     batch.require_absent(keys::account(user));
     batch.require_absent(keys::tombstone(user));
     put_account(batch, user, row);
@@ -95,6 +108,9 @@ pub fn erase_account(
 ) -> Result<(), StoreError> {
     blob::remove(tables, batch, &keys::account(user))?;
     drop_login(batch, &row.login);
+    if !row.external.is_empty() {
+        batch.remove(keys::external(&row.external));
+    }
     let owner = TagOwner::User(user.local_bytes());
     tags::replace(batch, owner, all_tags, &[]);
     for credential in row.credentials.iter().filter(|it| it.done) {

@@ -79,6 +79,11 @@ fn text_tag(parts: &[&str]) -> [u8; 16] {
     tag
 }
 
+/// Whose a name at an outside service is.
+pub(crate) fn external(name: &str) -> Vec<u8> {
+    [b"WX".as_slice(), &text_tag(&[name])].concat()
+}
+
 /// Whose a confirmed credential is.
 pub(crate) fn credential(method: &str, value: &str) -> Vec<u8> {
     [b"WC".as_slice(), &text_tag(&[method, value])].concat()

@@ -58,6 +58,9 @@ pub struct AccountRow {
     /// What the owner always searches for.
     #[prost(string, tag = "18")]
     pub standing_query: String,
+    /// The name under which an outside service knows the owner; empty for none.
+    #[prost(string, tag = "19")]
+    pub external: String,
 }
 
 /// A way to reach an account's owner.
