@@ -4,7 +4,7 @@
 
 use std::{
     mem::take,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -44,8 +44,8 @@ pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> 
     }
 }
 
-struct Checker<'a> {
-    base_dir: &'a Path,
+pub(crate) struct Checker<'a> {
+    pub(crate) base_dir: &'a Path,
     mistakes: Vec<String>,
 }
 
@@ -60,6 +60,11 @@ impl Checker<'_> {
         let clients = clients.and_then(|it| self.clients(it));
         let calls = self.section("calls", file.calls);
         let calls = calls.and_then(|it| self.calls(it));
+        let authentication = self.section("authentication", file.authentication);
+        let authentication = authentication.and_then(|it| self.authentication(it));
+        let mail = self.section("mail", file.mail);
+        let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
+        self.require_mail(clients.as_ref(), mail.as_ref());
         let links = self.section("federation", file.federation);
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
@@ -74,6 +79,8 @@ impl Checker<'_> {
             keys_dir: keys_dir?,
             clients: clients?,
             calls: calls?,
+            authentication: authentication?,
+            mail: mail?,
             federation,
             directory,
             store: store?,
@@ -91,9 +98,22 @@ impl Checker<'_> {
             &[
                 ("closed", Registration::Closed),
                 ("open", Registration::Open),
+                ("invite", Registration::Invite),
+                ("approval", Registration::Approval),
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
+        let proxies = self.proxies(section.proxies);
+        let anonymous = self.value("clients.anonymous", section.anonymous, false);
+        let required_credentials = self.list(
+            "clients.required_credentials",
+            section.required_credentials,
+            |text| match text {
+                "email" => Ok(text.to_owned()),
+                _ => Err("must be \"email\", the only kind that can be confirmed"),
+            },
+        );
+        let masked_tags = self.list("clients.masked_tags", section.masked_tags, tag_prefix);
         let api_keys = self.api_keys(section.api_keys);
         let message_bytes_max = self.number(
             "clients.message_bytes_max",
@@ -129,6 +149,19 @@ impl Checker<'_> {
             findable: findable?,
             group_members_max: usize::try_from(group_members_max?).ok()?,
             delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
+            proxies: proxies?,
+            anonymous: anonymous?,
+            required_credentials: required_credentials?,
+            masked_tags: masked_tags?,
+        })
+    }
+
+    fn proxies(&mut self, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
+        let usual = ["127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let texts = self.value("clients.proxies", given, usual)?;
+        self.list("clients.proxies", Given::Value(texts), |text| {
+            text.parse::<IpAddr>()
+                .map_err(|_| "must be IP addresses, such as 127.0.0.1")
         })
     }
 
@@ -394,12 +427,12 @@ impl Checker<'_> {
 
 /// Reading one key. `None` means that a mistake has been noted.
 impl Checker<'_> {
-    fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
+    pub(crate) fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
         self.mistakes.push(format!("{key} {why}."));
         None
     }
 
-    fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
+    pub(crate) fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
         for key in unknown.keys() {
             self.mistake::<()>(
                 &format!("{prefix}{key}"),
@@ -420,7 +453,7 @@ impl Checker<'_> {
         }
     }
 
-    fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
+    pub(crate) fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
         Some(self.given(key, given)?.unwrap_or(usual))
     }
 
@@ -429,7 +462,7 @@ impl Checker<'_> {
         self.value(key, given, T::default())
     }
 
-    fn optional<T, E: ToString>(
+    pub(crate) fn optional<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -481,7 +514,7 @@ impl Checker<'_> {
     }
 
     /// One of some words; the first is the default.
-    fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -543,7 +576,17 @@ fn ice_url(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn not_empty(text: &str) -> Result<String, &'static str> {
+/// The part of a tag before the colon.
+fn tag_prefix(text: &str) -> Result<String, &'static str> {
+    let mut letters = text.chars();
+    let fits = letters.next().is_some_and(|it| it.is_ascii_lowercase())
+        && letters.all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+        && (2..=16).contains(&text.len());
+    fits.then(|| text.to_owned())
+        .ok_or("must be 2 to 16 small letters, digits or _, such as email")
+}
+
+pub(crate) fn not_empty(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -555,7 +598,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:6060")
 }
 
-fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+pub(crate) fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
     let wrong = "must be a host name or IP address and a port, such as 192.168.7.2:6269";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok((address.ip().to_string(), address.port()));

@@ -32,6 +32,8 @@ pub(crate) struct File {
 
     pub(crate) clients: Given<Clients>,
     pub(crate) calls: Given<Calls>,
+    pub(crate) authentication: Given<Authentication>,
+    pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
@@ -54,11 +56,35 @@ pub(crate) struct Clients {
     /// Example: `"/usr/share/freehold/web"`
     pub(crate) web_root: Given<String>,
 
-    /// Who may make an account: "open" for everybody who reaches the listener, "closed" for those
-    /// added with `freehold user add`.
+    /// Who may make an account: "open" for everybody who reaches the listener, "invite" for those with
+    /// a code made with `freehold invite`, "approval" for everybody, who then wait for an administrator
+    /// to say yes, "closed" for those added with `freehold user add`.
     ///
     /// Default: `"closed"`
     pub(crate) registration: Given<String>,
+
+    /// Addresses of web servers in front whose header X-Forwarded-For says where a client comes from,
+    /// for the limits on wrong passwords and on new accounts.
+    ///
+    /// Default: `["127.0.0.1", "::1"]`
+    pub(crate) proxies: Given<Vec<String>>,
+
+    /// Whether people may come in without name and password, for as long as their device remembers
+    /// them. Counts only where registration is open.
+    ///
+    /// Default: `false`
+    pub(crate) anonymous: Given<bool>,
+
+    /// What an account must confirm before it can be used: nothing, or "email", which needs the
+    /// section `[mail]`.
+    ///
+    /// Default: `[]`
+    pub(crate) required_credentials: Given<Vec<String>>,
+
+    /// Kinds of tags, such as "email", by which only those can search who have the same tag.
+    ///
+    /// Default: `[]`
+    pub(crate) masked_tags: Given<Vec<String>>,
 
     /// Whether people can be found by those who know their exact address.
     ///
@@ -121,6 +147,82 @@ pub(crate) struct Calls {
     ///
     /// Default: `30`
     pub(crate) ring_seconds: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[authentication]` A service of your own that knows people and their secrets, asked over HTTPS when
+/// somebody logs in with the scheme "rest" (docs/authentication.openapi.yaml says how).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Authentication {
+    /// Where it is. Without it there is none. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://accounts.example.org/freehold"`
+    pub(crate) url: Given<String>,
+
+    /// The file with the secret that we show to it, in its first line.
+    ///
+    /// Example: `"/etc/freehold/authentication-secret"`
+    pub(crate) secret_file: Given<String>,
+
+    /// Whether it is asked for name and password too, where no password is known here. With this, stock
+    /// clients log in through it.
+    ///
+    /// Default: `false`
+    pub(crate) passwords: Given<bool>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[mail]` E-mail to the people of this domain: codes to confirm an address or to set a new password.
+/// Without `smtp` and `folder` none is sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Mail {
+    /// Host and port of the server that takes mail from us.
+    ///
+    /// Example: `"mail.example.org:587"`
+    pub(crate) smtp: Given<String>,
+
+    /// How the connection to it is protected: "starttls" (usually port 587), "tls" (usually port 465),
+    /// or "none", for a server on this machine.
+    ///
+    /// Default: `"starttls"`
+    pub(crate) tls: Given<String>,
+
+    /// The name to log in with there. Without it nobody logs in.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) user: Given<String>,
+
+    /// The file with the password to that name, in its first line.
+    ///
+    /// Example: `"/etc/freehold/mail-password"`
+    pub(crate) password_file: Given<String>,
+
+    /// The environment variable with that password, if it stands in no file.
+    ///
+    /// Example: `"FREEHOLD_MAIL_PASSWORD"`
+    pub(crate) password_env: Given<String>,
+
+    /// Whom mail comes from. Without it, noreply@ and the name of the domain.
+    ///
+    /// Example: `"Freehold <noreply@example.org>"`
+    pub(crate) from: Given<String>,
+
+    /// Where people find the web app, for links in mails. Without it mails hold the code only.
+    ///
+    /// Example: `"https://chat.example.org/"`
+    pub(crate) app_url: Given<String>,
+
+    /// For trying things out: nothing is sent, each mail becomes a file in this folder, and its code is
+    /// told in the log.
+    ///
+    /// Example: `"mail"`
+    pub(crate) folder: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -310,6 +412,14 @@ impl Expected for Clients {
 }
 
 impl Expected for Calls {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Authentication {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Mail {
     const WORDS: &str = "a section";
 }
 

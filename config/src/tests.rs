@@ -71,7 +71,7 @@ fn every_mistake_is_told_at_once() {
             "colour is not a key that Freehold knows.",
             "domain is missing.",
             "clients.listen = \"localhost\": must be an IP address and a port, such as 127.0.0.1:6060.",
-            "clients.registration must be \"closed\" or \"open\", not \"perhaps\".",
+            "clients.registration must be \"closed\" or \"open\" or \"invite\" or \"approval\", not \"perhaps\".",
             "clients.findable must be true or false, not a value of type string.",
             "clients.api_keys must hold at least one key, none empty.",
             "clients.message_bytes_max must be from 1024 to 262144, not 1.",
@@ -111,6 +111,77 @@ fn files_are_in_a_folder_or_in_a_bucket() {
     }
     let key = format!("domain = \"a.test\"\n[files]\n{key}");
     check(&key, &["files.s3_access_key needs files.s3_bucket."]);
+}
+
+#[test]
+fn mail_goes_to_a_server_or_a_folder_or_is_not_sent() {
+    assert!(read("domain = \"a.test\"").mail.is_none());
+    let config = read("domain = \"a.test\"\n[mail]\nfolder = \"mail\"");
+    let mail = config.mail.unwrap();
+    assert_eq!(mail.from, "noreply@a.test");
+    assert!(matches!(mail.delivery, Delivery::Folder(it) if it == Path::new("/etc/freehold/mail")));
+    let config = read(
+        "domain = \"a.test\"\n[mail]\nsmtp = \"mx.a.test:465\"\ntls = \"tls\"\nuser = \"u\"\npassword_env = \"P\"",
+    );
+    let Delivery::Smtp(smtp) = config.mail.unwrap().delivery else {
+        panic!("not a mail server");
+    };
+    assert_eq!((smtp.host.as_str(), smtp.port), ("mx.a.test", 465));
+    let password = PasswordSource::Variable("P".to_owned());
+    assert_eq!(smtp.login, Some(("u".to_owned(), password)));
+}
+
+#[test]
+fn a_service_for_log_ins_is_asked_over_https_or_on_this_machine() {
+    let read_url = |url: &str| {
+        from_toml(
+            &format!("domain = \"a.test\"\n[authentication]\nurl = \"{url}\""),
+            Path::new("/"),
+        )
+    };
+    let service = read_url("https://accounts.a.test/freehold/")
+        .unwrap()
+        .authentication
+        .unwrap();
+    assert_eq!((service.tls, service.port), (true, 443));
+    assert_eq!(
+        (service.host.as_str(), service.path.as_str()),
+        ("accounts.a.test", "/freehold")
+    );
+    let service = read_url("http://127.0.0.1:8080")
+        .unwrap()
+        .authentication
+        .unwrap();
+    assert_eq!(
+        (service.tls, service.port, service.path.as_str()),
+        (false, 8080, "")
+    );
+    for url in [
+        "http://accounts.a.test/",
+        "ftp://a.test",
+        "https://",
+        "https://a b/",
+        "https://a.test:x/",
+    ] {
+        assert!(read_url(url).is_err(), "{url} passed");
+    }
+}
+
+#[test]
+fn what_must_be_confirmed_needs_mail() {
+    check(
+        "domain = \"a.test\"\n[clients]\nrequired_credentials = [\"email\"]",
+        &["clients.required_credentials needs a way to send mail: smtp in the section [mail]."],
+    );
+    check(
+        "domain = \"a.test\"\n[clients]\nrequired_credentials = [\"fax\"]\nmasked_tags = [\"E\"]\n[mail]\nuser = \"u\"\napp_url = \"chat\"",
+        &[
+            "clients.required_credentials = \"fax\": must be \"email\", the only kind that can be confirmed.",
+            "clients.masked_tags = \"E\": must be 2 to 16 small letters, digits or _, such as email.",
+            "mail.app_url = \"chat\": must be the address of a page, such as https://chat.example.org/.",
+            "mail.user needs a password, in password_file or password_env.",
+        ],
+    );
 }
 
 #[test]

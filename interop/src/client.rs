@@ -176,11 +176,20 @@ impl Session {
     }
 
     /// Sends a request without waiting for the answer; returns the request id.
-    pub async fn send(&mut self, kind: &str, mut body: Value) -> Result<String> {
+    pub async fn send(&mut self, kind: &str, body: Value) -> Result<String> {
+        self.send_with(kind, body, Value::Null).await
+    }
+
+    /// The same with what goes beside the request, such as for whom an administrator asks.
+    pub async fn send_with(&mut self, kind: &str, mut body: Value, extra: Value) -> Result<String> {
         let id = self.next_id.to_string();
         self.next_id += 1;
         body["id"] = json!(id);
-        self.send_frame(json!({kind: body})).await?;
+        let mut frame = json!({kind: body});
+        if !extra.is_null() {
+            frame["extra"] = extra;
+        }
+        self.send_frame(frame).await?;
         Ok(id)
     }
 

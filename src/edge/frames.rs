@@ -249,6 +249,9 @@ pub struct Desc {
     /// When the other person was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// State of the account, shown to administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
 }
 
 /// One row of a list.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 
 use super::reply::{self, Status};
-use crate::server::{CallRules, ClientRules};
+use crate::{
+    accounts::tags,
+    server::{CallRules, ClientRules},
+};
 
 /// The client protocol version spoken here.
 const VERSION: (u32, u32) = (0, 25);
@@ -35,11 +38,11 @@ pub(super) fn params(rules: &ClientRules, now: Timestamp) -> Value {
         "build": concat!("freehold:v", env!("CARGO_PKG_VERSION")),
         "maxMessageSize": rules.message_bytes_max,
         "maxSubscriberCount": rules.group_members_max,
-        "minTagLength": 2,
-        "maxTagLength": 96,
-        "maxTagCount": 16,
+        "minTagLength": tags::CHARS_MIN,
+        "maxTagLength": tags::CHARS_MAX,
+        "maxTagCount": tags::COUNT_MAX,
         "maxFileUploadSize": rules.file_bytes_max,
-        "reqCred": {},
+        "reqCred": required(rules),
     });
     if let Some(age) = rules.deletion_age {
         params["msgDelAge"] = age.as_secs().into();
@@ -79,6 +82,14 @@ fn turn_password(secret: &str, name: &str) -> String {
         Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(name.as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())
+}
+
+/// COMPAT web app: levels with no requirement are left out.
+fn required(rules: &ClientRules) -> Value {
+    match rules.required_credentials.as_slice() {
+        [] => json!({}),
+        methods => json!({ "auth": methods }),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! The client edge: HTTP and WebSocket on the outside, requests and frames of the client protocol on
 //! the inside. Ids are global behind it and local in front of it; `ids` is the one place between.
 
+mod account;
 mod apikey;
 mod connection;
 mod entry;
 mod files;
+mod finding;
 pub mod frames;
 mod hello;
 pub mod http;
 pub mod ids;
+mod own;
+mod refusal;
 pub mod reply;
 pub mod requests;
 pub mod session;

@@ -3,11 +3,11 @@
 //! COMPAT stock clients: text and binary frames are taken, text is sent; a frame that is just `1` is a
 //! probe and gets `0`.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
-        RawQuery, State,
+        Extension, RawQuery, State,
         ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code},
     },
     http::HeaderMap,
@@ -26,8 +26,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{apikey, connection::Connection, http::refusal, reply, session::Session};
-use crate::server::Server;
+use super::{
+    apikey,
+    connection::Connection,
+    http::{ClientAddress, refusal},
+    reply,
+    session::Session,
+};
+use crate::{accounts::attempts::Origin, server::Server};
 
 /// How often a silent client is pinged.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -51,6 +57,7 @@ where
 
 pub(super) async fn upgrade(
     State(server): State<Arc<Server>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
@@ -60,6 +67,7 @@ pub(super) async fn upgrade(
         return std::future::ready(refusal(&server, reply::API_KEY_REQUIRED)).await;
     }
     let rules = &server.rules;
+    let origin = origin(&rules.proxies, address, &headers);
     // axum runs the conversation on a task of its own; shutdown waits for it all the same.
     let counted = server.tasks.token();
     upgrade
@@ -70,14 +78,27 @@ pub(super) async fn upgrade(
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
         .on_upgrade(async move |socket| {
-            converse(server, socket).await;
+            converse(server, socket, origin).await;
             drop(counted);
         })
 }
 
-async fn converse(server: Arc<Server>, socket: WebSocket) {
+/// Where a client comes from: as the proxy says, if one that is believed hands it on.
+fn origin(proxies: &[IpAddr], address: IpAddr, headers: &HeaderMap) -> Option<Origin> {
+    let address = address.to_canonical();
+    if !proxies.contains(&address) {
+        return Some(Origin::of(address));
+    }
+    // The last one is what the proxy saw; those before it are what its client claimed.
+    let said = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let last = said.to_str().ok()?.rsplit(',').next()?;
+    last.trim().parse().ok().map(Origin::of)
+}
+
+async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>) {
     let closed = CancellationToken::new();
     let (session, queue) = Session::new(closed.clone());
+    session.comes_from(origin);
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
@@ -197,4 +218,24 @@ async fn read(
     }
     closed.cancel();
     connection.end().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_that_is_believed_says_where_a_client_comes_from() {
+        let proxies = ["127.0.0.1".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let from = |address: &str, headers: &HeaderMap| {
+            origin(&proxies, address.parse().unwrap(), headers)
+        };
+        let of = |text: &str| Some(Origin::of(text.parse().unwrap()));
+        assert_eq!(from("127.0.0.1", &headers), None);
+        headers.append("x-forwarded-for", "192.0.2.9, 192.0.2.1".parse().unwrap());
+        assert_eq!(from("127.0.0.1", &headers), of("192.0.2.1"));
+        assert_eq!(from("::ffff:127.0.0.1", &headers), of("192.0.2.1"));
+        assert_eq!(from("198.51.100.7", &headers), of("198.51.100.7"));
+    }
 }

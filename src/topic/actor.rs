@@ -98,7 +98,9 @@ pub(super) enum Effect {
     Release(UserId),
     /// Answer a peer.
     Decided(Decision, Verdict),
-    /// Tell the outbox that an author has been told.
+    /// Somebody's account is gone, and this topic with it.
+    Erased(UserId, Vec<Session>),
+    /// Tell whoever asked that it has been done.
     Told(oneshot::Sender<()>),
 }
 
@@ -270,6 +272,7 @@ impl Actor {
                     session,
                     user: caller.user,
                     level: caller.level,
+                    admin: caller.admin.is_some(),
                     id,
                     name,
                 };
@@ -292,6 +295,7 @@ impl Actor {
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
+            Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {
                 seq,
                 reason,
@@ -473,6 +477,11 @@ impl Actor {
         while let Some(committed) = self.commits.next().await {
             self.settle(committed);
         }
+    }
+
+    /// Something failed half way: memory is not to be trusted.
+    pub(super) fn read_again(&mut self) {
+        self.stale = true;
     }
 
     /// Erasing failed; it is tried again.

@@ -38,6 +38,14 @@ pub enum Command {
     },
     /// Go on with what a restart interrupted.
     Resume,
+    /// The account of one of our people is gone: their part in the topic ends, and the other one is
+    /// told.
+    Erase {
+        /// Whose.
+        user: UserId,
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
+    },
     /// A client went away.
     Detach(Session),
     /// Another domain hands over a message of its person.

@@ -205,7 +205,7 @@ impl Actor {
         };
         let (mut batch, left) = self.server.tables.read(write).await?;
         if hard {
-            deletions::put_erasure(&mut batch, key, &self.name.to_text());
+            deletions::put_half_erased(&mut batch, key, &self.name.to_text());
         }
         let end = left.last().map_or(0, |it| it.high);
         let done = spans.into_iter().filter_map(|it| {
@@ -309,7 +309,7 @@ impl Actor {
                 });
                 let mut batch = Batch::new();
                 if !self.has_to_erase() {
-                    deletions::remove_erasure(&mut batch, key);
+                    deletions::remove_half_erased(&mut batch, key);
                 }
                 self.commit_all(batch, Vec::new());
             }

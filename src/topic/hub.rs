@@ -63,7 +63,7 @@ impl Hub {
         const PAGE: usize = 100;
         let mut after = None;
         loop {
-            let read = move |tables: &Tables| tables.erasures(after, PAGE);
+            let read = move |tables: &Tables| tables.half_erased(after, PAGE);
             let page = match server.tables.read(read).await {
                 Ok(page) => page,
                 Err(fault) => {

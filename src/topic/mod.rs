@@ -17,6 +17,7 @@ mod command;
 mod conversation;
 mod crossing;
 mod deletion;
+mod erase;
 pub mod hub;
 pub(crate) mod message;
 mod name;

@@ -76,6 +76,7 @@ impl Actor {
                 self.server.outbox.release(&peer, self.key(), &author);
                 self.server.wake(&peer);
             }
+            Effect::Erased(user, attached) => self.tell_erased(&user, &attached),
             // The outbox may have stopped; it asks again after the next start.
             Effect::Told(done) => drop(done.send(())),
             Effect::Decided(decision, verdict) => {

@@ -3,13 +3,23 @@
 //! checked for its form.
 
 #[cfg(test)]
+mod account_refusals;
+#[cfg(test)]
 mod accounts;
+#[cfg(test)]
+mod admin;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod crossing;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod edge;
+#[cfg(test)]
+mod erasure;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
@@ -35,4 +45,14 @@ mod presence;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod registration;
+#[cfg(test)]
 mod running;
+#[cfg(test)]
+mod searching;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod tags;

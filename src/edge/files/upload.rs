@@ -13,6 +13,7 @@ use axum::{
     http::{Method, header, request::Parts},
     response::Response,
 };
+use freehold_config::Registration;
 use freehold_proto::UserId;
 use serde_json::json;
 use tokio::time::timeout;
@@ -201,7 +202,9 @@ impl Upload {
             return Err(reply::API_KEY_REQUIRED.into());
         }
         let newcomer = self.topic.as_deref() == Some(NEW_ACCOUNT);
-        if self.owner.is_none() && !(newcomer && self.server.rules.registration_open) {
+        if self.owner.is_none()
+            && !(newcomer && self.server.rules.registration != Registration::Closed)
+        {
             return Err(reply::AUTH_REQUIRED.into());
         }
         let (file, declared) = self.file.take().ok_or(reply::MALFORMED)?;

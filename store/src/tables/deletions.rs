@@ -68,14 +68,14 @@ impl Tables {
 
     /// Topics with deleted content on disk, from behind `after` on, each with the name it was noted
     /// under.
-    pub fn erasures(
+    pub fn half_erased(
         &self,
         after: Option<TopicKey>,
         limit: usize,
     ) -> Result<Vec<(TopicKey, String)>, StoreError> {
-        let whole = KeyRange::prefix(&keys::erasures());
+        let whole = KeyRange::prefix(&keys::half_erased_all());
         let range = match after {
-            Some(after) => whole.starting_at([keys::erasure(after), vec![0]].concat()),
+            Some(after) => whole.starting_at([keys::half_erased(after), vec![0]].concat()),
             None => whole,
         };
         let mut found = Vec::new();
@@ -191,13 +191,13 @@ fn widen(
 }
 
 /// Notes under `name` that a topic has deleted content on disk, so that a restart goes on erasing it.
-pub fn put_erasure(batch: &mut Batch, topic: TopicKey, name: &str) {
-    batch.put(keys::erasure(topic), name.as_bytes().to_vec());
+pub fn put_half_erased(batch: &mut Batch, topic: TopicKey, name: &str) {
+    batch.put(keys::half_erased(topic), name.as_bytes().to_vec());
 }
 
 /// Notes that nothing deleted is left on disk.
-pub fn remove_erasure(batch: &mut Batch, topic: TopicKey) {
-    batch.remove(keys::erasure(topic));
+pub fn remove_half_erased(batch: &mut Batch, topic: TopicKey) {
+    batch.remove(keys::half_erased(topic));
 }
 
 /// Spans in order, those that touch as one.

@@ -82,6 +82,83 @@ pub(crate) fn login(login: &str) -> Vec<u8> {
     [b"L", login.as_bytes()].concat()
 }
 
+/// Remembers that an id was given and must not be given again.
+pub(crate) fn tombstone(user: &UserId) -> Vec<u8> {
+    [b"WT".as_slice(), &user.local_bytes()].concat()
+}
+
+pub(crate) fn erasures() -> Vec<u8> {
+    b"WE".to_vec()
+}
+
+/// Stands while a deleted account's conversations are still to be ended.
+pub(crate) fn erasure(user: &UserId) -> Vec<u8> {
+    [b"WE".as_slice(), &user.local_bytes()].concat()
+}
+
+/// Stands for a text of any length and any characters.
+fn text_tag(parts: &[&str]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    tag
+}
+
+/// Whose a name at an outside service is.
+pub(crate) fn external(name: &str) -> Vec<u8> {
+    [b"WX".as_slice(), &text_tag(&[name])].concat()
+}
+
+/// Whose a confirmed credential is.
+pub(crate) fn credential(method: &str, value: &str) -> Vec<u8> {
+    [b"WC".as_slice(), &text_tag(&[method, value])].concat()
+}
+
+pub(crate) fn codes(user: &UserId) -> Vec<u8> {
+    [b"WK".as_slice(), &user.local_bytes()].concat()
+}
+
+/// A code that was sent to somebody and may still be used.
+pub(crate) fn code(user: &UserId, purpose: u8, method: &str) -> Vec<u8> {
+    [codes(user).as_slice(), &[purpose], &text_tag(&[method])].concat()
+}
+
+pub(crate) fn invitations() -> Vec<u8> {
+    b"WI".to_vec()
+}
+
+pub(crate) fn invitation(code: &str) -> Vec<u8> {
+    [invitations().as_slice(), &text_tag(&[code])].concat()
+}
+
+pub(crate) fn audit_trail() -> Vec<u8> {
+    b"WA".to_vec()
+}
+
+pub(crate) fn audit(at: i64, number: u32, random: [u8; 4]) -> Vec<u8> {
+    let at = u64::try_from(at).unwrap_or(0).to_be_bytes();
+    [b"WA".as_slice(), &at, &number.to_be_bytes(), &random].concat()
+}
+
+/// Everybody who carries a tag.
+pub(crate) fn tagged(tag: &str) -> Vec<u8> {
+    [b"Q".as_slice(), &text_tag(&[tag])].concat()
+}
+
+pub(crate) fn tag_of(tag: &str, owner: &[u8]) -> Vec<u8> {
+    [tagged(tag).as_slice(), owner].concat()
+}
+
+/// The one owner of a tag that only one may have.
+pub(crate) fn unique_tag(tag: &str) -> Vec<u8> {
+    [b"WU".as_slice(), &text_tag(&[tag])].concat()
+}
+
 pub(crate) fn topic(topic: TopicKey) -> Vec<u8> {
     [b"T".as_slice(), &topic.0].concat()
 }
@@ -130,11 +207,11 @@ pub(crate) fn deletions(topic: TopicKey, user: Option<&UserId>, low: u32, high: 
     KeyRange::new(deletion(topic, user, low), deletion(topic, user, high))
 }
 
-pub(crate) fn erasures() -> Vec<u8> {
+pub(crate) fn half_erased_all() -> Vec<u8> {
     b"e".to_vec()
 }
 
-pub(crate) fn erasure(topic: TopicKey) -> Vec<u8> {
+pub(crate) fn half_erased(topic: TopicKey) -> Vec<u8> {
     [b"e".as_slice(), &topic.0].concat()
 }
 
