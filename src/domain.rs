@@ -16,9 +16,10 @@ use crate::{
         AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
     },
     edge::{http, ids::Ids},
+    files::{Files, StorageError},
     mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
-    server::{ClientRules, Server},
+    server::{CallRules, ClientRules, Server},
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -50,6 +51,9 @@ pub enum BuildError {
     /// Mail is configured and cannot be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// The files cannot be had.
+    #[error(transparent)]
+    Files(#[from] StorageError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -103,6 +107,7 @@ impl Domain {
         let rules = ClientRules {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
+            file_bytes_max: config.files.file_bytes_max,
             websocket_read_buffer: config.clients.websocket_read_buffer,
             registration: config.clients.registration,
             anonymous: config.clients.anonymous,
@@ -110,12 +115,29 @@ impl Domain {
             masked_tags: config.clients.masked_tags,
             proxies: config.clients.proxies,
             findable: config.clients.findable,
+            group_members_max: config.clients.group_members_max,
+            deletion_age: config.clients.delete_within,
+            calls: config.calls.map(|calls| CallRules {
+                timeout: calls.timeout,
+                ice_urls: calls.ice_urls,
+                turn_secret: calls.turn_secret,
+                turn_lifetime: calls.turn_lifetime,
+            }),
         };
         let service = config.authentication.as_ref().map(Service::new);
         let service = service.transpose().map_err(AccountError::from)?;
         let post = config.mail.as_ref().map(Post::new).transpose()?;
+        let (us, tasks) = (keys.domain().clone(), Tasks::default());
+        let opening = Files::open(
+            us,
+            tables.clone(),
+            Arc::clone(&clock),
+            tasks.clone(),
+            &config.files,
+        );
+        let files = opening.await?;
         Ok(Self {
-            server: server(tables, &keys, clock, rules, (post, service))?,
+            server: server(tables, &keys, clock, rules, (files, tasks), (post, service))?,
             clients,
             client_address,
             federation_address: federation.local_addr(),
@@ -159,6 +181,7 @@ impl Domain {
         if server.federation.set(handle).is_err() {
             warn!("the domain was started twice");
         }
+        server.files.start();
         let tasks = server.tasks.clone();
         tasks.spawn(
             "clients",
@@ -183,6 +206,7 @@ fn server(
     keys: &KeyRing,
     clock: Arc<dyn Clock>,
     rules: ClientRules,
+    (files, tasks): (Arc<Files>, Tasks),
     (post, service): (Option<Post>, Option<Service>),
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
@@ -203,8 +227,9 @@ fn server(
         rules,
         online: Default::default(),
         hub: Default::default(),
+        files,
         outbox: Arc::clone(&outbox),
-        tasks: Tasks::default(),
+        tasks,
         federation: Default::default(),
         account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         abroad: Default::default(),

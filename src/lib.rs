@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod clock;
 mod domain;
 pub mod edge;
+pub mod files;
 mod fnd;
 pub mod mail;
 mod me;

@@ -28,6 +28,7 @@ use crate::{
         sessions::LoggedIn, token::Tokens,
     },
     edge::{frames::Seen, ids::Ids},
+    files::Files,
     mail::Post,
     online::Online,
     peers::outbox::Outbox,
@@ -48,6 +49,8 @@ pub struct ClientRules {
     pub api_keys: Vec<String>,
     /// Longest frame from a client, in bytes.
     pub message_bytes_max: usize,
+    /// Largest file from a client, in bytes.
+    pub file_bytes_max: u64,
     /// Read buffer of one WebSocket, in bytes.
     pub websocket_read_buffer: usize,
     /// Who may make an account.
@@ -62,6 +65,33 @@ pub struct ClientRules {
     pub proxies: Vec<IpAddr>,
     /// People can be found by their exact address.
     pub findable: bool,
+    /// Members of one group.
+    pub group_members_max: usize,
+    /// Calls between two people, if there are any.
+    pub calls: Option<CallRules>,
+    /// How old a message may be that somebody takes from everybody who does not own the group.
+    pub deletion_age: Option<Duration>,
+}
+
+impl ClientRules {
+    /// Whether people who have no account may make one.
+    #[must_use]
+    pub fn welcomes_strangers(&self) -> bool {
+        self.registration != Registration::Closed
+    }
+}
+
+/// What clients need to call each other.
+#[derive(Clone, Debug)]
+pub struct CallRules {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers, from which passwords are made that end by themselves.
+    pub turn_secret: Option<String>,
+    /// How long such a password counts.
+    pub turn_lifetime: Duration,
 }
 
 /// One domain.
@@ -94,6 +124,8 @@ pub struct Server {
     pub rules: ClientRules,
     /// Who listens on `me`.
     pub online: Online,
+    /// What they uploaded.
+    pub files: Arc<Files>,
     /// Loaded topics.
     pub hub: Hub,
     /// What waits for peers.
@@ -111,6 +143,16 @@ pub struct Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Server({})", self.us)
+    }
+}
+
+fn profile(tables: &Tables, user: &UserId, ours: bool) -> Result<Option<Profile>, StoreError> {
+    if ours {
+        let approved = tables.account(user)?;
+        let approved = approved.filter(|it| State::of(it) != State::Pending);
+        Ok(approved.map(Profile::of_account))
+    } else {
+        Ok(tables.foreign_person(user)?.map(Profile::of_foreigner))
     }
 }
 
@@ -172,21 +214,19 @@ impl Server {
     /// What is known here of a person. Never asks another domain. Of our people who still wait for
     /// approval nothing is known.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, StoreError> {
-        let wanted = user.clone();
-        if self.ids.is_ours(user) {
-            let row = self
-                .tables
-                .read(move |tables| tables.account(&wanted))
-                .await?;
-            let approved = row.filter(|it| State::of(it) != State::Pending);
-            Ok(approved.map(Profile::of_account))
-        } else {
-            let row = self
-                .tables
-                .read(move |tables| tables.foreign_person(&wanted))
-                .await?;
-            Ok(row.map(Profile::of_foreigner))
-        }
+        let (wanted, ours) = (user.clone(), self.ids.is_ours(user));
+        self.tables
+            .read(move |tables| profile(tables, &wanted, ours))
+            .await
+    }
+
+    /// The same within other reads. Blocks.
+    pub fn profile_now(
+        &self,
+        tables: &Tables,
+        user: &UserId,
+    ) -> Result<Option<Profile>, StoreError> {
+        profile(tables, user, self.ids.is_ours(user))
     }
 
     /// True while a person is here, as far as we know.

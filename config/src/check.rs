@@ -16,7 +16,7 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Clients, Config, Registration, STOCK_API_KEY,
+    Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -28,6 +28,8 @@ const MIB: u64 = 1024 * 1024;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
+/// A file is kept for an hour at least, so a minute more or less does not matter.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
@@ -61,10 +63,15 @@ impl Checker<'_> {
         let mail = self.section("mail", file.mail);
         let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
         self.require_mail(clients.as_ref(), mail.as_ref());
+        let calls = self.section("calls", file.calls);
+        let calls = calls.and_then(|it| self.calls(it));
         let links = self.section("federation", file.federation);
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
+        let files = self.section("files", file.files);
+        let floor = store.as_ref().map_or(0, |it| it.free_space_floor());
+        let files = files.and_then(|it| self.files(it, &data, floor));
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
@@ -73,9 +80,11 @@ impl Checker<'_> {
             clients: clients?,
             authentication: authentication?,
             mail: mail?,
+            calls: calls?,
             federation,
             directory,
             store: store?,
+            files: files?,
         })
     }
 
@@ -112,6 +121,18 @@ impl Checker<'_> {
             131_072,
             (1024, PAYLOAD_BYTES_MAX as u64),
         );
+        let group_members_max = self.number(
+            "clients.group_members_max",
+            section.group_members_max,
+            1000,
+            (2, 100_000),
+        );
+        let delete_within = self.number(
+            "clients.delete_within_seconds",
+            section.delete_within_seconds,
+            0,
+            (0, 315_360_000),
+        );
         let websocket_read_buffer = self.number(
             "clients.websocket_read_buffer",
             section.websocket_read_buffer,
@@ -126,6 +147,8 @@ impl Checker<'_> {
             websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
             registration: registration?,
             findable: findable?,
+            group_members_max: usize::try_from(group_members_max?).ok()?,
+            delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
             proxies: proxies?,
             anonymous: anonymous?,
             required_credentials: required_credentials?,
@@ -140,6 +163,33 @@ impl Checker<'_> {
             text.parse::<IpAddr>()
                 .map_err(|_| "must be IP addresses, such as 127.0.0.1")
         })
+    }
+
+    fn calls(&mut self, section: file::Calls) -> Option<Option<Calls>> {
+        self.refuse_unknown("calls.", &section.unknown);
+        let ice_urls = self.list("calls.ice_urls", section.ice_urls, ice_url);
+        let turn_secret = self.optional("calls.turn_secret", section.turn_secret, not_empty);
+        let lifetime = self.number(
+            "calls.turn_lifetime_seconds",
+            section.turn_lifetime_seconds,
+            86_400,
+            (60, 2_592_000),
+        );
+        let ring = self.number("calls.ring_seconds", section.ring_seconds, 30, (1, 600));
+        let (ice_urls, turn_secret) = (ice_urls?, turn_secret?);
+        if ice_urls.is_empty() && turn_secret.is_some() {
+            return self.mistake(
+                "calls.turn_secret",
+                "counts only with a TURN server in ice_urls",
+            );
+        }
+        let calls = Calls {
+            timeout: Duration::from_secs(ring?),
+            turn_lifetime: Duration::from_secs(lifetime?),
+            turn_secret,
+            ice_urls,
+        };
+        Some((!calls.ice_urls.is_empty()).then_some(calls))
     }
 
     fn api_keys(&mut self, given: Given<Vec<String>>) -> Option<Vec<String>> {
@@ -313,6 +363,68 @@ impl Checker<'_> {
     }
 }
 
+/// What people upload.
+impl Checker<'_> {
+    fn files(&mut self, section: file::Files, data_dir: &Path, floor: u64) -> Option<Files> {
+        self.refuse_unknown("files.", &section.unknown);
+        let mut mib = |key: &str, given, usual, most| {
+            let value = self.number(&format!("files.{key}"), given, usual, (1, most));
+            value.map(|it| it * MIB)
+        };
+        let file = mib("file_mib_max", section.file_mib_max, 32, 65_536);
+        // A terabyte of terabytes: no more than what a signed number of bytes holds.
+        let person = mib("person_mib_max", section.person_mib_max, 2048, 1 << 40);
+        let total = mib("total_mib_max", section.total_mib_max, 51_200, 1 << 40);
+        let folder = self.path("files.folder", section.folder, data_dir, "files");
+        let bucket = self.optional("files.s3_bucket", section.s3_bucket, not_empty);
+        let way = self.s3([
+            section.s3_endpoint,
+            section.s3_region,
+            section.s3_access_key,
+            section.s3_secret_file,
+        ]);
+        let (bucket, way) = (bucket?, way?);
+        let place = match (bucket, way) {
+            (None, None) => FilePlace::Folder(folder?),
+            (Some(bucket), Some(way)) => FilePlace::S3(S3 { bucket, ..way }),
+            (Some(_), None) => return self.mistake("files.s3_bucket", "needs files.s3_access_key"),
+            (None, Some(_)) => return self.mistake("files.s3_access_key", "needs files.s3_bucket"),
+        };
+        Some(Files {
+            place,
+            file_bytes_max: file?,
+            person_bytes_max: person?,
+            total_bytes_max: total?,
+            // Messages still go when files no longer do.
+            free_bytes_min: floor.saturating_mul(2),
+            collect_every: COLLECT_EVERY,
+        })
+    }
+
+    /// The way to a bucket that is not named yet, if there is one.
+    fn s3(
+        &mut self,
+        [endpoint, region, access_key, secret]: [Given<String>; 4],
+    ) -> Option<Option<S3>> {
+        let endpoint = self.optional("files.s3_endpoint", endpoint, |text| {
+            let known = text.starts_with("https://") || text.starts_with("http://");
+            let url = known.then(|| text.trim_end_matches('/').to_owned());
+            url.ok_or("must be a URL, such as https://s3.example.org")
+        });
+        let region = self.value("files.s3_region", region, "us-east-1".to_owned());
+        let access_key = self.optional("files.s3_access_key", access_key, not_empty);
+        let secret = self.optional("files.s3_secret_file", secret, not_empty);
+        let (endpoint, region, access_key, secret) = (endpoint?, region?, access_key?, secret?);
+        Some(access_key.map(|access_key| S3 {
+            bucket: String::new(),
+            endpoint,
+            region,
+            access_key,
+            secret_file: secret.map(|it| self.base_dir.join(it)),
+        }))
+    }
+}
+
 /// Reading one key. `None` means that a mistake has been noted.
 impl Checker<'_> {
     pub(crate) fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
@@ -463,6 +575,15 @@ fn tag_prefix(text: &str) -> Result<String, &'static str> {
         && (2..=16).contains(&text.len());
     fits.then(|| text.to_owned())
         .ok_or("must be 2 to 16 small letters, digits or _, such as email")
+}
+
+fn ice_url(text: &str) -> Result<String, &'static str> {
+    let known = ["stun:", "stuns:", "turn:", "turns:"];
+    let rest = known.iter().find_map(|it| text.strip_prefix(it));
+    match rest {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("must be URLs such as turn:turn.example.org:3478"),
+    }
 }
 
 pub(crate) fn not_empty(text: &str) -> Result<String, &'static str> {

@@ -33,8 +33,10 @@ pub(crate) struct File {
     pub(crate) clients: Given<Clients>,
     pub(crate) authentication: Given<Authentication>,
     pub(crate) mail: Given<Mail>,
+    pub(crate) calls: Given<Calls>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
+    pub(crate) files: Given<Files>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -98,6 +100,17 @@ pub(crate) struct Clients {
     ///
     /// Default: `131072`
     pub(crate) message_bytes_max: Given<u64>,
+
+    /// How many members a group may have; at most 100000.
+    ///
+    /// Default: `1000`
+    pub(crate) group_members_max: Given<u64>,
+
+    /// For how many seconds after it came a message may be deleted for everybody by those who may
+    /// delete in a group but do not own it. 0 is for ever.
+    ///
+    /// Default: `0`
+    pub(crate) delete_within_seconds: Given<u64>,
 
     /// Read buffer of each connected client, in bytes. Idle clients cost this much memory.
     ///
@@ -179,6 +192,37 @@ pub(crate) struct Mail {
     ///
     /// Example: `"mail"`
     pub(crate) folder: Given<String>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[calls]` Voice and video calls between two people. What they say and show goes from client to
+/// client; the server only helps them to find each other.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Calls {
+    /// Servers that help clients to find a way through networks, as stun:, turn: or turns: URLs.
+    /// Without any there are no calls.
+    ///
+    /// Example: `["stun:turn.example.org:3478", "turn:turn.example.org:3478"]`
+    pub(crate) ice_urls: Given<Vec<String>>,
+
+    /// The secret that the TURN server knows too (`static-auth-secret` of coturn). Clients get passwords
+    /// made from it that end by themselves.
+    ///
+    /// Example: `"a long random text"`
+    pub(crate) turn_secret: Given<String>,
+
+    /// For how many seconds such a password counts.
+    ///
+    /// Default: `86400`
+    pub(crate) turn_lifetime_seconds: Given<u64>,
+
+    /// For how many seconds a call rings.
+    ///
+    /// Default: `30`
+    pub(crate) ring_seconds: Given<u64>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -287,11 +331,66 @@ pub(crate) struct Store {
     /// Default: `64`
     pub(crate) cache_mib: Given<u64>,
 
-    /// Free disk space in MiB that is left to others: below it nothing is written any more.
-    /// At least 256.
+    /// Free disk space in MiB that is left to others: below it nothing is written any more, and below
+    /// twice as much no file is taken. At least 256.
     ///
     /// Default: `512`
     pub(crate) free_space_mib: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[files]` Pictures, recordings and other files that people send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Files {
+    /// The folder that holds them. A relative path starts at the data folder. Not used with `s3_bucket`.
+    ///
+    /// Default: `"files"`
+    pub(crate) folder: Given<String>,
+
+    /// Largest file, in MiB. Let the web server in front pass on as much.
+    ///
+    /// Default: `32`
+    pub(crate) file_mib_max: Given<u64>,
+
+    /// How much all files of one person may take, in MiB.
+    ///
+    /// Default: `2048`
+    pub(crate) person_mib_max: Given<u64>,
+
+    /// How much all files of the domain may take, in MiB.
+    ///
+    /// Default: `51200`
+    pub(crate) total_mib_max: Given<u64>,
+
+    /// Keeps the files in this bucket of an S3-compatible service, below the name of the domain.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) s3_bucket: Given<String>,
+
+    /// Where that service is, when it is not Amazon's.
+    ///
+    /// Example: `"https://s3.example.org"`
+    pub(crate) s3_endpoint: Given<String>,
+
+    /// In which region.
+    ///
+    /// Default: `"us-east-1"`
+    pub(crate) s3_region: Given<String>,
+
+    /// The access key to it. Goes with a secret.
+    ///
+    /// Example: `"AKIAIOSFODNN7EXAMPLE"`
+    pub(crate) s3_access_key: Given<String>,
+
+    /// A file that holds the secret of the access key and nothing else. A relative path starts at the
+    /// folder of this file. Without it, the secret is taken from the environment variable
+    /// FREEHOLD_S3_SECRET.
+    ///
+    /// Example: `"/etc/freehold/s3.secret"`
+    pub(crate) s3_secret_file: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -320,11 +419,19 @@ impl Expected for Mail {
     const WORDS: &str = "a section";
 }
 
+impl Expected for Calls {
+    const WORDS: &str = "a section";
+}
+
 impl Expected for Federation {
     const WORDS: &str = "a section";
 }
 
 impl Expected for Store {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Files {
     const WORDS: &str = "a section";
 }
 

@@ -16,6 +16,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use freehold_proto::DomainName;
@@ -40,12 +41,57 @@ pub struct Config {
     pub authentication: Option<Authentication>,
     /// E-mail to its people, if it sends any.
     pub mail: Option<Mail>,
+    /// Calls between two people; `None` without servers that help them to find a way.
+    pub calls: Option<Calls>,
     /// Links with other domains.
     pub federation: freehold_federation::Config,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
     /// Durable state.
     pub store: freehold_store::Config,
+    /// What people upload.
+    pub files: Files,
+}
+
+/// What people upload.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Where the bytes are.
+    pub place: FilePlace,
+    /// Largest file, in bytes.
+    pub file_bytes_max: u64,
+    /// All files of one person, in bytes.
+    pub person_bytes_max: u64,
+    /// All files, in bytes.
+    pub total_bytes_max: u64,
+    /// Free space of the disk below which none are taken, in bytes.
+    pub free_bytes_min: u64,
+    /// How often files that nothing refers to are looked for.
+    pub collect_every: Duration,
+}
+
+/// Where the bytes of files are.
+#[derive(Clone, Debug)]
+pub enum FilePlace {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// In a bucket of an S3-compatible service.
+    S3(S3),
+}
+
+/// A bucket and the way to it.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    /// Its name.
+    pub bucket: String,
+    /// URL of the service; none for Amazon's.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Name of the key.
+    pub access_key: String,
+    /// The file with the secret; none for the environment variable.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// What people's clients connect to.
@@ -73,6 +119,10 @@ pub struct Clients {
     pub required_credentials: Vec<String>,
     /// Kinds of tags by which only those may search who have the same tag.
     pub masked_tags: Vec<String>,
+    /// Members of one group.
+    pub group_members_max: usize,
+    /// How old a message may be that is deleted for everybody, unless by the group's owner.
+    pub delete_within: Option<Duration>,
 }
 
 /// A service that knows people and their secrets.
@@ -143,6 +193,19 @@ pub enum PasswordSource {
     File(PathBuf),
     /// In an environment variable.
     Variable(String),
+}
+
+/// Calls between two people.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers.
+    pub turn_secret: Option<String>,
+    /// How long a password for them counts.
+    pub turn_lifetime: Duration,
 }
 
 /// Who may make an account.

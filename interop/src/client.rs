@@ -119,6 +119,7 @@ pub struct Session {
     who: String,
     domain: DomainName,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    hello: Value,
     next_id: u64,
     inbox: VecDeque<Frame>,
 }
@@ -144,6 +145,7 @@ impl Session {
             who: format!("{who}@{}", endpoint.domain),
             domain: endpoint.domain.clone(),
             socket,
+            hello: Value::Null,
             next_id: 1,
             inbox: VecDeque::new(),
         };
@@ -157,7 +159,14 @@ impl Session {
                 answer.body
             )
         })?;
+        session.hello = answer.body["params"].clone();
         Ok(session)
+    }
+
+    /// What the server said of itself.
+    #[must_use]
+    pub fn hello(&self) -> &Value {
+        &self.hello
     }
 
     /// Whose session it is, `alice@alpha.test`.
@@ -190,6 +199,11 @@ impl Session {
         if seq > 0 {
             note["seq"] = json!(seq);
         }
+        self.send_note(note).await
+    }
+
+    /// Sends a note as it is given.
+    pub async fn send_note(&mut self, note: Value) -> Result<()> {
         self.send_frame(json!({"note": note})).await
     }
 

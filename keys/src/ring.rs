@@ -8,8 +8,8 @@ use std::{
 };
 
 use freehold_proto::{
-    Destination, DomainName, Envelope, Header, IdentityRecord, KeyId, MessageId, Timestamp,
-    envelope, limits, record::SigningKey, wire,
+    Destination, DomainName, Envelope, GroupRecord, Header, IdentityRecord, KeyId, MessageId,
+    Timestamp, envelope, group, limits, record::SigningKey, wire,
 };
 use prost::Message as _;
 use sha2::{Digest, Sha256};
@@ -84,6 +84,18 @@ impl Signer {
             salt,
             payload: payload.into(),
         })
+    }
+
+    /// Makes the create record of a new group: its bytes, and our signature on them.
+    pub fn found_group(&self) -> Result<(Vec<u8>, [u8; 64]), KeyError> {
+        let record = GroupRecord {
+            home: self.domain.clone(),
+            key_id: self.key_id,
+            nonce: random()?,
+        }
+        .encode();
+        let signature = self.key.sign(group::CONTEXT, &record);
+        Ok((record, signature))
     }
 
     /// Signs bytes that carry their own context.

@@ -44,6 +44,14 @@ impl AccessMode {
     /// What somebody wants of a topic that a stranger at another domain opened, `JRPA`: stock
     /// clients show the invitation and the message.
     pub const INVITED: Self = Self(1 | 2 | 8 | 16);
+    /// What a member of a group may do unless somebody decides otherwise, `JRWPS`.
+    pub const GROUP: Self = Self(1 | 2 | 4 | 8 | 32);
+    /// Rights in one's notes to self, `JRWDO`.
+    pub const SAVED: Self = Self(1 | 2 | 4 | 64 | 128);
+    /// Rights of an administrator in the reports, `JRWPD`.
+    pub const REPORTS: Self = Self(1 | 2 | 4 | 8 | 64);
+    /// Every right, `JRWPASDO`.
+    pub const ALL: Self = Self(255);
     /// Rights on `me`, `JPS`.
     pub const ME: Self = Self(1 | 8 | 32);
 

@@ -113,8 +113,13 @@ impl Server {
     /// those for files.
     pub async fn caller_by_token(&self, secret: &str) -> Result<Caller, AccountError> {
         let proven = self.prove_by_token(secret).await?;
+        self.caller_of(&proven).await
+    }
+
+    /// Whoever has proven who they are, if they may do something.
+    pub async fn caller_of(&self, proven: &Proven) -> Result<Caller, AccountError> {
         let row = self.account(&proven.user).await?;
-        let admission = self.admit(&proven, &row)?;
+        let admission = self.admit(proven, &row)?;
         if admission.missing.is_empty() {
             Ok(admission.caller)
         } else {

@@ -16,7 +16,7 @@ use super::{AccountError, tags};
 use crate::{
     edge::session::Session,
     server::Server,
-    topic::{Command, hub::Hub},
+    topic::{Command, TopicName, hub::Hub},
 };
 
 /// Conversations read in one go.
@@ -102,14 +102,12 @@ async fn end_conversations(server: &Arc<Server>, user: &UserId) -> Result<bool, 
         let read = move |tables: &Tables| tables.subscriptions(&person, after, PAGE);
         let page = server.tables.read(read).await?;
         for (_, row) in &page {
-            // Groups have no other person; they are for whoever builds them to end here.
-            let Ok(peer) = row.peer.parse::<UserId>() else {
+            let Some(name) = TopicName::from_stored(&row.peer, user) else {
                 continue;
             };
             let (done, ended) = oneshot::channel();
             let user = user.clone();
-            let people = [user.clone(), peer];
-            Hub::send(server, &people, Command::Erase { user, done }).await;
+            Hub::send(server, &name, Command::Erase { user, done }).await;
             if ended.await.is_err() {
                 return Ok(false);
             }

@@ -3,26 +3,27 @@
 //! Requests about one topic keep their order: the topic's own task answers them. Only what may ask
 //! another domain runs beside, so that a session never waits (rules.md 13).
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use super::{
     finding::Find,
     reply,
     reply::{Reply, Status},
-    requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, Sub},
+    requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, SetQuery, Sub},
     session::Session,
 };
 use crate::{
     accounts::{Caller, Level},
     me,
     server::Server,
-    topic::{Command, TopicRequest, hub::Hub, message::Draft, parts},
+    topic::{
+        CallEvent, Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts,
+    },
 };
-use freehold_proto::{Timestamp, UserId};
-use freehold_store::{Tables, TopicKey};
-
-/// Topics one session may be attached to.
-const ATTACHED_MAX: usize = 1000;
+use bytes::Bytes;
+use freehold_proto::{GroupId, Timestamp, UserId};
+use freehold_store::Tables;
+use serde_json::json;
 
 /// The state of one client connection.
 #[derive(Debug)]
@@ -31,18 +32,18 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) version: Option<(u32, u32)>,
     pub(super) caller: Option<Caller>,
-    attached: HashMap<TopicKey, [UserId; 2]>,
     pub(super) fnd: Option<Find>,
 }
 
-/// The kind of topic a name stands for.
+/// What a name that a client used stands for.
 #[derive(Debug)]
 enum Name {
     Me,
     Fnd,
-    Person(Box<[UserId; 2]>),
-    /// Known to the protocol, not built yet.
-    NotBuilt,
+    /// A topic, and whether its channel is meant.
+    Topic(TopicName, bool),
+    /// A group to be made, with a channel or without.
+    New(bool),
 }
 
 impl Connection {
@@ -52,7 +53,6 @@ impl Connection {
             session,
             version: None,
             caller: None,
-            attached: HashMap::new(),
             fnd: None,
         }
     }
@@ -96,8 +96,8 @@ impl Connection {
         if let Some(find) = self.fnd.take() {
             find.stop();
         }
-        for people in std::mem::take(&mut self.attached).into_values() {
-            Hub::send(&self.server, &people, Command::Detach(self.session.clone())).await;
+        for name in self.session.take_topics() {
+            Hub::send(&self.server, &name, Command::Detach(self.session.clone())).await;
         }
         if let Some(Caller { user, .. }) = self.caller.take() {
             self.server.sessions.leave(&user, &self.session);
@@ -117,15 +117,14 @@ impl Connection {
         }
         let caller = self.caller_of(&extra)?;
         self.audit(&caller, &request).await?;
-        let user = caller.user.clone();
         match request {
-            Request::Sub(sub) => self.sub(&caller, *sub).await,
-            Request::Leave(leave) => self.leave(user, leave).await,
-            Request::Pub(publish) => self.publish(user, publish).await,
-            Request::Get(get) => self.get(&caller, *get).await,
-            Request::Set(set) => self.set(&caller, *set).await,
-            Request::Del(del) => self.del(&caller, del).await,
-            Request::Note(note) => self.note(user, &note).await,
+            Request::Sub(sub) => self.sub(caller, *sub).await,
+            Request::Leave(leave) => self.leave(caller, leave).await,
+            Request::Pub(publish) => self.publish(caller, publish).await,
+            Request::Get(get) => self.get(caller, *get).await,
+            Request::Set(set) => self.set(caller, *set).await,
+            Request::Del(del) => self.del(caller, del).await,
+            Request::Note(note) => self.note(caller, note).await,
             Request::Hi(_) | Request::Acc(_) | Request::Login(_) => Ok(()),
         }
     }
@@ -173,18 +172,35 @@ impl Connection {
             .await?)
     }
 
-    fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Status> {
+    fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Reply> {
         match topic {
             "me" => return Ok(Name::Me),
             "fnd" => return Ok(Name::Fnd),
-            "sys" | "slf" => return Ok(Name::NotBuilt),
+            "slf" => return Ok(Name::Topic(TopicName::Saved(user.clone()), false)),
+            "sys" => {
+                return Ok(Name::Topic(
+                    TopicName::Reports(self.server.us.clone()),
+                    false,
+                ));
+            }
             _ => {}
         }
-        if ["new", "nch", "grp", "chn"]
-            .iter()
-            .any(|it| topic.starts_with(it))
-        {
-            return Ok(Name::NotBuilt);
+        if topic.starts_with("new") || topic.starts_with("nch") {
+            return Ok(Name::New(topic.starts_with("nch")));
+        }
+        let (group, as_reader) = match topic.strip_prefix("chn") {
+            Some(rest) => (format!("grp{rest}"), true),
+            None => (topic.to_owned(), false),
+        };
+        if group.starts_with("grp") {
+            // An invitation may name the domain that the group lives at; clients see groups bare.
+            let (bare, hint) = group.split_once('@').unwrap_or((&group, ""));
+            let id = bare.parse().map_err(|_| reply::TOPIC_NOT_FOUND)?;
+            if !hint.is_empty() {
+                let other = topic.split('@').next().unwrap_or_default();
+                return Err(Reply::with(reply::USE_OTHER, json!({ "topic": other })));
+            }
+            return Ok(Name::Topic(TopicName::Group(id), as_reader));
         }
         let other = self
             .server
@@ -192,22 +208,22 @@ impl Connection {
             .read(topic)
             .map_err(|_| reply::TOPIC_NOT_FOUND)?;
         if other == *user {
-            return Err(reply::PERMISSION_DENIED);
+            return Err(reply::PERMISSION_DENIED.into());
         }
-        Ok(Name::Person(Box::new([user.clone(), other])))
+        Ok(Name::Topic(TopicName::one_to_one(user, &other), false))
     }
 
-    async fn sub(&mut self, caller: &Caller, sub: Sub) -> Result<(), Reply> {
-        let user = caller.user.clone();
+    async fn sub(&mut self, caller: Caller, sub: Sub) -> Result<(), Reply> {
         let get = sub.get.unwrap_or_default();
+        let user = caller.user.clone();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
                 let came = me::enter(&self.server, &user, &self.session);
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
-                    me::set_description(&self.server, caller, &self.session, desc).await?;
+                    me::set_description(&self.server, &caller, &self.session, desc).await?;
                 }
                 self.answer(sub.id.as_deref(), Some("me"), reply::OK);
-                self.show_me(caller, &sub.id, &get).await?;
+                self.show_me(&caller, &sub.id, &get).await?;
                 // COMPAT web app: presence of contacts that it has not been shown yet upsets it.
                 if came {
                     me::announce(&self.server, &user, &self.session).await?;
@@ -221,25 +237,63 @@ impl Connection {
                 }
                 self.answer(sub.id.as_deref(), Some("fnd"), reply::OK);
                 if !get.what.is_empty() {
-                    self.find(caller, sub.id, &get).await?;
+                    self.find(&caller, sub.id, &get).await?;
                 }
                 Ok(())
             }
-            Name::Person(people) => {
-                let key = TopicKey::one_to_one(&people[0], &people[1]);
-                if self.attached.len() >= ATTACHED_MAX && !self.attached.contains_key(&key) {
-                    return Err(reply::POLICY.into());
-                }
-                self.attached.insert(key, (*people).clone());
-                let request = TopicRequest::Sub {
-                    set: Box::new(sub.set.unwrap_or_default()),
-                    get: Box::new(get),
-                };
-                self.ask_person(user, sub.id, sub.topic, *people, request)
+            Name::New(channel) => {
+                self.found(caller, sub.id, sub.topic, channel, (sub.set, get))
                     .await
             }
-            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
+            Name::Topic(name, as_reader) => {
+                let set = sub.set.unwrap_or_default();
+                // Here one speaks for oneself only.
+                let whose = set.sub.as_ref().and_then(|it| it.user.as_deref());
+                if whose.is_some_and(|it| !it.is_empty()) {
+                    return Err(reply::MALFORMED.into());
+                }
+                if !self.session.attach(&name) {
+                    return Err(reply::POLICY.into());
+                }
+                let request = TopicRequest::Sub {
+                    as_reader,
+                    set: Box::new(set),
+                    get: Box::new(get),
+                };
+                self.ask_topic(caller, sub.id, sub.topic, name, request)
+                    .await
+            }
         }
+    }
+
+    /// Makes a group.
+    async fn found(
+        &mut self,
+        caller: Caller,
+        id: Option<String>,
+        temporary: String,
+        channel: bool,
+        (set, get): (Option<SetQuery>, GetQuery),
+    ) -> Result<(), Reply> {
+        let (record, signature) = self.server.signer.found_group().map_err(|fault| {
+            tracing::error!(%fault, "a group cannot be made");
+            Reply::from(reply::INTERNAL)
+        })?;
+        let group = GroupId::of_record(&record);
+        let name = TopicName::Group(group);
+        if !self.session.attach(&name) {
+            return Err(reply::POLICY.into());
+        }
+        let request = TopicRequest::Found(Box::new(Founding {
+            record: (record.into(), Bytes::copy_from_slice(&signature)),
+            channel,
+            temporary,
+            set: set.unwrap_or_default(),
+            get,
+        }));
+        self.tell_topic(caller, id, group.to_string(), &name, request)
+            .await;
+        Ok(())
     }
 
     async fn show_me(
@@ -255,38 +309,41 @@ impl Connection {
         Ok(())
     }
 
-    /// Hands a request to the topic with a person; asks that person's domain first when nothing is
-    /// known of them.
-    async fn ask_person(
+    /// Hands a request to a topic. Of a person elsewhere of whom nothing is known their own domain is
+    /// asked first.
+    async fn ask_topic(
         &self,
-        user: UserId,
+        caller: Caller,
         id: Option<String>,
-        name: String,
-        people: [UserId; 2],
+        topic: String,
+        name: TopicName,
         request: TopicRequest,
     ) -> Result<(), Reply> {
+        let TopicName::OneToOne(people) = &name else {
+            self.tell_topic(caller, id, topic, &name, request).await;
+            return Ok(());
+        };
         let other = people[1].clone();
         let known = self.server.profile(&other).await?.is_some();
-        let ours = self.server.ids.is_ours(&other);
-        if ours && !known {
+        if self.server.ids.is_ours(&other) && !known {
             return Err(reply::USER_NOT_FOUND.into());
+        }
+        // An attempt to attach says nothing yet: it may have been refused.
+        if known || self.subscribed(&caller.user, &name).await? {
+            self.tell_topic(caller, id, topic, &name, request).await;
+            return Ok(());
         }
         let command = Command::Request {
             session: self.session.clone(),
-            user,
+            caller,
             id,
-            name,
+            name: topic,
             request,
         };
-        // An attempt to attach says nothing yet: it may have been refused.
-        if known || self.subscribed(&people).await? {
-            Hub::send(&self.server, &people, command).await;
-            return Ok(());
-        }
         let server = Arc::clone(&self.server);
         self.beside(async move {
             match me::meet(&server, &other).await {
-                Ok(()) => Hub::send(&server, &people, command).await,
+                Ok(()) => Hub::send(&server, &name, command).await,
                 Err(refusal) => refuse(&server, command, refusal),
             }
         });
@@ -298,44 +355,42 @@ impl Connection {
         self.server.tasks.spawn("request", task);
     }
 
-    async fn stands_in(&self, people: &[UserId; 2]) -> Result<bool, Reply> {
-        let key = TopicKey::one_to_one(&people[0], &people[1]);
-        Ok(self.attached.contains_key(&key) || self.subscribed(people).await?)
+    async fn stands_in(&self, user: &UserId, name: &TopicName) -> Result<bool, Reply> {
+        Ok(self.session.is_attached(name.key()) || self.subscribed(user, name).await?)
     }
 
-    async fn subscribed(&self, people: &[UserId; 2]) -> Result<bool, Reply> {
-        let [user, other] = people.clone();
-        let key = TopicKey::one_to_one(&user, &other);
+    async fn subscribed(&self, user: &UserId, name: &TopicName) -> Result<bool, Reply> {
+        let (user, key) = (user.clone(), name.key());
         let read = move |tables: &Tables| tables.subscription(&user, key);
         Ok(self.server.tables.read(read).await?.is_some())
     }
 
     async fn tell_topic(
         &self,
-        user: UserId,
+        caller: Caller,
         id: Option<String>,
-        name: String,
-        people: &[UserId; 2],
+        topic: String,
+        name: &TopicName,
         request: TopicRequest,
     ) {
         let command = Command::Request {
             session: self.session.clone(),
-            user,
+            caller,
             id,
-            name,
+            name: topic,
             request,
         };
-        Hub::send(&self.server, people, command).await;
+        Hub::send(&self.server, name, command).await;
     }
 
-    async fn leave(&mut self, user: UserId, leave: Leave) -> Result<(), Reply> {
-        match self.resolve(&user, &leave.topic)? {
+    async fn leave(&mut self, caller: Caller, leave: Leave) -> Result<(), Reply> {
+        match self.resolve(&caller.user, &leave.topic)? {
             Name::Me | Name::Fnd if leave.unsub => Err(reply::PERMISSION_DENIED.into()),
             Name::Me => {
                 if !self.session.on_me() {
                     return Err(reply::NOT_JOINED.into());
                 }
-                me::leave(&self.server, &user, &self.session).await?;
+                me::leave(&self.server, &caller.user, &self.session).await?;
                 self.answer(leave.id.as_deref(), Some("me"), reply::OK);
                 Ok(())
             }
@@ -347,144 +402,144 @@ impl Connection {
                 }
                 None => Err(reply::NOT_JOINED.into()),
             },
-            Name::Person(people) => {
-                let key = TopicKey::one_to_one(&people[0], &people[1]);
-                let was_attached = self.attached.remove(&key).is_some();
-                if !was_attached && !leave.unsub {
-                    return Err(reply::NOT_JOINED.into());
+            Name::New(_) => Err(reply::TOPIC_NOT_FOUND.into()),
+            Name::Topic(name, _) => {
+                if !self.session.is_attached(name.key()) {
+                    return Err(match leave.unsub {
+                        true => reply::ATTACH_FIRST,
+                        false => reply::NOT_JOINED,
+                    }
+                    .into());
                 }
-                if !was_attached {
-                    return Err(reply::ATTACH_FIRST.into());
-                }
-                self.tell_topic(
-                    user,
-                    leave.id,
-                    leave.topic,
-                    &people,
-                    TopicRequest::Leave(leave.unsub),
-                )
-                .await;
-                Ok(())
-            }
-            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
-        }
-    }
-
-    async fn publish(&mut self, user: UserId, publish: Pub) -> Result<(), Reply> {
-        match self.resolve(&user, &publish.topic)? {
-            Name::Me | Name::Fnd => Err(reply::NOT_ALLOWED.into()),
-            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
-            Name::Person(people) => {
-                if !self
-                    .attached
-                    .contains_key(&TopicKey::one_to_one(&people[0], &people[1]))
-                {
-                    return Err(reply::ATTACH_FIRST.into());
-                }
-                let draft = Draft {
-                    head: publish.head.unwrap_or_default(),
-                    content: publish.content.ok_or(reply::MALFORMED)?,
-                };
-                let request = TopicRequest::Pub {
-                    draft,
-                    noecho: publish.noecho,
-                };
-                self.tell_topic(user, publish.id, publish.topic, &people, request)
+                let request = TopicRequest::Leave(leave.unsub);
+                self.tell_topic(caller, leave.id, leave.topic, &name, request)
                     .await;
                 Ok(())
             }
         }
     }
 
-    async fn get(&mut self, caller: &Caller, get: Get) -> Result<(), Reply> {
-        let user = caller.user.clone();
-        match self.resolve(&user, &get.topic)? {
+    async fn publish(&mut self, caller: Caller, publish: Pub) -> Result<(), Reply> {
+        let name = match self.resolve(&caller.user, &publish.topic)? {
+            Name::Me | Name::Fnd => return Err(reply::NOT_ALLOWED.into()),
+            Name::New(_) => return Err(reply::TOPIC_NOT_FOUND.into()),
+            Name::Topic(name, _) => name,
+        };
+        // Everybody may write to the administrators at any time.
+        let open = matches!(name, TopicName::Reports(_));
+        if !open && !self.session.is_attached(name.key()) {
+            return Err(reply::ATTACH_FIRST.into());
+        }
+        let draft = Draft {
+            head: publish.head.unwrap_or_default(),
+            content: publish.content.ok_or(reply::MALFORMED)?,
+        };
+        let request = TopicRequest::Pub {
+            draft,
+            noecho: publish.noecho,
+        };
+        self.tell_topic(caller, publish.id, publish.topic, &name, request)
+            .await;
+        Ok(())
+    }
+
+    async fn get(&mut self, caller: Caller, get: Get) -> Result<(), Reply> {
+        let user = &caller.user;
+        match self.resolve(user, &get.topic)? {
             Name::Me => {
                 self.session
-                    .send_all(&me::query(&self.server, caller, &get.id, &get.query).await?);
+                    .send_all(&me::query(&self.server, &caller, &get.id, &get.query).await?);
                 Ok(())
             }
             Name::Fnd => {
                 if parts(&get.query.what).is_empty() {
                     return Err(reply::MALFORMED.into());
                 }
-                self.find(caller, get.id, &get.query).await
+                self.find(&caller, get.id, &get.query).await
             }
-            Name::Person(people) => {
-                self.ask_person(
-                    user,
-                    get.id,
-                    get.topic,
-                    *people,
-                    TopicRequest::Get(Box::new(get.query)),
-                )
-                .await
+            Name::New(_) => Err(reply::TOPIC_NOT_FOUND.into()),
+            Name::Topic(name, _) => {
+                let request = TopicRequest::Get(Box::new(get.query));
+                self.ask_topic(caller, get.id, get.topic, name, request)
+                    .await
             }
-            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
         }
     }
 
-    async fn set(&mut self, caller: &Caller, set: Set) -> Result<(), Reply> {
-        let user = caller.user.clone();
-        match self.resolve(&user, &set.topic)? {
-            Name::Me => self.set_me(caller, set).await,
-            Name::Fnd => self.set_fnd(&user, set).await,
-            Name::Person(people) => {
-                if !self.stands_in(&people).await? {
+    async fn set(&mut self, caller: Caller, set: Set) -> Result<(), Reply> {
+        match self.resolve(&caller.user, &set.topic)? {
+            Name::Me => self.set_me(&caller, set).await,
+            Name::Fnd => self.set_fnd(&caller.user, set).await,
+            Name::New(_) => Err(reply::TOPIC_NOT_FOUND.into()),
+            Name::Topic(name, _) => {
+                if !self.stands_in(&caller.user, &name).await? {
                     return Err(reply::TOPIC_NOT_FOUND.into());
                 }
                 let request = TopicRequest::Set(Box::new(set.query));
-                self.tell_topic(user, set.id, set.topic, &people, request)
+                self.tell_topic(caller, set.id, set.topic, &name, request)
                     .await;
                 Ok(())
             }
-            Name::NotBuilt => Err(reply::NOT_IMPLEMENTED.into()),
         }
     }
 
-    async fn del(&mut self, caller: &Caller, del: Del) -> Result<(), Reply> {
-        match del.what.as_str() {
-            "user" => return self.del_user(caller, &del).await,
-            "cred" => return self.del_credential(caller, &del).await,
-            _ => {}
-        }
-        let user = caller.user.clone();
-        match (del.what.as_str(), self.resolve(&user, &del.topic)) {
-            // In a topic of two, deleting it is leaving it.
-            ("topic", Ok(Name::Person(people))) => {
-                if !self.stands_in(&people).await? {
-                    return Err(reply::TOPIC_NOT_FOUND.into());
-                }
-                self.attached
-                    .remove(&TopicKey::one_to_one(&people[0], &people[1]));
-                self.tell_topic(user, del.id, del.topic, &people, TopicRequest::Leave(true))
-                    .await;
-                Ok(())
+    async fn del(&mut self, caller: Caller, del: Del) -> Result<(), Reply> {
+        let request = match del.what.as_str() {
+            "msg" => TopicRequest::DeleteMessages {
+                ranges: del.delseq,
+                hard: del.hard,
+            },
+            "topic" => TopicRequest::DeleteTopic,
+            "sub" => {
+                let target = self.server.ids.read(&del.user);
+                TopicRequest::Evict(target.map_err(|_| reply::USER_NOT_FOUND)?)
             }
-            ("msg" | "sub" | "topic", _) => Err(reply::NOT_IMPLEMENTED.into()),
-            _ => Err(reply::MALFORMED.into()),
+            "user" => return self.del_user(&caller, &del).await,
+            "cred" => return self.del_credential(&caller, &del).await,
+            _ => return Err(reply::MALFORMED.into()),
+        };
+        let name = match self.resolve(&caller.user, &del.topic)? {
+            Name::Me | Name::Fnd => return Err(reply::NOT_ALLOWED.into()),
+            Name::New(_) => return Err(reply::TOPIC_NOT_FOUND.into()),
+            Name::Topic(name, _) => name,
+        };
+        if !self.stands_in(&caller.user, &name).await? {
+            return Err(match request {
+                TopicRequest::DeleteTopic => reply::TOPIC_NOT_FOUND,
+                _ => reply::ATTACH_FIRST,
+            }
+            .into());
         }
+        self.tell_topic(caller, del.id, del.topic, &name, request)
+            .await;
+        Ok(())
     }
 
     /// Notes are never answered; wrong ones are dropped.
-    async fn note(&mut self, user: UserId, note: &Note) -> Result<(), Reply> {
-        let Name::Person(people) = self.resolve(&user, &note.topic)? else {
+    async fn note(&mut self, caller: Caller, note: Note) -> Result<(), Reply> {
+        let Name::Topic(name, _) = self.resolve(&caller.user, &note.topic)? else {
             return Ok(());
         };
-        let attached = self
-            .attached
-            .contains_key(&TopicKey::one_to_one(&people[0], &people[1]));
+        let attached = self.session.is_attached(name.key());
         let request = match note.what.as_str() {
             "kp" if attached => TopicRequest::Typing("kp"),
             "kpa" if attached => TopicRequest::Typing("kpa"),
             "kpv" if attached => TopicRequest::Typing("kpv"),
             "read" if attached && note.seq > 0 => TopicRequest::Read(note.seq),
-            "recv" if note.seq > 0 && self.stands_in(&people).await? => {
+            "recv" if note.seq > 0 && self.stands_in(&caller.user, &name).await? => {
                 TopicRequest::Received(note.seq)
             }
+            "call" if note.seq > 0 => match CallEvent::from_client(&note.event) {
+                Some(event) => TopicRequest::Call {
+                    seq: note.seq,
+                    event,
+                    payload: note.payload,
+                },
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
-        self.tell_topic(user, None, note.topic.clone(), &people, request)
+        self.tell_topic(caller, None, note.topic.clone(), &name, request)
             .await;
         Ok(())
     }

@@ -35,7 +35,10 @@ impl Connection {
             // Who is counted as here must not change while the session is on `me`.
             self.session.introduce(&hi.ua, hi.bkg);
         }
-        let answer = Reply::with(reply::CREATED, hello::params(&self.server.rules));
+        let answer = Reply::with(
+            reply::CREATED,
+            hello::params(&self.server.rules, self.now()),
+        );
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
     }

@@ -11,6 +11,8 @@ use freehold_proto::{AccessMode, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
+use super::requests::Range;
+
 /// One frame to a client.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,7 +115,8 @@ pub struct Ctrl {
 pub struct Data {
     /// The topic as the receiver names it.
     pub topic: String,
-    /// The author.
+    /// The author; left out towards readers of a channel.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub from: String,
     /// When it was written or came.
     #[serde(serialize_with = "moment")]
@@ -151,6 +154,21 @@ pub struct Meta {
     /// Credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cred: Option<Vec<Cred>>,
+    /// What was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub del: Option<Deleted>,
+    /// What is attached to the topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux: Option<Raw>,
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize)]
+pub struct Deleted {
+    /// Id of the last deletion among them.
+    pub clear: u32,
+    /// The messages.
+    pub delseq: Vec<Range>,
 }
 
 impl Meta {
@@ -165,6 +183,8 @@ impl Meta {
             sub: None,
             tags: None,
             cred: None,
+            del: None,
+            aux: None,
         }
     }
 }
@@ -205,6 +225,18 @@ pub struct Desc {
     /// How far the asker has received.
     #[serde(skip_serializing_if = "is_zero")]
     pub recv: u32,
+    /// Id of the last deletion.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clear: u32,
+    /// Members of a group, readers included.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub subcnt: u32,
+    /// The group has a channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub chan: bool,
+    /// Somebody is in the group now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub online: bool,
     /// Public description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<Raw>,
@@ -264,6 +296,12 @@ pub struct Sub {
     /// How far the person has received.
     #[serde(skip_serializing_if = "is_zero")]
     pub recv: u32,
+    /// Id of the last deletion, in one's own row.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clear: u32,
+    /// Members of a group, readers included.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub subcnt: u32,
     /// Public description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<Raw>,
@@ -357,6 +395,12 @@ pub struct Pres {
     /// Position of a message.
     #[serde(skip_serializing_if = "is_zero")]
     pub seq: u32,
+    /// Id of the last deletion.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clear: u32,
+    /// What it deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delseq: Vec<Range>,
     /// Who did it, when it was not the receiver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<String>,
@@ -389,9 +433,15 @@ pub struct Info {
     pub src: Option<String>,
     /// Whose note it is.
     pub from: String,
-    /// `kp`, `recv`, `read`.
+    /// `kp`, `recv`, `read`, `call`.
     pub what: &'static str,
     /// Position.
     #[serde(skip_serializing_if = "is_zero")]
     pub seq: u32,
+    /// What happened to a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'static str>,
+    /// What only the other client understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Raw>,
 }

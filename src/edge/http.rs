@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -30,6 +30,7 @@ use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use tracing::{debug, warn};
 
 use super::{
+    files,
     reply::{self, Reply, Status},
     websocket,
 };
@@ -42,7 +43,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The address at the other end of a client's connection.
+/// Where a request comes from: the client, or the web server in front.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
@@ -88,9 +89,9 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX);
     let app = TowerToHyperService::new(app);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
-        hyper::service::Service::call(&app, request)
+        app.call(request)
     });
     let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let stop = server.tasks.stop_token();
@@ -107,6 +108,7 @@ fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
         .route("/v0/channels/lp", any(not_built))
+        .merge(files::routes())
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
         .with_state(server);

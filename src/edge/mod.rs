@@ -5,6 +5,7 @@ mod account;
 mod apikey;
 mod connection;
 mod entry;
+mod files;
 mod finding;
 pub mod frames;
 mod hello;

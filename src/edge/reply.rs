@@ -40,6 +40,8 @@ statuses! {
     VALIDATE_CREDENTIALS = 300 "validate credentials";
     /// A code is on its way, if there is anybody to get it.
     AUTH_RESET = 301 "auth reset";
+    /// The topic has another name for this client.
+    USE_OTHER = 303 "use other";
     /// Nothing to change.
     NOT_MODIFIED = 304 "not modified";
     /// There was nothing to do.
@@ -82,6 +84,8 @@ statuses! {
     TOO_LARGE = 413 "too large";
     /// Too weak, too many.
     POLICY = 422 "policy violation";
+    /// The line is taken.
+    BUSY = 486 "busy here";
     /// Our fault; whether it happened is not known.
     INTERNAL = 500 "internal error";
     /// Not built yet.

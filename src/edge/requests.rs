@@ -4,7 +4,7 @@
 //! COMPAT stock clients 0.25: the JavaScript SDK drops every falsy field, so an absent number is 0 and
 //! an absent bool false; unknown fields are ignored.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 /// One parsed frame.
@@ -299,13 +299,22 @@ pub struct GetOptions {
 }
 
 /// Positions from `low` up to, not including, `hi`; without `hi` just `low`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Range {
     /// First.
     pub low: u32,
     /// Behind the last; 0 for one position only.
+    #[serde(skip_serializing_if = "is_zero")]
     pub hi: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `{set}`
@@ -381,12 +390,14 @@ pub struct Del {
     pub topic: String,
     /// `msg`, `topic`, `sub`, `user`, `cred`.
     pub what: String,
-    /// Whose; empty for one's own.
-    pub user: String,
-    /// Which credential.
-    pub cred: Option<Credential>,
     /// Finally.
     pub hard: bool,
+    /// Messages.
+    pub delseq: Vec<Range>,
+    /// A member, or an account; empty for one's own.
+    pub user: String,
+    /// A credential.
+    pub cred: Option<Credential>,
 }
 
 /// `{note}`
@@ -399,6 +410,10 @@ pub struct Note {
     pub what: String,
     /// Position.
     pub seq: u32,
+    /// What happened to a call.
+    pub event: String,
+    /// What only the other client understands.
+    pub payload: Option<Box<RawValue>>,
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! What the rest of the server knows of one client connection: who it is and how to send to it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use axum::extract::ws::Utf8Bytes;
+use freehold_store::TopicKey;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +17,13 @@ use tracing::info;
 
 use super::frames::{Packed, ServerFrame};
 use crate::accounts::attempts::Origin;
+use crate::topic::TopicName;
 
 /// Replies that may wait for one client. A page of history counts as one. A client that lets more
 /// pile up is cut off; it reconnects and reads what it missed.
 const QUEUE_MAX: usize = 512;
+/// Topics one session may be attached to.
+const ATTACHED_MAX: usize = 1000;
 /// Bytes that may wait for one client, beyond the frames queued last.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -32,6 +39,8 @@ struct Inner {
     closed: CancellationToken,
     identity: Mutex<Identity>,
     on_me: AtomicBool,
+    /// Where it is attached, or has asked to be.
+    topics: Mutex<HashMap<TopicKey, TopicName>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -54,6 +63,7 @@ impl Session {
             closed,
             identity: Mutex::default(),
             on_me: AtomicBool::new(false),
+            topics: Mutex::default(),
         };
         (Self(Arc::new(inner)), queue)
     }
@@ -104,6 +114,35 @@ impl Session {
     /// Attaches to `me` or detaches; says what it was before.
     pub fn set_on_me(&self, attached: bool) -> bool {
         self.0.on_me.swap(attached, Ordering::Relaxed)
+    }
+
+    /// Notes that it attaches to a topic; false when it is attached to too many.
+    #[must_use]
+    pub fn attach(&self, name: &TopicName) -> bool {
+        let (key, mut topics) = (name.key(), self.0.topics.lock());
+        if topics.len() >= ATTACHED_MAX && !topics.contains_key(&key) {
+            return false;
+        }
+        topics.insert(key, name.clone());
+        true
+    }
+
+    /// Notes that it is not attached to a topic any more; true when it was.
+    pub fn detach(&self, key: TopicKey) -> bool {
+        self.0.topics.lock().remove(&key).is_some()
+    }
+
+    /// True while it is attached to a topic, or has asked to be.
+    #[must_use]
+    pub fn is_attached(&self, key: TopicKey) -> bool {
+        self.0.topics.lock().contains_key(&key)
+    }
+
+    /// All topics it is attached to. It is to none afterwards.
+    #[must_use]
+    pub fn take_topics(&self) -> Vec<TopicName> {
+        let topics = std::mem::take(&mut *self.0.topics.lock());
+        topics.into_values().collect()
     }
 
     /// Queues one frame.

@@ -11,7 +11,7 @@ use std::{
 use freehold_federation::FindQuery;
 use freehold_proto::{AccessMode, GroupId, Timestamp, UserId};
 use freehold_store::{
-    Tables,
+    Tables, TopicKey,
     tables::{rows::AccountRow, tags::TagOwner},
 };
 use futures_util::future::join_all;
@@ -25,6 +25,7 @@ use crate::{
         reply::{self, Reply},
     },
     server::Server,
+    topic::{channel_name, room::READER, storage},
 };
 
 /// Other domains asked by one query.
@@ -69,7 +70,7 @@ pub(crate) async fn search(
         let row = match found {
             Found::Person(user) if user == asker.user => None,
             Found::Person(user) => person_row(server, asker.level, &user, &matched).await?,
-            Found::Group(group) => group_row(server, &group, &matched),
+            Found::Group(group) => group_row(server, asker.level, &group, &matched).await?,
         };
         rows.extend(row);
     }
@@ -185,7 +186,8 @@ async fn person_row(
     if !server.ids.is_ours(user) {
         let profile = server.profile(user).await?;
         return Ok(profile.map(|it| {
-            let row = (it.updated, it.access, &*it.public, &*it.trusted);
+            let access = it.access.and(AccessMode::ONE_TO_ONE).to_string();
+            let row = (it.updated, access, &*it.public, &*it.trusted);
             found_row(server.ids.shown(user), row, matched)
         }));
     }
@@ -199,6 +201,7 @@ async fn person_row(
             Level::Authenticated | Level::Root => &it.access_auth,
         };
         let access = access.parse().unwrap_or(AccessMode::NONE);
+        let access = access.and(AccessMode::ONE_TO_ONE).to_string();
         let updated = Timestamp::from_stored(it.updated);
         let row = (updated, access, &*it.public, &*it.trusted);
         found_row(server.ids.shown(user), row, matched)
@@ -207,7 +210,7 @@ async fn person_row(
 
 fn found_row(
     topic: String,
-    (updated, access, public, trusted): (Timestamp, AccessMode, &[u8], &[u8]),
+    (updated, access, public, trusted): (Timestamp, String, &[u8], &[u8]),
     matched: &BTreeSet<String>,
 ) -> Sub {
     Sub {
@@ -216,7 +219,7 @@ fn found_row(
         acs: Some(Access {
             want: None,
             given: None,
-            mode: access.and(AccessMode::ONE_TO_ONE).to_string(),
+            mode: access,
         }),
         public: raw(public),
         trusted: raw(trusted),
@@ -226,9 +229,29 @@ fn found_row(
     }
 }
 
-/// A group as a row. Groups are not known here yet: whoever builds them fills this in.
-fn group_row(_server: &Server, _group: &GroupId, _matched: &BTreeSet<String>) -> Option<Sub> {
-    None
+/// A group as a row, by the name under which strangers join it.
+async fn group_row(
+    server: &Arc<Server>,
+    asker: Level,
+    group: &GroupId,
+    matched: &BTreeSet<String>,
+) -> Result<Option<Sub>, Reply> {
+    let key = TopicKey::group(group);
+    let read = move |tables: &Tables| tables.room(key);
+    let room = server.tables.read(read).await?;
+    Ok(room.filter(|it| it.deleted == 0).map(|it| {
+        let (access, topic) = match (storage::is_channel(&it), asker) {
+            (true, _) => (READER.to_string(), channel_name(group)),
+            (false, Level::Anonymous) => (it.access_anon.clone(), group.to_string()),
+            (false, _) => (it.access_auth.clone(), group.to_string()),
+        };
+        let updated = Timestamp::from_stored(it.updated);
+        let row = found_row(topic, (updated, access, &it.public, &it.trusted), matched);
+        Sub {
+            subcnt: it.members.saturating_add(it.readers),
+            ..row
+        }
+    }))
 }
 
 /// Whose an alias is, as clients name the owner; nothing while it is free.

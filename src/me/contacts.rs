@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use freehold_proto::{AccessMode, Timestamp, UserId};
 use freehold_store::{StoreError, Tables, TopicKey, tables::rows::SubscriptionRow};
 
@@ -10,12 +11,12 @@ use crate::{
     edge::{
         frames::{Access, Seen, Sub, raw},
         ids::Ids,
-        reply::{self, Reply},
+        reply::Reply,
         requests::GetOptions,
         times,
     },
     server::Server,
-    topic::storage,
+    topic::{TopicName, channel_name, storage},
 };
 
 /// Contacts read in one go.
@@ -23,14 +24,34 @@ const CONTACTS_PAGE: usize = 500;
 /// Contacts shown or told at most.
 const CONTACTS_MAX: usize = 10_000;
 
-/// Somebody whom a person of ours has a conversation with.
+/// A conversation that a person of ours stands in, or stood in.
 pub(super) struct Contact {
     pub(super) topic: TopicKey,
-    pub(super) peer: UserId,
+    pub(super) name: TopicName,
     pub(super) row: SubscriptionRow,
 }
 
 impl Contact {
+    /// The other one, of a conversation between two.
+    pub(super) fn peer_of(&self, user: &UserId) -> Option<&UserId> {
+        match &self.name {
+            TopicName::OneToOne(people) => people.iter().find(|it| *it != user),
+            _ => None,
+        }
+    }
+
+    /// The name under which its owner knows it.
+    fn shown(&self, user: &UserId, ids: &Ids) -> String {
+        match &self.name {
+            TopicName::OneToOne(_) => self
+                .peer_of(user)
+                .map(|it| ids.shown(it))
+                .unwrap_or_default(),
+            TopicName::Group(group) if self.row.reader => channel_name(group),
+            name => name.stored(user),
+        }
+    }
+
     pub(super) fn mode(&self) -> AccessMode {
         storage::standing(&self.row).mode()
     }
@@ -49,8 +70,8 @@ pub(super) fn contacts(tables: &Tables, user: &UserId) -> Result<Vec<Contact>, S
         let full = page.len() == CONTACTS_PAGE;
         after = page.last().map(|(topic, _)| *topic);
         all.extend(page.into_iter().filter_map(|(topic, row)| {
-            let peer = row.peer.parse().ok()?;
-            Some(Contact { topic, peer, row })
+            let name = TopicName::from_stored(&row.peer, user)?;
+            Some(Contact { topic, name, row })
         }));
         if !full {
             break;
@@ -65,10 +86,12 @@ pub(super) async fn list(
     user: &UserId,
     options: &GetOptions,
 ) -> Result<Vec<Sub>, Reply> {
-    let only = match options.topic.as_deref() {
-        Some(name) => Some(server.ids.read(name).map_err(|_| reply::TOPIC_NOT_FOUND)?),
-        None => None,
-    };
+    let wanted = options.topic.as_deref().filter(|it| !it.is_empty());
+    // A person may be named with their domain, even if it is ours.
+    let wanted = wanted.map(|name| match server.ids.read(name) {
+        Ok(person) => server.ids.shown(&person),
+        Err(_) => name.to_owned(),
+    });
     let since = times::parse(options.ims.as_deref());
     let limit = options
         .limit
@@ -78,19 +101,24 @@ pub(super) async fn list(
     let read = move |tables: &Tables| {
         let mut rows = Vec::new();
         for contact in contacts(tables, &me)? {
-            let wanted = only.as_ref().is_none_or(|it| *it == contact.peer);
-            if wanted && rows.len() < limit {
-                rows.extend(
-                    contact_row(&reader, tables, &contact, since)?.map(|row| (contact.peer, row)),
-                );
+            let named = wanted
+                .as_ref()
+                .is_none_or(|it| *it == contact.shown(&me, &reader.ids));
+            if named && rows.len() < limit {
+                let row = contact_row(&reader, tables, (&me, &contact), since)?;
+                rows.extend(row.map(|row| (contact, row)));
             }
         }
         Ok(rows)
     };
     let rows = server.tables.read(read).await?;
-    let finish = |(peer, mut row): (UserId, Sub)| {
+    let finish = |(contact, mut row): (Contact, Sub)| {
         let listens = row.acs.as_ref().is_some_and(|it| it.mode.contains('P'));
-        row.online = listens && server.is_online(&peer);
+        let here = match contact.peer_of(user) {
+            Some(peer) => server.is_online(peer),
+            None => !contact.row.reader && server.hub.is_present(contact.topic),
+        };
+        row.online = listens && here;
         row.seen = row.seen.filter(|_| listens && !row.online);
         row
     };
@@ -101,17 +129,21 @@ pub(super) async fn list(
 fn contact_row(
     server: &Server,
     tables: &Tables,
-    contact: &Contact,
+    (user, contact): (&UserId, &Contact),
     since: Timestamp,
 ) -> Result<Option<Sub>, StoreError> {
     let standing = storage::standing(&contact.row);
-    let topic = Some(server.ids.shown(&contact.peer));
-    if let Some(deleted) = standing.deleted {
+    let topic = Some(contact.shown(user, &server.ids));
+    let face = match contact.peer_of(user) {
+        Some(peer) => face_of_person(tables, &server.ids, peer)?,
+        None => face_of_room(tables, contact.topic)?,
+    };
+    if let Some(deleted) = standing.deleted.or(face.deleted) {
         // Told only to those who knew it before.
         let told = since > Timestamp::EPOCH && deleted > since;
         return Ok(told.then(|| Sub {
             topic,
-            updated: Some(standing.updated),
+            updated: Some(standing.updated.max(deleted)),
             deleted: Some(deleted),
             ..Sub::default()
         }));
@@ -121,44 +153,84 @@ fn contact_row(
         .min(server.hub.durable_head(contact.topic));
     let last = tables.message(contact.topic, head)?;
     let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
-    let (public, trusted, described, seen) = peer_of(tables, &server.ids, &contact.peer)?;
-    let updated = standing.updated.max(described);
+    let updated = standing.updated.max(face.described);
     if updated.max(touched) <= since {
         return Ok(None);
     }
-    let reads = standing.mode().has(AccessMode::READ);
+    let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
+    let known = |number: u32| if reads { number } else { 0 };
     Ok(Some(Sub {
         topic,
         updated: Some(updated),
         touched: Some(touched),
         acs: Some(Access::new(standing.want, standing.given)),
-        seq: if reads { head } else { 0 },
-        read: if reads { standing.read } else { 0 },
-        recv: if reads { standing.received } else { 0 },
-        public: raw(&public).filter(|_| described > since),
-        trusted: raw(&trusted).filter(|_| described > since),
+        seq: known(head),
+        read: known(standing.read),
+        recv: known(standing.received),
+        clear: known(standing.cleared.max(face.cleared)),
+        subcnt: face.members,
+        public: raw(&face.public).filter(|_| face.described > since),
+        trusted: raw(&face.trusted).filter(|_| face.described > since),
         private: raw(&standing.private).filter(|_| standing.updated > since),
-        seen,
+        seen: face.seen,
         ..Sub::default()
     }))
 }
 
-/// What is shown of a contact: description, marks of trust, their age, when last here. Blocks.
-fn peer_of(
-    tables: &Tables,
-    ids: &Ids,
-    peer: &UserId,
-) -> Result<(bytes::Bytes, bytes::Bytes, Timestamp, Option<Seen>), StoreError> {
+/// What is shown of a contact.
+#[derive(Default)]
+struct Face {
+    public: Bytes,
+    trusted: Bytes,
+    /// When that last changed.
+    described: Timestamp,
+    /// When the person was last here.
+    seen: Option<Seen>,
+    /// When the group ended.
+    deleted: Option<Timestamp>,
+    /// The last deletion for everybody.
+    cleared: u32,
+    /// Of a group.
+    members: u32,
+}
+
+fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
+    let row = tables.room(topic)?.unwrap_or_default();
+    let is_group = row.kind <= 2;
+    Ok(Face {
+        public: row.public,
+        trusted: row.trusted,
+        described: Timestamp::from_stored(row.updated),
+        seen: None,
+        deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
+        cleared: row.cleared.map_or(0, |it| it.last_hard),
+        members: if is_group {
+            row.members.saturating_add(row.readers)
+        } else {
+            0
+        },
+    })
+}
+
+fn face_of_person(tables: &Tables, ids: &Ids, peer: &UserId) -> Result<Face, StoreError> {
     if ids.is_ours(peer) {
         let row = tables.account(peer)?.unwrap_or_default();
         let seen = (row.seen != 0).then(|| Seen {
             when: Timestamp::from_stored(row.seen),
             ua: row.seen_agent.clone(),
         });
-        let updated = Timestamp::from_stored(row.updated);
-        return Ok((row.public, row.trusted, updated, seen));
+        return Ok(Face {
+            public: row.public,
+            trusted: row.trusted,
+            described: Timestamp::from_stored(row.updated),
+            seen,
+            ..Face::default()
+        });
     }
     let row = tables.foreign_person(peer)?.unwrap_or_default();
-    let updated = Timestamp::from_stored(row.updated);
-    Ok((row.public, bytes::Bytes::new(), updated, None))
+    Ok(Face {
+        public: row.public,
+        described: Timestamp::from_stored(row.updated),
+        ..Face::default()
+    })
 }

@@ -22,7 +22,7 @@ use crate::{
         requests::GetQuery,
     },
     server::Server,
-    topic::parts,
+    topic::{in_frames, parts},
 };
 
 /// Answers `{get me}`.
@@ -54,9 +54,11 @@ pub(crate) async fn query(
             "sub" => match contacts::list(server, user, &get.sub).await? {
                 rows if rows.is_empty() => frames.push(none("sub")),
                 rows => {
-                    let mut meta = meta();
-                    meta.sub = Some(rows);
-                    frames.push(ServerFrame::Meta(meta));
+                    for rows in in_frames(rows) {
+                        let mut meta = meta();
+                        meta.sub = Some(rows);
+                        frames.push(ServerFrame::Meta(meta));
+                    }
                 }
             },
             "tags" => match crate::accounts::tags::of_account(&account(server, user).await?) {

@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn tell_contact(
     server: &Server,
     user: &UserId,
-    contact: &Contact,
+    peer: &UserId,
     what: &'static str,
     agent: Option<String>,
 ) {
@@ -32,9 +32,7 @@ pub(super) fn tell_contact(
         ua: agent.filter(|it| !it.is_empty()),
         ..Pres::default()
     };
-    server
-        .online
-        .tell(&contact.peer, &ServerFrame::Pres(pres), |_| true);
+    server.online.tell(peer, &ServerFrame::Pres(pres), |_| true);
 }
 
 /// A session attaches to `me`; true when the person comes with it: the first one in the foreground.
@@ -91,22 +89,25 @@ async fn tell_presence(
             .into_iter()
             .filter(Contact::is_active)
         {
-            let theirs = tables.subscription(&contact.peer, contact.topic)?;
+            let Some(peer) = contact.peer_of(&me).cloned() else {
+                continue;
+            };
+            let theirs = tables.subscription(&peer, contact.topic)?;
             let listens = theirs.is_some_and(|row| {
                 let theirs = storage::standing(&row);
                 theirs.deleted.is_none() && theirs.mode().has(AccessMode::PRESENCE)
             });
             if listens && contact.mode().has(AccessMode::PRESENCE) {
-                told.push(contact);
+                told.push((peer, contact.row.announced));
             }
         }
         Ok(told)
     };
-    for contact in server.tables.read(read).await? {
-        if server.ids.is_ours(&contact.peer) {
-            tell_contact(server, user, &contact, what, Some(session.agent()));
-        } else if contact.row.announced {
-            server.signal(contact.peer.domain(), presence(user, &contact.peer, what));
+    for (peer, announced) in server.tables.read(read).await? {
+        if server.ids.is_ours(&peer) {
+            tell_contact(server, user, &peer, what, Some(session.agent()));
+        } else if announced {
+            server.signal(peer.domain(), presence(user, &peer, what));
         }
     }
     Ok(())

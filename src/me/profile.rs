@@ -144,11 +144,11 @@ pub(crate) async fn set_description(
     server
         .online
         .tell(user, &ServerFrame::Pres(own), |it| it != session);
-    for contact in told {
-        if server.ids.is_ours(&contact.peer) {
-            tell_contact(server, user, &contact, "upd", None);
+    for peer in told.iter().filter_map(|it| it.peer_of(user)) {
+        if server.ids.is_ours(peer) {
+            tell_contact(server, user, peer, "upd", None);
         } else {
-            server.wake(contact.peer.domain());
+            server.wake(peer.domain());
         }
     }
     Ok(reply::OK.into())
@@ -165,15 +165,19 @@ async fn queue_description(
         .tables
         .read(move |tables| contacts(tables, &me))
         .await?;
-    told.retain(|it| it.is_active() && (server.ids.is_ours(&it.peer) || it.row.announced));
+    told.retain(|it| {
+        let ours = it.peer_of(user).is_some_and(|it| server.ids.is_ours(it));
+        it.is_active() && (ours || it.row.announced)
+    });
     let now = server.clock.now();
-    let abroad = told.iter().filter(|it| !server.ids.is_ours(&it.peer));
-    for (index, contact) in abroad.enumerate() {
+    let peers = told.iter().filter_map(|it| Some((it, it.peer_of(user)?)));
+    let abroad = peers.filter(|(_, peer)| !server.ids.is_ours(peer));
+    for (index, (contact, peer)) in abroad.enumerate() {
         if index > 0 && index % CELLS_IN_BATCH == 0 {
             // A batch without guards is applied.
             let _applied = server.tables.commit(std::mem::take(&mut batch)).await?;
         }
-        let (peer, cell) = (contact.peer.domain(), (contact.topic, user));
+        let (peer, cell) = (peer.domain(), (contact.topic, user));
         server
             .outbox
             .put_cell(&mut batch, peer, RELATION, cell, now)

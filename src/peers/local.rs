@@ -33,7 +33,9 @@ use crate::{
     },
     me,
     server::Server,
-    topic::{CONSENT_RETRY, Command, Incoming, hub::Hub, message, one_to_one::PeerRelation},
+    topic::{
+        CONSENT_RETRY, Command, Incoming, TopicName, hub::Hub, message, one_to_one::PeerRelation,
+    },
 };
 
 /// Pairs of strangers and people who do not exist whose texts are counted.
@@ -271,7 +273,8 @@ impl Door {
         wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
     ) -> Pending {
         let (decision, answer) = oneshot::channel();
-        Hub::send(&self.server, people, wrap(decision)).await;
+        let name = TopicName::one_to_one(&people[0], &people[1]);
+        Hub::send(&self.server, &name, wrap(decision)).await;
         Pending::Soon(answer)
     }
 
@@ -515,7 +518,6 @@ fn user_of(tables: &Tables, us: &DomainName, name: &str) -> Result<Option<UserId
 
 impl Door {
     async fn signal(&self, from: UserId, to: UserId, what: &str) {
-        let people = [from.clone(), to.clone()];
         let what = match what {
             "kp" => "kp",
             "kpa" => "kpa",
@@ -529,7 +531,8 @@ impl Door {
         let wanted = to.clone();
         let read = move |tables: &Tables| tables.subscription(&wanted, topic);
         if let Ok(Some(_)) = self.server.tables.read(read).await {
-            Hub::send(&self.server, &people, Command::Typing { user: from, what }).await;
+            let name = TopicName::one_to_one(&from, &to);
+            Hub::send(&self.server, &name, Command::Typing { user: from, what }).await;
         }
     }
 }

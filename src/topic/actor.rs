@@ -19,15 +19,25 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
-    Command,
+    Command, TopicName, TopicRequest,
     asked::Asked,
+    attached::Attached,
+    call::Ringing,
     command::Decision,
+    conversation::Conversation,
+    deletion::{Deletion, ERASE_AGAIN},
     hub::{Hub, Place},
-    one_to_one::{AccessChange, CursorMove, OneToOne},
+    one_to_one::OneToOne,
+    room::Room,
+    standing::{AccessChange, CursorMove},
     storage,
 };
 use crate::{
-    edge::{frames::ServerFrame, reply::Reply, session::Session},
+    edge::{
+        frames::ServerFrame,
+        reply::{self, Reply},
+        session::Session,
+    },
     server::Server,
 };
 
@@ -54,8 +64,25 @@ pub(super) enum Effect {
     Access(AccessChange, Option<Session>),
     /// Somebody got further.
     Moved(UserId, CursorMove, Option<Session>),
-    /// Somebody left for good.
+    /// Somebody left a topic of two for good.
     Left(UserId, Session),
+    /// Somebody may not stay in a room: their sessions are detached, but for one that knows.
+    Evicted {
+        user: UserId,
+        /// They are no member any more.
+        gone: bool,
+        except: Option<Session>,
+    },
+    /// A session attached to a room.
+    Arrived(Session, UserId),
+    /// The room ended for everybody.
+    Closed(Option<Session>),
+    /// The room has another description.
+    Redescribed(Option<Session>),
+    /// Something else is attached to the topic.
+    Pinned(Option<Session>),
+    /// Messages were deleted.
+    Deleted(Deletion),
     /// A person's private notes changed.
     Annotated(UserId, Session),
     /// The person at the other domain has another description.
@@ -69,7 +96,7 @@ pub(super) enum Effect {
     /// Answer a peer.
     Decided(Decision, Verdict),
     /// Somebody's account is gone, and this topic with it.
-    Erased(UserId, Vec<(Session, UserId)>),
+    Erased(UserId),
     /// Tell whoever asked that it has been done.
     Told(oneshot::Sender<()>),
 }
@@ -80,32 +107,39 @@ type Committed = (Result<Outcome, StoreError>, u32, Vec<Effect>);
 /// A loaded topic.
 pub(super) struct Actor {
     pub(super) server: Arc<Server>,
-    pub(super) people: [UserId; 2],
-    pub(super) topic: OneToOne,
-    pub(super) attached: Vec<(Session, UserId)>,
-    place: Place,
+    pub(super) name: TopicName,
+    pub(super) topic: Conversation,
+    pub(super) attached: Attached,
+    /// The call that rings or goes on.
+    pub(super) call: Option<Ringing>,
+    /// Where erasing of deleted messages goes on.
+    pub(super) erasing: u32,
+    pub(super) place: Place,
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
     cursors_due: Option<Instant>,
     idle_since: Instant,
     /// Memory may be ahead of the disk; read again once nothing is under way.
     stale: bool,
+    erase_at: Instant,
 }
 
 impl Actor {
-    pub(super) fn new(server: Arc<Server>, people: [UserId; 2], place: Place) -> Self {
-        let [a, b] = people.clone();
+    pub(super) fn new(server: Arc<Server>, name: TopicName, place: Place) -> Self {
         Self {
-            topic: OneToOne::new(a, b, &server.us),
+            topic: Conversation::unread(&name, &server.us, server.clock.now()),
             server,
-            people,
-            attached: Vec::new(),
+            name,
+            attached: Attached::default(),
+            call: None,
+            erasing: 0,
             place,
             is_stored: false,
             commits: FuturesOrdered::new(),
             cursors_due: None,
             idle_since: Instant::now(),
             stale: true,
+            erase_at: Instant::now(),
         }
     }
 
@@ -125,6 +159,7 @@ impl Actor {
                 break;
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
+            let missed = self.call.as_ref().and_then(|it| it.until);
             let cursors = self
                 .cursors_due
                 .unwrap_or_else(|| Instant::now() + CURSORS_AFTER);
@@ -136,6 +171,9 @@ impl Actor {
                     self.handle(command).await;
                 }
                 () = sleep_until(cursors), if self.cursors_due.is_some() => self.write_cursors(),
+                () = sleep_until(self.erase_at), if ready && self.has_to_erase() && self.commits.is_empty() => {
+                    self.erase_some().await;
+                }
                 () = sleep_until(self.idle_since + UNLOAD_AFTER), if self.is_idle() => {
                     let server = Arc::clone(&self.server);
                     if server.hub.retire(&mut self.place) {
@@ -143,14 +181,20 @@ impl Actor {
                     }
                     self.idle_since = Instant::now();
                 }
+                () = sleep_until(missed.unwrap_or(cursors)), if ready && missed.is_some() => self.miss_call(),
                 () = stop.cancelled() => break,
             }
         }
+        self.cut_call();
         self.finish().await;
     }
 
     fn is_idle(&self) -> bool {
-        self.attached.is_empty() && self.commits.is_empty() && self.cursors_due.is_none()
+        self.attached.is_empty()
+            && self.commits.is_empty()
+            && self.cursors_due.is_none()
+            && self.call.is_none()
+            && !self.has_to_erase()
     }
 
     /// Completes what is under way; what still came in goes to the topic's next task.
@@ -161,16 +205,17 @@ impl Actor {
             self.settle(committed);
         }
         while let Some(command) = self.place.mailbox.recv().await {
-            Hub::send(&self.server, &self.people, command).await;
+            Hub::send(&self.server, &self.name, command).await;
         }
     }
 
     /// Reads the topic as it is on disk. Without it nothing can be answered: false.
     async fn reload(&mut self) -> bool {
         match self.load().await {
-            Ok(topic) => {
-                self.is_stored = topic.created.is_some();
-                self.place.durable_head.store(topic.head, Ordering::Release);
+            Ok((topic, is_stored)) => {
+                self.is_stored = is_stored;
+                let head = topic.head();
+                self.place.durable_head.store(head, Ordering::Release);
                 self.topic = topic;
                 self.cursors_due = None;
                 self.stale = false;
@@ -186,14 +231,14 @@ impl Actor {
         }
     }
 
-    async fn load(&self) -> Result<OneToOne, StoreError> {
-        let (people, us) = (self.people.clone(), self.server.us.clone());
-        let read = move |tables: &Tables| storage::load(tables, &people, &us);
-        let topic = self.server.tables.read(read).await?;
-        if let Some(foreigner) = topic.foreigner() {
+    async fn load(&self) -> Result<(Conversation, bool), StoreError> {
+        let (name, us, now) = (self.name.clone(), self.server.us.clone(), self.now());
+        let read = move |tables: &Tables| storage::load(tables, &name, &us, now);
+        let (topic, is_stored) = self.server.tables.read(read).await?;
+        if let Some(foreigner) = topic.pair().and_then(|it| it.foreigner()) {
             self.server.outbox.prepare(foreigner.id.domain()).await?;
         }
-        Ok(topic)
+        Ok((topic, is_stored))
     }
 
     fn refuse(&self, command: Command, fault: &StoreError) {
@@ -215,23 +260,19 @@ impl Actor {
         match command {
             Command::Request {
                 session,
-                user,
+                caller,
                 id,
                 name,
                 request,
             } => {
                 let asked = Asked {
                     session,
-                    user,
+                    user: caller.user,
+                    level: caller.level,
                     id,
                     name,
                 };
-                // A refusal changes nothing, however far the request had come.
-                let before = (self.topic.clone(), self.attached.clone());
-                if let Err(refusal) = self.request(&asked, request).await {
-                    (self.topic, self.attached) = before;
-                    asked.answer(refusal, self.now());
-                }
+                self.answer(&asked, request).await;
             }
             Command::Detach(session) => self.detach(&session),
             Command::Incoming(incoming) => self.incoming(*incoming).await,
@@ -258,30 +299,53 @@ impl Actor {
         }
     }
 
+    /// A refusal changes nothing, however far the request had come. The rules of a room check before
+    /// they change anything; what is left half done by a store that does not answer is read again.
+    async fn answer(&mut self, asked: &Asked, request: TopicRequest) {
+        let before = self.topic.pair().cloned();
+        let attached = before.is_some().then(|| self.attached.clone());
+        let Err(refusal) = self.request(asked, request).await else {
+            return;
+        };
+        match (before, attached) {
+            (Some(pair), Some(attached)) => {
+                self.topic = Conversation::Pair(Box::new(pair));
+                self.attached = attached;
+            }
+            _ => self.stale |= refusal.status.code >= 500,
+        }
+        self.let_go(&asked.session);
+        asked.clone().answer(refusal, self.now());
+    }
+
     /// Queues a batch, with the standings if more than cursors changed or the topic is new.
     pub(super) fn commit_with_news(&mut self, batch: Batch, effects: Vec<Effect>) {
-        if self.topic.urgent || !self.is_stored {
+        if self.topic.is_urgent() || !self.is_stored {
             self.commit_all(batch, effects);
         } else {
             self.commit(batch, effects);
         }
     }
 
-    /// Queues a batch with everything that changed in memory.
-    pub(super) fn commit_all(&mut self, mut batch: Batch, effects: Vec<Effect>) {
-        let key = self.key();
-        storage::write(&mut batch, key, &mut self.topic, &mut self.is_stored);
+    /// Queues a batch with everything that changed in memory. What follows waits for all of it.
+    pub(super) fn commit_all(&mut self, batch: Batch, effects: Vec<Effect>) {
+        let (name, topic) = (&self.name, &mut self.topic);
+        let mut batches = storage::write(batch, name, topic, &mut self.is_stored);
         self.cursors_due = None;
-        self.commit(batch, effects);
+        let last = batches.pop().unwrap_or_default();
+        for batch in batches {
+            self.commit(batch, Vec::new());
+        }
+        self.commit(last, effects);
     }
 
     /// Queues a batch; cursors that moved are written later, together.
     pub(super) fn commit(&mut self, batch: Batch, effects: Vec<Effect>) {
-        if self.topic.people.iter().any(|it| it.dirty) {
+        if self.topic.is_dirty() {
             self.cursors_due
                 .get_or_insert(Instant::now() + CURSORS_AFTER);
         }
-        let head = self.topic.head;
+        let head = self.topic.head();
         if batch.is_empty() {
             let done = async move { (Ok(Outcome::Applied), head, effects) };
             return self.commits.push_back(Box::pin(done));
@@ -345,13 +409,73 @@ impl Actor {
         }
     }
 
+    /// A session that is not attached here knows so.
+    fn let_go(&self, session: &Session) {
+        if !self.is_attached(session) {
+            session.detach(self.key());
+        }
+    }
+
     fn detach(&mut self, session: &Session) {
-        self.attached.retain(|(it, _)| it != session);
         self.idle_since = Instant::now();
+        if let Some((user, last)) = self.attached.remove(session) {
+            self.lose_call(session, &user);
+            self.departed(&user, session, last);
+        }
     }
 
     pub(super) fn is_attached(&self, session: &Session) -> bool {
-        self.attached.iter().any(|(it, _)| it == session)
+        self.attached.contains(session)
+    }
+
+    /// True once the topic is on disk.
+    pub(super) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// The room that this topic is.
+    pub(super) fn room_mut(&mut self) -> Result<&mut Room, Reply> {
+        match &mut self.topic {
+            Conversation::Room(room) => Ok(room),
+            Conversation::Pair(_) => Err(reply::INTERNAL.into()),
+        }
+    }
+
+    /// The room as it has just been made; its row is in the next commit.
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.topic = Conversation::Room(Box::new(room));
+        self.is_stored = true;
+    }
+
+    /// The two people of this topic. Only for what the name of the topic says is between two.
+    pub(super) fn pair(&self) -> &OneToOne {
+        self.topic
+            .pair()
+            .expect("the topic is one between two people")
+    }
+
+    /// The same to change them.
+    pub(super) fn pair_mut(&mut self) -> &mut OneToOne {
+        match &mut self.topic {
+            Conversation::Pair(pair) => pair,
+            Conversation::Room(_) => unreachable!("the topic is one between two people"),
+        }
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Completes all commits that are under way.
+    pub(super) async fn finish_commits(&mut self) {
+        while let Some(committed) = self.commits.next().await {
+            self.settle(committed);
+        }
+    }
+
+    /// Erasing failed; it is tried again.
+    pub(super) fn erase_later(&mut self) {
+        self.erase_at = Instant::now() + ERASE_AGAIN;
     }
 }
 

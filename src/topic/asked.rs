@@ -1,4 +1,5 @@
-//! What our clients may do in a topic: subscribe, publish, change, report, leave.
+//! What our clients may do in a topic of any kind: publish, change, report; and where the rest of
+//! their requests goes.
 
 use bytes::Bytes;
 use freehold_proto::{AccessMode, Destination, MessageId, Timestamp, UserId, limits, wire};
@@ -14,24 +15,30 @@ use serde_json::{Value, json};
 use super::{
     TopicRequest,
     actor::{Actor, Effect},
+    call,
     message::{self, Draft},
-    one_to_one::AccessChange,
+    standing::AccessChange,
 };
 use crate::{
+    accounts::Level,
     edge::{
         frames::Access,
         reply::{self, Reply},
-        requests::{GetQuery, SetDesc, SetQuery, SetSub},
+        requests::{SetDesc, SetQuery},
         session::Session,
     },
     merge,
 };
+
+/// Above so many members nobody is told who is typing.
+const TYPING_MEMBERS_MAX: usize = 100;
 
 /// Who asks, and how to answer.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) session: Session,
     pub(super) user: UserId,
+    pub(super) level: Level,
     pub(super) id: Option<String>,
     /// The topic as the client named it.
     pub(super) name: String,
@@ -47,7 +54,7 @@ impl Asked {
     }
 
     /// Answers once what goes before is durable.
-    fn later(&self, reply: impl Into<Reply>, now: Timestamp) -> Effect {
+    pub(super) fn later(&self, reply: impl Into<Reply>, now: Timestamp) -> Effect {
         let frame = reply
             .into()
             .into_frame(self.id.clone(), Some(self.name.clone()), now);
@@ -56,7 +63,7 @@ impl Asked {
 }
 
 /// Access in an answer.
-fn acs(change: &AccessChange) -> Value {
+pub(super) fn acs(change: &AccessChange) -> Value {
     json!(Access::new(change.want.1, change.given.1))
 }
 
@@ -66,206 +73,91 @@ impl Actor {
         asked: &Asked,
         request: TopicRequest,
     ) -> Result<(), Reply> {
+        let is_pair = self.topic.pair().is_some();
         match request {
-            TopicRequest::Sub { set, get } => self.subscribe(asked, &set, &get).await?,
-            TopicRequest::Leave(true) => self.unsubscribe(asked)?,
-            TopicRequest::Leave(false) => self.leave(asked)?,
-            TopicRequest::Pub { draft, noecho } => self.publish(asked, draft, noecho).await?,
+            TopicRequest::Found(founding) => self.found(asked, *founding).await,
+            TopicRequest::Sub { set, get, .. } if is_pair => {
+                self.subscribe_pair(asked, &set, &get).await
+            }
+            TopicRequest::Sub {
+                as_reader,
+                set,
+                get,
+            } => self.subscribe_room(asked, as_reader, &set, &get).await,
+            TopicRequest::Leave(false) => self.leave(asked),
+            TopicRequest::Leave(true) | TopicRequest::DeleteTopic if is_pair => {
+                self.unsubscribe_pair(asked)
+            }
+            TopicRequest::Leave(true) => self.unsubscribe_room(asked).await,
+            TopicRequest::DeleteTopic => self.delete_room(asked).await,
+            TopicRequest::Evict(target) => self.evict(asked, &target),
+            TopicRequest::Pub { draft, noecho } => self.publish(asked, draft, noecho).await,
             TopicRequest::Get(get) => {
                 let frames = self.query(asked, &get).await?;
                 // Behind what is under way, so that nobody is shown what is not durable.
-                self.commit(
-                    Batch::new(),
-                    vec![Effect::Reply(asked.session.clone(), frames)],
-                );
+                let answer = Effect::Reply(asked.session.clone(), frames);
+                self.commit(Batch::new(), vec![answer]);
+                Ok(())
             }
-            TopicRequest::Set(set) => self.set(asked, &set).await?,
-            TopicRequest::Typing(what) => self.typing(asked, what),
-            TopicRequest::Received(seq) => self.progress(asked, 0, seq).await?,
-            TopicRequest::Read(seq) => {
-                if self.is_attached(&asked.session) {
-                    self.progress(asked, seq, 0).await?;
-                }
+            TopicRequest::Set(set) => self.set(asked, &set).await,
+            TopicRequest::DeleteMessages { ranges, hard } => {
+                self.delete_messages(asked, &ranges, hard).await
             }
+            TopicRequest::Typing(what) => {
+                self.typing(asked, what);
+                Ok(())
+            }
+            TopicRequest::Call {
+                seq,
+                event,
+                payload,
+            } => {
+                self.call_event(asked, seq, event, payload);
+                Ok(())
+            }
+            TopicRequest::Received(seq) => self.progress(asked, 0, seq).await,
+            TopicRequest::Read(seq) if self.is_attached(&asked.session) => {
+                self.progress(asked, seq, 0).await
+            }
+            TopicRequest::Read(_) => Ok(()),
         }
-        Ok(())
     }
 
-    async fn subscribe(
-        &mut self,
-        asked: &Asked,
-        set: &SetQuery,
-        get: &GetQuery,
-    ) -> Result<(), Reply> {
-        let now = self.now();
-        let mode = set
-            .sub
-            .as_ref()
-            .and_then(|it| it.mode.as_deref())
-            .unwrap_or_default();
-        let changes = match self.topic.person(&asked.user).active() {
-            None => self.open(asked, mode, set.desc.as_ref()).await?,
-            Some(standing) => {
-                // Who had banned himself and comes back wants again what he is given.
-                let back = if standing.want.has(AccessMode::JOIN) {
-                    String::new()
-                } else {
-                    standing.given.to_string()
-                };
-                let mode = if mode.is_empty() { &back } else { mode };
-                self.topic
-                    .want(&asked.user, mode, now)?
-                    .into_iter()
-                    .collect()
-            }
-        };
-        let standing = self
-            .topic
-            .person(&asked.user)
-            .active()
-            .ok_or(reply::INTERNAL)?;
-        if !standing.mode().has(AccessMode::JOIN) {
-            return Err(reply::PERMISSION_DENIED.into());
+    /// Private notes as they become with a change; a refusal when they are too long.
+    pub(super) fn annotated(&self, before: &Bytes, change: &Value) -> Result<Bytes, Reply> {
+        let merged = merge::into_stored(before, change);
+        if self.server.fits_description(&merged) {
+            Ok(merged)
+        } else {
+            Err(reply::TOO_LARGE.into())
         }
-        if let Some(private) = set.desc.as_ref().and_then(|it| it.private.as_ref()) {
-            let merged = merge::into_stored(&standing.private, private);
-            if !self.server.fits_description(&merged) {
-                return Err(reply::TOO_LARGE.into());
-            }
-            self.topic.annotate(&asked.user, merged, now)?;
-        }
-        // COMPAT stock clients: 200 to a repeated {sub}, never 304 (fact sheet, section 9.2).
-        // The client may have gone while its request waited; its end has been dealt with then.
-        if !self.is_attached(&asked.session) && !asked.session.is_closed() {
-            self.attached
-                .push((asked.session.clone(), asked.user.clone()));
-        }
-        let mine = changes.iter().find(|it| it.user == asked.user);
-        let answer = match mine {
-            Some(change) => Reply::with(reply::OK, json!({ "acs": acs(change) })),
-            None => reply::OK.into(),
-        };
-        let mut frames = vec![answer.into_frame(asked.id.clone(), Some(asked.name.clone()), now)];
-        if !get.what.is_empty() {
-            frames.extend(self.query(asked, get).await?);
-        }
-        let mut effects = vec![Effect::Reply(asked.session.clone(), frames)];
-        let mut batch = Batch::new();
-        self.after_changes(&mut batch, &mut effects, changes, asked)
-            .await?;
-        self.commit_all(batch, effects);
-        Ok(())
-    }
-
-    /// Opens the topic for somebody who does not stand in it.
-    async fn open(
-        &mut self,
-        asked: &Asked,
-        mode: &str,
-        desc: Option<&SetDesc>,
-    ) -> Result<Vec<AccessChange>, Reply> {
-        let now = self.now();
-        let other = self.topic.other(&asked.user).id.clone();
-        let own = self
-            .server
-            .profile(&asked.user)
-            .await?
-            .ok_or(reply::USER_NOT_FOUND)?;
-        let theirs = match self.server.profile(&other).await? {
-            Some(profile) => profile.access,
-            // Of somebody elsewhere we may know nothing yet; their domain will say.
-            None if !self.server.ids.is_ours(&other) => AccessMode::ONE_TO_ONE,
-            None => return Err(reply::USER_NOT_FOUND.into()),
-        };
-        let parse = |text: &str| text.parse::<AccessMode>().map_err(|_| reply::MALFORMED);
-        let mode = (!mode.is_empty()).then(|| parse(mode)).transpose()?;
-        let grant = desc
-            .and_then(|it| it.defacs.as_ref())
-            .and_then(|it| it.auth.as_deref())
-            .filter(|it| !it.is_empty());
-        let grant = grant.map(parse).transpose()?.unwrap_or(own.access);
-        Ok(self
-            .topic
-            .subscribe(&asked.user, mode, grant, theirs, now)?)
-    }
-
-    /// Adds what follows from changes of access: notices here, and the news to the other domain.
-    async fn after_changes(
-        &mut self,
-        batch: &mut Batch,
-        effects: &mut Vec<Effect>,
-        changes: Vec<AccessChange>,
-        asked: &Asked,
-    ) -> Result<(), Reply> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let accepted = changes.iter().any(|it| {
-            it.user == asked.user
-                && !it.fresh
-                && it.want.1.without(it.want.0).has(AccessMode::WRITE)
-        });
-        let blocks = |it: &AccessChange| it.user == asked.user && !it.want.1.has(AccessMode::JOIN);
-        let known = !changes.iter().any(blocks)
-            && self
-                .topic
-                .person(&asked.user)
-                .standing
-                .as_ref()
-                .is_some_and(|it| it.announced);
-        if accepted || known {
-            self.relate_out(batch, effects, &asked.user).await?;
-        }
-        if accepted {
-            // What was received and read before was nobody's business until now.
-            self.cursor_out(batch, effects, &asked.user).await?;
-            effects.push(Effect::Greet(asked.user.clone()));
-        }
-        let except = Some(asked.session.clone());
-        effects.extend(
-            changes
-                .into_iter()
-                .map(|it| Effect::Access(it, except.clone())),
-        );
-        Ok(())
     }
 
     async fn set(&mut self, asked: &Asked, set: &SetQuery) -> Result<(), Reply> {
-        let Some(standing) = self.topic.person(&asked.user).active() else {
+        self.load_reader(&asked.user).await?;
+        if self.topic.active(&asked.user).is_none() {
             return Err(reply::ATTACH_FIRST.into());
-        };
-        let now = self.now();
-        let (mut batch, mut effects) = (Batch::new(), Vec::new());
-        if let Some(private) = set.desc.as_ref().and_then(|it| it.private.as_ref()) {
-            let merged = merge::into_stored(&standing.private, private);
-            if !self.server.fits_description(&merged) {
-                return Err(reply::TOO_LARGE.into());
-            }
-            let changed = merged != standing.private;
-            self.topic.annotate(&asked.user, merged, now)?;
-            effects.push(asked.later(
-                if changed {
-                    reply::OK
-                } else {
-                    reply::NOT_MODIFIED
-                },
-                now,
-            ));
-            effects.extend(
-                changed.then(|| Effect::Annotated(asked.user.clone(), asked.session.clone())),
-            );
-        } else if set.desc.is_some() {
-            return Err(reply::PERMISSION_DENIED.into());
         }
-        if let Some(sub) = &set.sub {
-            self.set_access(asked, sub, &mut batch, &mut effects)
-                .await?;
-        }
-        if set.tags.is_some() || set.cred.is_some() {
+        if set.tags.is_some() && self.topic.pair().is_some() || set.cred.is_some() {
             return Err(reply::NOT_ALLOWED.into());
         }
-        if set.aux.is_some() {
-            return Err(reply::NOT_IMPLEMENTED.into());
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        if let Some(desc) = &set.desc {
+            self.set_desc(asked, desc, &mut effects)?;
+        }
+        if let Some(sub) = &set.sub {
+            if self.topic.pair().is_some() {
+                self.set_access_pair(asked, sub, &mut batch, &mut effects)
+                    .await?;
+            } else {
+                self.set_access_room(asked, sub, &mut effects).await?;
+            }
+        }
+        if let Some(tags) = &set.tags {
+            self.set_tags(asked, tags, &mut batch, &mut effects).await?;
+        }
+        if let Some(aux) = &set.aux {
+            self.set_aux(asked, aux, &mut effects)?;
         }
         if effects.is_empty() {
             return Err(reply::MALFORMED.into());
@@ -274,75 +166,51 @@ impl Actor {
         Ok(())
     }
 
-    async fn set_access(
+    fn set_desc(
         &mut self,
         asked: &Asked,
-        sub: &SetSub,
-        batch: &mut Batch,
+        desc: &SetDesc,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let now = self.now();
-        let mode = sub.mode.as_deref().unwrap_or_default();
-        let whose = match sub.user.as_deref().filter(|it| !it.is_empty()) {
-            Some(text) => self
-                .server
-                .ids
-                .read(text)
-                .map_err(|_| reply::USER_NOT_FOUND)?,
-            None => asked.user.clone(),
-        };
-        let own = whose == asked.user;
-        let change = if own {
-            self.topic.want(&asked.user, mode, now)?
-        } else if whose == self.topic.other(&asked.user).id {
-            if !self.is_attached(&asked.session) {
-                return Err(reply::ATTACH_FIRST.into());
+        let described = match self.topic.room() {
+            Some(_) => self.redescribe(asked, desc)?,
+            None if desc.public.is_some() || desc.trusted.is_some() || desc.defacs.is_some() => {
+                return Err(reply::PERMISSION_DENIED.into());
             }
-            self.topic.grant(&asked.user, mode, now)?
+            None => false,
+        };
+        let mut annotated = false;
+        if let Some(private) = &desc.private {
+            let standing = self.topic.active(&asked.user).ok_or(reply::ATTACH_FIRST)?;
+            let merged = self.annotated(&standing.private, private)?;
+            annotated = merged != standing.private;
+            if annotated {
+                self.topic.annotate(&asked.user, merged, now)?;
+            }
+        }
+        let changed = described || annotated;
+        let status = if changed {
+            reply::OK
         } else {
-            return Err(reply::USER_NOT_FOUND.into());
+            reply::NOT_MODIFIED
         };
-        let Some(change) = change else {
-            effects.push(asked.later(reply::NOT_MODIFIED, now));
-            return Ok(());
-        };
-        let mut params = json!({ "acs": acs(&change) });
-        if !own {
-            params["user"] = self.server.ids.shown(&whose).into();
-        }
-        effects.push(asked.later(Reply::with(reply::OK, params), now));
-        self.after_changes(batch, effects, vec![change], asked)
-            .await
-    }
-
-    fn leave(&mut self, asked: &Asked) -> Result<(), Reply> {
-        if !self.is_attached(&asked.session) {
-            return Err(reply::NOT_JOINED.into());
-        }
-        self.attached.retain(|(it, _)| *it != asked.session);
-        self.commit(Batch::new(), vec![asked.later(reply::OK, self.now())]);
+        effects.push(asked.later(status, now));
+        effects.extend(described.then(|| Effect::Redescribed(Some(asked.session.clone()))));
+        effects.extend(
+            annotated.then(|| Effect::Annotated(asked.user.clone(), asked.session.clone())),
+        );
         Ok(())
     }
 
-    fn unsubscribe(&mut self, asked: &Asked) -> Result<(), Reply> {
-        let now = self.now();
-        self.topic.leave(&asked.user, now)?;
-        let others = self
-            .attached
-            .iter()
-            .filter(|(it, user)| *user == asked.user && *it != asked.session);
-        let evicted = Reply::with(reply::EVICTED, json!({ "unsub": true }));
-        let name = self.view(&asked.user);
-        let mut effects = vec![asked.later(reply::OK, now)];
-        effects.extend(others.map(|(session, _)| {
-            Effect::Reply(
-                session.clone(),
-                vec![evicted.clone().into_frame(None, Some(name.clone()), now)],
-            )
-        }));
-        effects.push(Effect::Left(asked.user.clone(), asked.session.clone()));
-        self.attached.retain(|(_, user)| *user != asked.user);
-        self.commit_all(Batch::new(), effects);
+    fn leave(&mut self, asked: &Asked) -> Result<(), Reply> {
+        let Some((user, last)) = self.attached.remove(&asked.session) else {
+            return Err(reply::NOT_JOINED.into());
+        };
+        asked.session.detach(self.key());
+        self.lose_call(&asked.session, &user);
+        self.departed(&user, &asked.session, last);
+        self.commit(Batch::new(), vec![asked.later(reply::OK, self.now())]);
         Ok(())
     }
 
@@ -352,22 +220,20 @@ impl Actor {
         mut draft: Draft,
         noecho: bool,
     ) -> Result<(), Reply> {
-        if !self.is_attached(&asked.session) {
+        if !self.is_attached(&asked.session) && self.may_publish_from_afar() {
+            self.found_if_missing()?;
+        } else if !self.is_attached(&asked.session) {
             return Err(reply::ATTACH_FIRST.into());
         }
         self.topic.may_publish(&asked.user)?;
         self.check_replacement(&asked.user, &draft).await?;
-        if let Some(foreigner) = self.topic.foreigner() {
-            // Visible at once, rather than a queue without end for a domain that is denied or gone.
-            if !self.server.permits(foreigner.id.domain()) {
-                return Err(reply::PERMISSION_DENIED.into());
-            }
-            if !self.server.outbox.has_room(foreigner.id.domain()) {
-                return Err(reply::UNAVAILABLE.into());
-            }
+        self.check_way_out()?;
+        let begins_call = call::begins(&draft);
+        if begins_call {
+            self.may_call(&draft)?;
         }
         let now = self.now();
-        let id = MessageId::mint(now, &freehold_keys::random().map_err(|_| reply::INTERNAL)?);
+        let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
         let mut row = MessageRow {
             author: asked.user.to_string(),
             message_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -378,16 +244,15 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         // The sender's domain decides who the sender is, not the client.
         draft.head.remove("sender");
-        let crossing = self.topic.foreigner().is_some();
+        let call = begins_call.then(|| draft.clone());
+        let crossing = self.topic.pair().is_some_and(|it| it.foreigner().is_some());
         if crossing {
             row.envelope = Some(self.seal(asked, id, now, draft).await?);
-            if !self
+            let announced = self
                 .topic
-                .person(&asked.user)
-                .standing
-                .as_ref()
-                .is_some_and(|it| it.announced)
-            {
+                .active(&asked.user)
+                .is_some_and(|it| it.announced);
+            if !announced {
                 self.relate_out(&mut batch, &mut effects, &asked.user)
                     .await?;
             }
@@ -397,6 +262,9 @@ impl Actor {
         }
         let seq = self.topic.publish(&asked.user, now)?;
         put_message(&mut batch, self.key(), seq, &row);
+        if let Some(draft) = call {
+            self.ring(asked, seq, &draft);
+        }
         if crossing {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
         }
@@ -414,17 +282,35 @@ impl Actor {
         Ok(())
     }
 
+    /// Visible at once, rather than a queue without end for a domain that is denied or gone.
+    fn check_way_out(&self) -> Result<(), Reply> {
+        let Some(foreigner) = self.topic.pair().and_then(|it| it.foreigner()) else {
+            return Ok(());
+        };
+        if !self.server.permits(foreigner.id.domain()) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        if !self.server.outbox.has_room(foreigner.id.domain()) {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        Ok(())
+    }
+
     /// A message may replace only an earlier one of the same author.
     async fn check_replacement(&self, author: &UserId, draft: &Draft) -> Result<(), Reply> {
         let Some(seq) = message::replaced(&draft.head) else {
             return Ok(());
         };
         let key = self.key();
-        let original = self
-            .server
-            .tables
-            .read(move |tables| tables.message(key, seq))
-            .await?;
+        let reader = author.clone();
+        let read = move |tables: &freehold_store::Tables| {
+            let span = (seq, seq.saturating_add(1));
+            match tables.last_visible(key, &reader, span)? {
+                Some(_) => tables.message(key, seq),
+                None => Ok(None),
+            }
+        };
+        let original = self.server.tables.read(read).await?;
         match original {
             Some(original) if original.author == author.to_string() => Ok(()),
             Some(_) => Err(reply::PERMISSION_DENIED.into()),
@@ -453,7 +339,7 @@ impl Actor {
         } else {
             (head, Vec::new())
         };
-        let recipient = &self.topic.other(&asked.user).id;
+        let recipient = &self.pair().other(&asked.user).id;
         let payload = wire::payload::Kind::DirectMessage(wire::DirectMessage {
             author: asked.user.to_string(),
             recipient: recipient.to_string(),
@@ -482,7 +368,7 @@ impl Actor {
         (id, seq): (MessageId, u32),
         row: &MessageRow,
     ) -> Result<(), Reply> {
-        let peer = self.topic.other(author).id.domain().clone();
+        let peer = self.pair().other(author).id.domain().clone();
         let envelope = row
             .envelope
             .clone()
@@ -504,10 +390,14 @@ impl Actor {
     }
 
     fn typing(&self, asked: &Asked, what: &'static str) {
-        let Some(standing) = self.topic.person(&asked.user).active() else {
+        let Some(standing) = self.topic.active(&asked.user) else {
             return;
         };
-        if !standing.mode().has(AccessMode::WRITE) || !self.is_attached(&asked.session) {
+        let crowd = self
+            .topic
+            .room()
+            .is_some_and(|it| it.members.len() > TYPING_MEMBERS_MAX);
+        if crowd || !standing.mode().has(AccessMode::WRITE) || !self.is_attached(&asked.session) {
             return;
         }
         self.tell_typing(&asked.user, what);
@@ -517,13 +407,8 @@ impl Actor {
     }
 
     async fn progress(&mut self, asked: &Asked, read: u32, received: u32) -> Result<(), Reply> {
-        let readable = |it: &super::one_to_one::Standing| it.mode().has(AccessMode::READ);
-        if !self
-            .topic
-            .person(&asked.user)
-            .active()
-            .is_some_and(readable)
-        {
+        self.load_reader(&asked.user).await?;
+        if !self.topic.may(&asked.user, AccessMode::READ) {
             return Ok(());
         }
         let Some(moved) = self.topic.progress(&asked.user, read, received) else {
@@ -533,10 +418,9 @@ impl Actor {
         // Marks flow to another domain only after consent (rules.md 17).
         let consents = self
             .topic
-            .person(&asked.user)
-            .active()
+            .active(&asked.user)
             .is_some_and(|it| it.consents());
-        if self.topic.foreigner().is_some() && consents {
+        if consents && self.topic.pair().is_some_and(|it| it.foreigner().is_some()) {
             self.cursor_out(&mut batch, &mut effects, &asked.user)
                 .await?;
         }

@@ -1,14 +1,17 @@
 //! Everything that can be asked of a loaded topic.
 
+use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
 use freehold_proto::UserId;
 use freehold_store::tables::rows::{MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
-use super::{message::Draft, one_to_one::PeerRelation};
+use super::{CallEvent, message::Draft, one_to_one::PeerRelation};
 use crate::{
+    accounts::Caller,
     edge::{
-        requests::{GetQuery, SetQuery},
+        frames::Raw,
+        requests::{GetQuery, Range, SetQuery},
         session::Session,
     },
     peers::outbox::Refused,
@@ -25,7 +28,7 @@ pub enum Command {
         /// Which.
         session: Session,
         /// Who.
-        user: UserId,
+        caller: Caller,
         /// The id to answer with.
         id: Option<String>,
         /// The topic as the client named it.
@@ -102,6 +105,21 @@ pub struct Incoming {
     pub decision: oneshot::Sender<Result<Verdict, Unavailable>>,
 }
 
+/// A group to be made.
+#[derive(Debug)]
+pub struct Founding {
+    /// Its create record, and our signature on it.
+    pub record: (Bytes, Bytes),
+    /// With a channel.
+    pub channel: bool,
+    /// The name the client gave it meanwhile.
+    pub temporary: String,
+    /// Its description.
+    pub set: SetQuery,
+    /// What to answer with.
+    pub get: GetQuery,
+}
+
 /// What a client may ask of a topic.
 #[derive(Debug)]
 #[expect(
@@ -109,8 +127,12 @@ pub struct Incoming {
     reason = "a draft is made by this crate's edge only"
 )]
 pub enum TopicRequest {
+    /// Make a new group, subscribe and attach.
+    Found(Box<Founding>),
     /// Subscribe and attach.
     Sub {
+        /// To read a channel rather than to be a member.
+        as_reader: bool,
         /// Changes on the way.
         set: Box<SetQuery>,
         /// What to answer with.
@@ -129,8 +151,28 @@ pub enum TopicRequest {
     Get(Box<GetQuery>),
     /// Change metadata.
     Set(Box<SetQuery>),
+    /// Delete messages, for everybody if one may.
+    DeleteMessages {
+        /// Which.
+        ranges: Vec<Range>,
+        /// For everybody.
+        hard: bool,
+    },
+    /// Delete the topic: its owner for everybody, others leave.
+    DeleteTopic,
+    /// Remove a member.
+    Evict(UserId),
     /// Typing.
     Typing(&'static str),
+    /// Something about a call.
+    Call {
+        /// The message that began it.
+        seq: u32,
+        /// What.
+        event: CallEvent,
+        /// What only the other client understands.
+        payload: Option<Raw>,
+    },
     /// Received up to here.
     Received(u32),
     /// Read up to here.

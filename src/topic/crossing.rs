@@ -21,7 +21,8 @@ use super::{
     Incoming,
     actor::{Actor, Effect},
     command::Decision,
-    one_to_one::{AccessChange, PeerRelation, Reception},
+    one_to_one::{PeerRelation, Reception},
+    standing::AccessChange,
 };
 use crate::{
     edge::reply::{self, Reply},
@@ -49,9 +50,9 @@ impl Actor {
             decision,
         } = incoming;
         let now = self.now();
-        let recipient = self.topic.other(&author).id.clone();
+        let recipient = self.pair().other(&author).id.clone();
         let mut effects = Vec::new();
-        if self.topic.person(&recipient).active().is_none() {
+        if self.pair().person(&recipient).active().is_none() {
             // The message came before the news of the contact, or our person had left.
             let unknown = PeerRelation {
                 want: AccessMode::ONE_TO_ONE,
@@ -60,14 +61,14 @@ impl Actor {
                 given_version: 0,
             };
             let ours = self.default_of(&recipient).await;
-            let changes = self.topic.relate(&author, &unknown, ours, true, now);
+            let changes = self.pair_mut().relate(&author, &unknown, ours, true, now);
             effects.extend(changes.into_iter().map(|it| Effect::Access(it, None)));
         }
         let mut batch = Batch::new();
         let Ok(id) = MessageId::from_slice(&row.message_id) else {
             return drop(decision.send(Err(Unavailable("a message without an id".to_owned()))));
         };
-        let verdict = match self.topic.receive(&author, id, text, now) {
+        let verdict = match self.pair_mut().receive(&author, id, text, now) {
             Reception::AwaitingConsent => Verdict::Later {
                 code: RefusalCode::AwaitingConsent,
                 retry_after: CONSENT_RETRY,
@@ -101,10 +102,10 @@ impl Actor {
         described: bool,
         decision: Decision,
     ) {
-        let ours = self.topic.other(peer).id.clone();
+        let ours = self.pair().other(peer).id.clone();
         let default = self.default_of(&ours).await;
         let now = self.now();
-        let changes = self.topic.relate(peer, relation, default, false, now);
+        let changes = self.pair_mut().relate(peer, relation, default, false, now);
         let wants = |it: &AccessChange| it.user == *peer && it.want.1.has(AccessMode::WRITE);
         let accepted = changes.iter().any(wants);
         let mut effects = vec![Effect::Decided(decision, Verdict::Ok)];
@@ -122,7 +123,7 @@ impl Actor {
         received: u32,
         decision: Decision,
     ) {
-        let moved = self.topic.progress(reader, read, received);
+        let moved = self.pair_mut().progress(reader, read, received);
         let mut effects = vec![Effect::Decided(decision, Verdict::Ok)];
         effects.extend(moved.map(|moved| Effect::Moved(reader.clone(), moved, None)));
         self.commit_all(Batch::new(), effects);
@@ -163,6 +164,7 @@ impl Actor {
                     .into(),
                 content: json!(text).to_string().into(),
                 envelope: None,
+                deleted: 0,
             };
             let note = self.topic.append(now);
             put_message(&mut batch, key, note, &row);
@@ -184,10 +186,10 @@ impl Actor {
         effects: &mut Vec<Effect>,
         user: &UserId,
     ) -> Result<(), Reply> {
-        if self.topic.other(user).local {
+        if self.pair().other(user).local {
             return Ok(());
         }
-        self.topic.mark_announced(user);
+        self.pair_mut().mark_announced(user);
         self.cell_out(batch, effects, user, outbox::RELATION).await
     }
 
@@ -198,7 +200,7 @@ impl Actor {
         effects: &mut Vec<Effect>,
         user: &UserId,
     ) -> Result<(), Reply> {
-        if self.topic.other(user).local {
+        if self.pair().other(user).local {
             return Ok(());
         }
         self.cell_out(batch, effects, user, outbox::CURSOR).await
@@ -211,7 +213,7 @@ impl Actor {
         user: &UserId,
         kind: u8,
     ) -> Result<(), Reply> {
-        let peer = self.topic.other(user).id.domain().clone();
+        let peer = self.pair().other(user).id.domain().clone();
         let (key, now) = (self.key(), self.now());
         let outbox = &self.server.outbox;
         outbox
@@ -227,7 +229,7 @@ impl Actor {
 
     /// Tells the other domain something that is worth nothing a minute later.
     pub(super) fn signal_out(&self, user: &UserId, what: &str) {
-        let other = &self.topic.other(user).id;
+        let other = &self.pair().other(user).id;
         if !self.server.ids.is_ours(other) {
             let signal = wire::Signal {
                 user: user.to_string(),

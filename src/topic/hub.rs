@@ -4,16 +4,15 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
-use freehold_proto::UserId;
 use freehold_store::TopicKey;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::{Command, actor::Actor};
+use super::{Command, TopicName, actor::Actor};
 use crate::server::Server;
 
 /// Commands that may wait for one topic; whoever sends more waits.
@@ -29,6 +28,7 @@ pub struct Hub {
 struct Handle {
     mailbox: mpsc::Sender<Command>,
     durable_head: Arc<AtomicU32>,
+    present: Arc<AtomicBool>,
 }
 
 /// What a topic's task keeps of its place in the hub.
@@ -37,17 +37,19 @@ pub(super) struct Place {
     pub(super) key: TopicKey,
     pub(super) mailbox: mpsc::Receiver<Command>,
     pub(super) durable_head: Arc<AtomicU32>,
+    /// Somebody is attached.
+    pub(super) present: Arc<AtomicBool>,
 }
 
 impl Hub {
-    /// Hands a command to the topic between two people, and waits while its mailbox is full.
-    pub async fn send(server: &Arc<Server>, people: &[UserId; 2], mut command: Command) {
+    /// Hands a command to a topic, and waits while its mailbox is full.
+    pub async fn send(server: &Arc<Server>, name: &TopicName, mut command: Command) {
         // At the end nothing new begins; whoever waits for an answer sees its channel close.
         if server.tasks.is_stopping() {
             return;
         }
         // A topic may unload between being found and being reached.
-        while let Err(refused) = Self::mailbox(server, people).send(command).await {
+        while let Err(refused) = Self::mailbox(server, name).send(command).await {
             command = refused.0;
             if server.tasks.is_stopping() {
                 return;
@@ -55,8 +57,8 @@ impl Hub {
         }
     }
 
-    fn mailbox(server: &Arc<Server>, people: &[UserId; 2]) -> mpsc::Sender<Command> {
-        let key = TopicKey::one_to_one(&people[0], &people[1]);
+    fn mailbox(server: &Arc<Server>, name: &TopicName) -> mpsc::Sender<Command> {
+        let key = name.key();
         let mut topics = server.hub.topics.lock();
         if let Some(handle) = topics.get(&key).filter(|it| !it.mailbox.is_closed()) {
             return handle.mailbox.clone();
@@ -66,14 +68,17 @@ impl Hub {
         let handle = Handle {
             mailbox: sender.clone(),
             durable_head: Arc::clone(&durable_head),
+            present: Arc::default(),
         };
+        let present = Arc::clone(&handle.present);
         topics.insert(key, handle);
         let place = Place {
             key,
             mailbox,
             durable_head,
+            present,
         };
-        let actor = Actor::new(Arc::clone(server), people.clone(), place);
+        let actor = Actor::new(Arc::clone(server), name.clone(), place);
         server.tasks.spawn("topic", actor.run());
         sender
     }
@@ -84,6 +89,14 @@ impl Hub {
         topics
             .get(&key)
             .map_or(u32::MAX, |it| it.durable_head.load(Ordering::Acquire))
+    }
+
+    /// True while somebody is attached to a topic.
+    pub fn is_present(&self, key: TopicKey) -> bool {
+        let topics = self.topics.lock();
+        topics
+            .get(&key)
+            .is_some_and(|it| it.present.load(Ordering::Acquire))
     }
 
     /// Takes a topic out if nothing waits for it; its mailbox is closed then.

@@ -1,21 +1,38 @@
 //! Conversations: the rules as plain values, and the task that runs one topic.
 //!
-//! `one_to_one` decides; `storage` and `message` translate to rows; `actor` owns a loaded topic and
-//! makes decisions durable before anybody is told; `asked` serves our clients, `crossing` other
-//! domains, `query` answers questions, `notify` tells; `hub` finds the actor.
+//! `one_to_one` and `room` decide; `conversation` is what they have in common; `storage` and `message`
+//! translate to rows; `actor` owns a loaded topic and makes decisions durable before anybody is told;
+//! `asked` serves our clients (`access_pair` and `access_room` where they change who may do what,
+//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells; `hub` finds
+//! the actor.
 
+mod access_pair;
+mod access_room;
 mod actor;
 mod asked;
+mod attached;
+mod aux;
+mod call;
 mod command;
+mod conversation;
 mod crossing;
+mod deletion;
 mod erase;
 pub mod hub;
 pub(crate) mod message;
+mod name;
 mod notify;
+mod notify_room;
 pub mod one_to_one;
 mod query;
+pub mod room;
+mod room_tags;
+pub mod standing;
 pub(crate) mod storage;
 
-pub use command::{Command, Incoming, TopicRequest};
+pub use call::CallEvent;
+pub use command::{Command, Founding, Incoming, TopicRequest};
 pub(crate) use crossing::CONSENT_RETRY;
-pub(crate) use query::parts;
+pub use name::TopicName;
+pub(crate) use name::channel_name;
+pub(crate) use query::{in_frames, parts};

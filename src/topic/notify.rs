@@ -8,18 +8,19 @@ use tracing::error;
 
 use super::{
     actor::{Actor, Effect},
+    deletion::{Deletion, ranges},
     message,
-    one_to_one::{AccessChange, CursorMove},
+    standing::{AccessChange, CursorMove},
 };
 use crate::edge::{
-    frames::{AccessDelta, Data, Info, Pres, ServerFrame},
+    frames::{AccessDelta, Data, Info, Packed, Pres, ServerFrame},
     session::Session,
 };
 
 impl Actor {
-    /// The topic as one of its people names it: by the other one.
+    /// The topic as one of its people names it.
     pub(super) fn view(&self, user: &UserId) -> String {
-        self.server.ids.shown(&self.topic.other(user).id)
+        self.topic.view(user, &self.server.ids)
     }
 
     /// Does what follows a commit.
@@ -32,7 +33,16 @@ impl Actor {
                 author,
                 except,
             } => self.tell_message(seq, &row, &author, except.as_ref()),
-            Effect::Access(change, except) => self.tell_access(&change, except.as_ref()),
+            Effect::Access(change, except) => match self.topic.room() {
+                Some(_) => self.tell_access_in_room(&change, except.as_ref()),
+                None => self.tell_access(&change, except.as_ref()),
+            },
+            Effect::Evicted { user, gone, except } => self.shut_out(&user, gone, except.as_ref()),
+            Effect::Arrived(session, user) => self.arrived(&user, &session),
+            Effect::Closed(except) => self.tell_closed(except.as_ref()),
+            Effect::Redescribed(except) => self.tell_redescribed(except.as_ref()),
+            Effect::Pinned(except) => self.tell_inside("aux", except.as_ref()),
+            Effect::Deleted(deletion) => self.tell_deleted(&deletion),
             Effect::Moved(user, moved, except) => self.tell_progress(&user, moved, except.as_ref()),
             Effect::Left(user, session) => self.tell_left(&user, &session),
             Effect::Annotated(user, session) => {
@@ -42,30 +52,30 @@ impl Actor {
                     .tell(&user, &ServerFrame::Pres(pres), |it| *it != session);
             }
             Effect::Described(user) => {
-                let told = self.topic.other(&user).id.clone();
+                let told = self.pair().other(&user).id.clone();
                 let pres = self.pres_on_me(&told, "upd");
                 self.server
                     .online
                     .tell(&told, &ServerFrame::Pres(pres), |_| true);
             }
             Effect::Greet(user) => {
-                let other = self.topic.other(&user).standing.as_ref();
+                let other = self.pair().other(&user).standing.as_ref();
                 let may_know = other.is_some_and(|it| it.given.has(AccessMode::PRESENCE));
                 if may_know && self.server.is_online(&user) {
                     self.signal_out(&user, "on");
                 }
             }
             Effect::Wake => {
-                if let Some(foreigner) = self.topic.foreigner() {
+                if let Some(foreigner) = self.pair().foreigner() {
                     self.server.wake(foreigner.id.domain());
                 }
             }
             Effect::Release(author) => {
-                let peer = self.topic.other(&author).id.domain().clone();
+                let peer = self.pair().other(&author).id.domain().clone();
                 self.server.outbox.release(&peer, self.key(), &author);
                 self.server.wake(&peer);
             }
-            Effect::Erased(user, attached) => self.tell_erased(&user, &attached),
+            Effect::Erased(user) => self.tell_erased(&user),
             // The outbox may have stopped; it asks again after the next start.
             Effect::Told(done) => drop(done.send(())),
             Effect::Decided(decision, verdict) => {
@@ -75,7 +85,7 @@ impl Actor {
         }
     }
 
-    fn pres_on_me(&self, user: &UserId, what: &'static str) -> Pres {
+    pub(super) fn pres_on_me(&self, user: &UserId, what: &'static str) -> Pres {
         Pres {
             topic: "me".to_owned(),
             src: Some(self.view(user)),
@@ -85,25 +95,32 @@ impl Actor {
     }
 
     fn locals(&self) -> impl Iterator<Item = &UserId> {
-        self.topic
-            .people
-            .iter()
-            .filter(|it| it.local && it.active().is_some())
-            .map(|it| &it.id)
+        self.topic.members(&self.server.ids).map(|(user, _)| user)
     }
 
-    fn attached_of<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a Session> {
-        self.attached
-            .iter()
-            .filter(move |(_, it)| it == user)
-            .map(|(session, _)| session)
+    pub(super) fn may(&self, user: &UserId, rights: AccessMode) -> bool {
+        self.topic.may(user, rights)
     }
 
-    fn may(&self, user: &UserId, rights: AccessMode) -> bool {
-        self.topic
-            .person(user)
-            .active()
-            .is_some_and(|it| it.mode().has(rights))
+    /// Sends to a person's attached sessions.
+    pub(super) fn tell_attached(
+        &self,
+        user: &UserId,
+        frame: &ServerFrame,
+        except: Option<&Session>,
+    ) {
+        send_to(self.attached.of(user), frame, except);
+    }
+
+    /// Sends to a person's sessions on `me` that are not attached.
+    pub(super) fn tell_elsewhere(
+        &self,
+        user: &UserId,
+        frame: &ServerFrame,
+        except: Option<&Session>,
+    ) {
+        let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
+        self.server.online.tell(user, frame, unattached);
     }
 
     fn tell_message(&self, seq: u32, row: &MessageRow, author: &UserId, except: Option<&Session>) {
@@ -113,6 +130,9 @@ impl Actor {
             Ok(data) => data,
             Err(fault) => return error!(%fault, "a message just stored cannot be read"),
         };
+        if self.topic.room().is_some() {
+            return self.tell_message_in_room(&data, author, except);
+        }
         for user in self.locals() {
             if !self.may(user, AccessMode::READ) {
                 continue;
@@ -122,21 +142,31 @@ impl Actor {
                 ..data.clone()
             };
             let frame = ServerFrame::Data(data);
-            self.attached_of(user)
-                .filter(|it| Some(*it) != except)
-                .for_each(|it| it.send(&frame));
-            if self.may(user, AccessMode::PRESENCE) {
-                let pres = Pres {
-                    seq,
-                    act: (user != author).then(|| self.server.ids.shown(author)),
-                    ..self.pres_on_me(user, "msg")
-                };
-                let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
-                self.server
-                    .online
-                    .tell(user, &ServerFrame::Pres(pres), unattached);
+            self.tell_attached(user, &frame, except);
+            if user != author {
+                self.ring_elsewhere(seq, author, &frame);
             }
+            self.tell_news(user, author, seq, except);
         }
+    }
+
+    /// Word of a new message for somebody's sessions that do not have the topic open.
+    pub(super) fn tell_news(
+        &self,
+        user: &UserId,
+        author: &UserId,
+        seq: u32,
+        except: Option<&Session>,
+    ) {
+        if !self.may(user, AccessMode::READ.or(AccessMode::PRESENCE)) {
+            return;
+        }
+        let pres = Pres {
+            seq,
+            act: (user != author).then(|| self.server.ids.shown(author)),
+            ..self.pres_on_me(user, "msg")
+        };
+        self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
     }
 
     fn tell_access(&self, change: &AccessChange, except: Option<&Session>) {
@@ -152,10 +182,7 @@ impl Actor {
                 dacs: Some(absolute(change)),
                 ..Pres::default()
             };
-            let frame = ServerFrame::Pres(inside);
-            self.attached_of(user)
-                .filter(|it| Some(*it) != except)
-                .for_each(|it| it.send(&frame));
+            self.tell_attached(user, &ServerFrame::Pres(inside), except);
             if !own {
                 continue;
             }
@@ -168,10 +195,7 @@ impl Actor {
                 }),
                 ..self.pres_on_me(user, "acs")
             };
-            let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
-            self.server
-                .online
-                .tell(user, &ServerFrame::Pres(on_me), unattached);
+            self.tell_elsewhere(user, &ServerFrame::Pres(on_me), except);
         }
         self.tell_creator(change, except);
     }
@@ -195,7 +219,7 @@ impl Actor {
         session.send(&ServerFrame::Pres(pres));
     }
 
-    fn actor_for(&self, user: &UserId, change: &AccessChange) -> Option<String> {
+    pub(super) fn actor_for(&self, user: &UserId, change: &AccessChange) -> Option<String> {
         let telling = change.actor != change.user && change.actor != *user;
         telling.then(|| self.server.ids.shown(&change.actor))
     }
@@ -206,31 +230,59 @@ impl Actor {
             .into_iter()
             .filter_map(|(what, seq)| Some((what, seq?)))
         {
-            for told in self.locals() {
-                let own = told == user;
-                let frame = self.info(told, user, (what, seq), false);
-                self.attached_of(told)
-                    .filter(|it| Some(*it) != except)
-                    .for_each(|it| it.send(&frame));
-                if !self.may(told, AccessMode::READ.or(AccessMode::PRESENCE)) {
+            self.tell_own_progress(user, what, seq, except);
+            // Nobody is told what the readers of a channel do.
+            if self.is_reader(user) {
+                continue;
+            }
+            let inside = self.info(user, user, (what, seq), false);
+            for told in self.locals().filter(|it| *it != user) {
+                if !self.may(told, AccessMode::READ) {
                     continue;
                 }
-                let frame = if own {
-                    ServerFrame::Pres(Pres {
-                        seq,
-                        ..self.pres_on_me(told, what)
-                    })
-                } else {
-                    self.info(told, user, (what, seq), true)
-                };
-                let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
-                self.server.online.tell(told, &frame, unattached);
+                match self.topic.room() {
+                    Some(_) => self.tell_attached(told, &inside, except),
+                    None => {
+                        let frame = self.info(told, user, (what, seq), false);
+                        self.tell_attached(told, &frame, except);
+                    }
+                }
+                if self.may(told, AccessMode::PRESENCE) {
+                    let frame = self.info(told, user, (what, seq), true);
+                    self.tell_elsewhere(told, &frame, except);
+                }
             }
         }
     }
 
+    /// A person's other sessions follow.
+    fn tell_own_progress(
+        &self,
+        user: &UserId,
+        what: &'static str,
+        seq: u32,
+        except: Option<&Session>,
+    ) {
+        if !self.server.ids.is_ours(user) {
+            return;
+        }
+        let inside = self.info(user, user, (what, seq), false);
+        self.tell_attached(user, &inside, except);
+        if self.may(user, AccessMode::READ.or(AccessMode::PRESENCE)) {
+            let pres = Pres {
+                seq,
+                ..self.pres_on_me(user, what)
+            };
+            self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
+        }
+    }
+
+    pub(super) fn is_reader(&self, user: &UserId) -> bool {
+        self.topic.room().is_some_and(|it| it.is_reader(user))
+    }
+
     /// A note of `from` as `told` hears it, in the topic or on `me`.
-    fn info(
+    pub(super) fn info(
         &self,
         told: &UserId,
         from: &UserId,
@@ -244,32 +296,78 @@ impl Actor {
             from: self.server.ids.shown(from),
             what,
             seq,
+            event: None,
+            payload: None,
         })
     }
 
-    /// Somebody is typing: the other one's sessions hear it, if that one has agreed to talk.
+    /// Somebody is typing: those hear it who have agreed to talk.
     pub(super) fn tell_typing(&self, user: &UserId, what: &'static str) {
-        let told = self.topic.other(user);
-        let agreed = told.active().is_some_and(|it| it.consents());
-        let told = &told.id;
-        if !agreed || !self.may(user, AccessMode::WRITE) || !self.may(told, AccessMode::READ) {
+        if !self.may(user, AccessMode::WRITE) {
             return;
         }
-        let frame = self.info(told, user, (what, 0), false);
-        self.attached_of(told).for_each(|it| it.send(&frame));
-        if self.may(told, AccessMode::PRESENCE) {
-            self.server
-                .online
-                .tell(told, &self.info(told, user, (what, 0), true), |it| {
-                    !self.is_attached(it)
-                });
+        for (told, standing) in self.topic.members(&self.server.ids) {
+            let reads = standing.mode().has(AccessMode::READ);
+            if told == user || !standing.consents() || !reads {
+                continue;
+            }
+            self.tell_attached(told, &self.info(told, user, (what, 0), false), None);
+            if standing.mode().has(AccessMode::PRESENCE) {
+                let frame = self.info(told, user, (what, 0), true);
+                self.tell_elsewhere(told, &frame, None);
+            }
         }
+    }
+
+    /// Something inside the topic changed: those hear it who have it open and may read.
+    pub(super) fn tell_inside(&self, what: &'static str, except: Option<&Session>) {
+        for (user, sessions) in self.attached.people() {
+            if self.may(user, AccessMode::READ) && !self.is_reader(user) {
+                let pres = Pres {
+                    topic: self.view(user),
+                    what,
+                    ..Pres::default()
+                };
+                send_to(sessions, &ServerFrame::Pres(pres), except);
+            }
+        }
+    }
+
+    /// Messages are gone: for everybody, or for the other sessions of whoever took them away.
+    fn tell_deleted(&self, deletion: &Deletion) {
+        let delseq = ranges(&deletion.spans);
+        let who: Vec<&UserId> = match deletion.hard {
+            true => self.locals().collect(),
+            false => vec![&deletion.by],
+        };
+        for user in who {
+            if !self.may(user, AccessMode::READ) {
+                continue;
+            }
+            let pres = Pres {
+                topic: self.view(user),
+                what: "del",
+                clear: deletion.id,
+                delseq: delseq.clone(),
+                act: (*user != deletion.by).then(|| self.server.ids.shown(&deletion.by)),
+                ..Pres::default()
+            };
+            self.tell_attached(user, &ServerFrame::Pres(pres), None);
+            if self.may(user, AccessMode::PRESENCE) {
+                let pres = Pres {
+                    clear: deletion.id,
+                    ..self.pres_on_me(user, "del")
+                };
+                self.tell_elsewhere(user, &ServerFrame::Pres(pres), None);
+            }
+        }
+        self.tell_deleted_to_readers(deletion, &delseq);
     }
 
     fn tell_left(&self, user: &UserId, session: &Session) {
         let gone = ServerFrame::Pres(self.pres_on_me(user, "gone"));
         self.server.online.tell(user, &gone, |it| it != session);
-        let other = &self.topic.other(user).id;
+        let other = &self.pair().other(user).id;
         let off = ServerFrame::Pres(self.pres_on_me(other, "off"));
         if self.may(other, AccessMode::PRESENCE) {
             self.server.online.tell(other, &off, |_| true);
@@ -277,14 +375,23 @@ impl Actor {
     }
 }
 
-fn absolute(change: &AccessChange) -> AccessDelta {
+/// Sends one frame to sessions, but for one.
+pub(super) fn send_to(sessions: &[Session], frame: &ServerFrame, except: Option<&Session>) {
+    let packed = Packed::new(frame);
+    sessions
+        .iter()
+        .filter(|it| Some(*it) != except)
+        .for_each(|it| it.send_packed(&packed));
+}
+
+pub(super) fn absolute(change: &AccessChange) -> AccessDelta {
     AccessDelta {
         want: change.want.1.to_string(),
         given: change.given.1.to_string(),
     }
 }
 
-fn delta(change: &AccessChange) -> AccessDelta {
+pub(super) fn delta(change: &AccessChange) -> AccessDelta {
     AccessDelta {
         want: change.want.0.delta_to(change.want.1),
         given: change.given.0.delta_to(change.given.1),

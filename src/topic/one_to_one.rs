@@ -6,69 +6,11 @@
 use bytes::Bytes;
 use freehold_proto::{AccessMode, DomainName, MessageId, Timestamp, UserId, limits};
 
+use super::{
+    deletion::Cleared,
+    standing::{AccessChange, CursorMove, Standing},
+};
 use crate::edge::reply::{self, Status};
-
-/// One person's standing in the topic.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Standing {
-    /// What the person wants.
-    pub want: AccessMode,
-    /// Counted by the person's domain.
-    pub want_version: u64,
-    /// What the other one lets the person do.
-    pub given: AccessMode,
-    /// Counted by the other one's domain.
-    pub given_version: u64,
-    /// Private notes, JSON.
-    pub private: Bytes,
-    /// Last message read.
-    pub read: u32,
-    /// Last message received.
-    pub received: u32,
-    /// Since when.
-    pub created: Timestamp,
-    /// When something but cursors changed.
-    pub updated: Timestamp,
-    /// When the person left.
-    pub deleted: Option<Timestamp>,
-    /// Texts of a stranger shown before acceptance.
-    pub unaccepted_texts: u32,
-    /// The other one's domain has been told.
-    pub announced: bool,
-}
-
-impl Standing {
-    /// A new standing; versions start at one for the side that decides here.
-    #[must_use]
-    pub fn new(want: AccessMode, given: AccessMode, now: Timestamp) -> Self {
-        Self {
-            want,
-            want_version: 1,
-            given,
-            given_version: 1,
-            private: Bytes::new(),
-            read: 0,
-            received: 0,
-            created: now,
-            updated: now,
-            deleted: None,
-            unaccepted_texts: 0,
-            announced: false,
-        }
-    }
-
-    /// What the person may do.
-    #[must_use]
-    pub fn mode(&self) -> AccessMode {
-        self.want.and(self.given)
-    }
-
-    /// The person has said yes to the conversation, by opening it or by accepting.
-    #[must_use]
-    pub fn consents(&self) -> bool {
-        self.deleted.is_none() && self.want.has(AccessMode::JOIN.or(AccessMode::WRITE))
-    }
-}
 
 /// One of the two.
 #[derive(Clone, Debug)]
@@ -89,30 +31,6 @@ impl Person {
     pub fn active(&self) -> Option<&Standing> {
         self.standing.as_ref().filter(|it| it.deleted.is_none())
     }
-}
-
-/// How somebody's access changed, for those who are told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AccessChange {
-    /// Whose access.
-    pub user: UserId,
-    /// Who changed it.
-    pub actor: UserId,
-    /// The standing is new, so that absolute values are shown.
-    pub fresh: bool,
-    /// Wanted before and after.
-    pub want: (AccessMode, AccessMode),
-    /// Given before and after.
-    pub given: (AccessMode, AccessMode),
-}
-
-/// Somebody got further.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CursorMove {
-    /// The new last message read, if that moved.
-    pub read: Option<u32>,
-    /// The new last message received, if that moved.
-    pub received: Option<u32>,
 }
 
 /// What to do with a message from another domain.
@@ -153,6 +71,12 @@ pub struct OneToOne {
     /// A message from elsewhere that was answered *later*. Until it is offered again nothing behind it
     /// is taken, even if the recipient accepts in between, so that the author's order holds.
     pub held: Option<MessageId>,
+    /// What is attached to the topic (pins), JSON; empty for none.
+    pub aux: Bytes,
+    /// What was deleted so far.
+    pub cleared: Cleared,
+    /// The topic's own row changed since the last write.
+    pub row_dirty: bool,
     /// More than cursors changed since the last write: it belongs into the next commit.
     pub urgent: bool,
 }
@@ -174,6 +98,9 @@ impl OneToOne {
             created: None,
             touched: None,
             held: None,
+            aux: Bytes::new(),
+            cleared: Cleared::default(),
+            row_dirty: false,
             urgent: false,
         }
     }
@@ -279,6 +206,7 @@ impl OneToOne {
             user: user.clone(),
             actor: user.clone(),
             fresh: false,
+            gone: false,
             want: (before, after),
             given,
         }))
@@ -313,6 +241,7 @@ impl OneToOne {
             user,
             actor: actor.clone(),
             fresh: false,
+            gone: false,
             want,
             given: (before, after),
         }))
@@ -332,6 +261,13 @@ impl OneToOne {
         me.dirty = true;
         self.urgent = true;
         Ok(())
+    }
+
+    /// How one of the two stands, to change something that nobody else is told of.
+    pub fn active_mut(&mut self, user: &UserId) -> Option<&mut Standing> {
+        let (me, _) = self.pair_mut(user);
+        me.dirty = true;
+        active_mut(me).ok()
     }
 
     /// One of our people leaves for good; the other one keeps the topic.
@@ -480,6 +416,7 @@ impl OneToOne {
                 user: peer.clone(),
                 actor: peer.clone(),
                 fresh: !told || before == AccessMode::NONE,
+                gone: false,
                 want: (before, standing.want),
                 given: (standing.given, standing.given),
             };
@@ -525,6 +462,7 @@ impl OneToOne {
                 user: me.id.clone(),
                 actor: peer.clone(),
                 fresh: false,
+                gone: false,
                 want: (standing.want, standing.want),
                 given: (before, standing.given),
             }));
@@ -542,20 +480,7 @@ impl OneToOne {
         if read > head || received > head {
             return None;
         }
-        let mut moved = CursorMove::default();
-        if read > standing.read {
-            standing.read = read;
-            moved.read = Some(read);
-        }
-        let received = received.max(standing.read);
-        if received > standing.received {
-            standing.received = received;
-            // Whoever reads has received; what the stronger news says already is not told twice.
-            moved.received = (received > standing.read).then_some(received);
-        }
-        if moved == CursorMove::default() {
-            return None;
-        }
+        let moved = standing.advance(read, received)?;
         me.dirty = true;
         Some(moved)
     }
@@ -606,6 +531,7 @@ fn fresh_change(person: &Person, actor: &UserId) -> AccessChange {
         user: person.id.clone(),
         actor: actor.clone(),
         fresh: true,
+        gone: false,
         want: (AccessMode::NONE, want),
         given: (AccessMode::NONE, given),
     }

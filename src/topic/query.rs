@@ -1,19 +1,25 @@
 //! Answers to questions about a topic: its description, its people, its messages (fact sheet,
 //! sections 2.2 and 2.3).
 
+use std::sync::{Arc, atomic::Ordering};
+
 use freehold_proto::{AccessMode, Timestamp, UserId};
 use prost::Message as _;
 use serde_json::json;
 
 use super::{
+    TopicName,
     actor::Actor,
     asked::Asked,
     message,
-    one_to_one::{Person, Standing},
+    one_to_one::Person,
+    room::{Room, RoomKind},
+    standing::Standing,
 };
 use crate::{
     edge::{
-        frames::{Access, Desc, Meta, ServerFrame, Sub, raw},
+        frames::{Access, DefaultAccess, Desc, Meta, ServerFrame, Sub, raw},
+        ids::Ids,
         reply::{self, Reply, Status},
         requests::{GetOptions, GetQuery, Range},
         times,
@@ -27,6 +33,9 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// Bytes of messages in a page, about.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of rows in one frame, about, and what one takes beside its descriptions.
+const FRAME_BYTES: usize = 256 * 1024;
+const ROW_BYTES: usize = 256;
 /// Ranges in one question.
 const RANGES_MAX: usize = 64;
 
@@ -47,16 +56,70 @@ impl Actor {
         }
         let mut frames = Vec::new();
         for part in parts {
-            match part {
-                "desc" => frames.push(self.describe(asked, &get.desc).await?),
-                "sub" => frames.push(self.list_people(asked, &get.sub).await?),
-                "data" => frames.extend(self.history(asked, &get.data).await?),
-                "tags" | "cred" => frames.push(self.status(asked, reply::NOT_ALLOWED.into())),
-                // "del" and "aux": there is nothing of the kind yet.
-                empty => frames.push(self.nothing(asked, empty)),
+            // A part that cannot be answered does not take the others with it.
+            let answer = match part {
+                "desc" => self.describe(asked, &get.desc).await.map(|it| vec![it]),
+                "sub" => self.list_people(asked, &get.sub).await,
+                "data" => self.history(asked, &get.data).await,
+                "del" => self
+                    .list_deletions(asked, &get.del)
+                    .await
+                    .map(|it| vec![it]),
+                "aux" => self.show_aux(asked).map(|it| vec![it]),
+                "tags" => self.show_tags(asked).map(|it| vec![it]),
+                _ => Err(reply::NOT_ALLOWED.into()),
+            };
+            match answer {
+                Ok(answer) => frames.extend(answer),
+                Err(refusal) => frames.push(self.status(asked, refusal)),
             }
         }
         Ok(frames)
+    }
+
+    async fn list_deletions(
+        &self,
+        asked: &Asked,
+        options: &GetOptions,
+    ) -> Result<ServerFrame, Reply> {
+        if !self.topic.may(&asked.user, AccessMode::READ) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        let Some(deleted) = self.deleted(&asked.user, options).await? else {
+            return Ok(self.nothing(asked, "del"));
+        };
+        let mut meta = self.meta(asked);
+        meta.del = Some(deleted);
+        Ok(ServerFrame::Meta(meta))
+    }
+
+    fn show_aux(&self, asked: &Asked) -> Result<ServerFrame, Reply> {
+        if matches!(self.name, TopicName::Reports(_)) {
+            return Err(reply::NOT_ALLOWED.into());
+        }
+        if !self.topic.may(&asked.user, AccessMode::READ) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        let Some(aux) = raw(self.topic.aux()) else {
+            return Ok(self.nothing(asked, "aux"));
+        };
+        let mut meta = self.meta(asked);
+        meta.aux = Some(aux);
+        Ok(ServerFrame::Meta(meta))
+    }
+
+    fn show_tags(&self, asked: &Asked) -> Result<ServerFrame, Reply> {
+        let room = self.topic.room().filter(|it| it.group.is_some());
+        let room = room.ok_or(reply::NOT_ALLOWED)?;
+        if !room.mode(&asked.user).has(AccessMode::OWNER) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        if room.description.tags.is_empty() {
+            return Ok(self.nothing(asked, "tags"));
+        }
+        let mut meta = self.meta(asked);
+        meta.tags = Some(room.description.tags.clone());
+        Ok(ServerFrame::Meta(meta))
     }
 
     fn status(&self, asked: &Asked, reply: Reply) -> ServerFrame {
@@ -75,9 +138,12 @@ impl Actor {
     }
 
     async fn describe(&self, asked: &Asked, options: &GetOptions) -> Result<ServerFrame, Reply> {
-        let other = self.topic.other(&asked.user);
+        if let Some(room) = self.topic.room() {
+            return self.describe_room(asked, room, options);
+        }
+        let other = self.pair().other(&asked.user);
         let profile = self.server.profile(&other.id).await?;
-        let standing = self.topic.person(&asked.user).active();
+        let standing = self.topic.active(&asked.user);
         if profile.is_none() && standing.is_none() {
             return Err(reply::USER_NOT_FOUND.into());
         }
@@ -95,7 +161,10 @@ impl Actor {
             ..Desc::default()
         };
         match standing {
-            Some(standing) => self.describe_own(&mut desc, standing, since),
+            Some(standing) => {
+                desc.created = self.pair().created;
+                self.describe_own(&mut desc, standing, since);
+            }
             // COMPAT web app: without the default access it shows no box to write in.
             None => {
                 desc.acs = Some(Access {
@@ -110,23 +179,69 @@ impl Actor {
         Ok(ServerFrame::Meta(meta))
     }
 
+    /// A room as somebody sees it. Strangers see what is public.
+    fn describe_room(
+        &self,
+        asked: &Asked,
+        room: &Room,
+        options: &GetOptions,
+    ) -> Result<ServerFrame, Reply> {
+        let standing = room.active(&asked.user);
+        let exists = self.is_stored() && room.deleted.is_none();
+        if !exists || (room.group.is_none() && standing.is_none()) {
+            return Err(reply::TOPIC_NOT_FOUND.into());
+        }
+        let since = times::parse(options.ims.as_deref());
+        let fresh = room.updated > since;
+        let count = room.size().saturating_add(room.readers_count as usize);
+        let mut desc = Desc {
+            created: Some(room.created),
+            updated: Some(room.updated),
+            public: raw(&room.description.public).filter(|_| fresh),
+            trusted: raw(&room.description.trusted).filter(|_| fresh),
+            chan: room.kind == RoomKind::Channel,
+            subcnt: match room.group {
+                Some(_) => u32::try_from(count).unwrap_or(u32::MAX),
+                None => 0,
+            },
+            ..Desc::default()
+        };
+        if room.is_sharer(&asked.user) && room.group.is_some() {
+            desc.defacs = Some(DefaultAccess {
+                auth: room.description.access_auth.to_string(),
+                anon: room.description.access_anon.to_string(),
+            });
+        }
+        if let Some(standing) = standing {
+            self.describe_own(&mut desc, standing, since);
+            let listens = standing.mode().has(AccessMode::PRESENCE) && !standing.reader;
+            desc.online = listens && self.place.present.load(Ordering::Acquire);
+        }
+        let mut meta = self.meta(asked);
+        meta.desc = Some(desc);
+        Ok(ServerFrame::Meta(meta))
+    }
+
     fn describe_own(&self, desc: &mut Desc, standing: &Standing, since: Timestamp) {
-        desc.created = self.topic.created;
         desc.updated = desc.updated.max(Some(standing.updated));
-        desc.touched = self.topic.touched.or(self.topic.created);
+        desc.touched = self.topic.touched().or(desc.created);
         desc.acs = Some(Access::new(standing.want, standing.given));
         desc.private = raw(&standing.private).filter(|_| standing.updated > since);
         if standing.mode().has(AccessMode::READ) {
-            desc.seq = self.topic.head;
+            desc.seq = self.topic.head();
             desc.read = standing.read;
             desc.recv = standing.received;
+            desc.clear = standing.cleared.max(self.topic.cleared().last_hard);
         }
     }
 
-    /// Both people, whatever `ims` says. COMPAT web app: it keeps the check marks by this list and
-    /// takes a row that is left out for somebody who is gone.
-    async fn list_people(&self, asked: &Asked, options: &GetOptions) -> Result<ServerFrame, Reply> {
-        let only = match options.user.as_deref() {
+    /// The people of the topic, as far as the asker sees them.
+    async fn list_people(
+        &self,
+        asked: &Asked,
+        options: &GetOptions,
+    ) -> Result<Vec<ServerFrame>, Reply> {
+        let only = match options.user.as_deref().filter(|it| !it.is_empty()) {
             Some(text) => Some(
                 self.server
                     .ids
@@ -135,20 +250,88 @@ impl Actor {
             ),
             None => None,
         };
+        let rows = match self.topic.room() {
+            Some(room) => self.room_rows(asked, room, only, options).await?,
+            None => self.pair_rows(asked, only, options).await?,
+        };
+        if rows.is_empty() {
+            return Ok(vec![self.nothing(asked, "sub")]);
+        }
+        let metas = in_frames(rows).into_iter().map(|rows| {
+            let mut meta = self.meta(asked);
+            meta.sub = Some(rows);
+            ServerFrame::Meta(meta)
+        });
+        Ok(metas.collect())
+    }
+
+    /// Both people, whatever `ims` says. COMPAT web app: it keeps the check marks by this list and
+    /// takes a row that is left out for somebody who is gone.
+    async fn pair_rows(
+        &self,
+        asked: &Asked,
+        only: Option<UserId>,
+        options: &GetOptions,
+    ) -> Result<Vec<Sub>, Reply> {
         let attached = self.is_attached(&asked.session);
         let mut rows = Vec::new();
-        for person in &self.topic.people {
+        for person in &self.pair().people {
             let wanted = only.as_ref().is_none_or(|it| *it == person.id);
             if wanted && (attached || person.id == asked.user) {
                 rows.extend(self.person_row(&asked.user, person, options).await?);
             }
         }
-        if rows.is_empty() {
-            return Ok(self.nothing(asked, "sub"));
+        Ok(rows)
+    }
+
+    /// The members of a group. Readers of a channel, and who is not attached, see themselves only.
+    async fn room_rows(
+        &self,
+        asked: &Asked,
+        room: &Room,
+        only: Option<UserId>,
+        options: &GetOptions,
+    ) -> Result<Vec<Sub>, Reply> {
+        if room.group.is_none() {
+            return Ok(Vec::new());
         }
-        let mut meta = self.meta(asked);
-        meta.sub = Some(rows);
-        Ok(ServerFrame::Meta(meta))
+        let since = times::parse(options.ims.as_deref());
+        let own = room
+            .active(&asked.user)
+            .ok_or(reply::PERMISSION_DENIED)?
+            .clone();
+        let sees_all = self.is_attached(&asked.session) && !own.reader;
+        let mut people = if sees_all {
+            members_since(room, since)
+        } else {
+            vec![(asked.user.clone(), own)]
+        };
+        people.retain(|(user, _)| only.as_ref().is_none_or(|it| it == user));
+        people.truncate(options.limit.map_or(usize::MAX, |it| it as usize));
+        let (server, asker) = (Arc::clone(&self.server), asked.user.clone());
+        let sharer = room.is_sharer(&asked.user);
+        let read = move |tables: &freehold_store::Tables| {
+            let mut rows = Vec::with_capacity(people.len());
+            for (user, standing) in people {
+                let profile = server.profile_now(tables, &user)?;
+                let seer = Seer {
+                    own: user == asker,
+                    sharer,
+                    since,
+                };
+                let row = member_row(&server.ids, &user, &standing, profile, seer);
+                rows.push((row, user));
+            }
+            Ok(rows)
+        };
+        let rows = self.server.tables.read(read).await?;
+        let listens = room.mode(&asked.user).has(AccessMode::PRESENCE);
+        let here = |user: &UserId| self.attached.of(user).iter().any(|it| !it.background());
+        let finish = |(mut row, user): (Sub, UserId)| {
+            row.online = listens && row.deleted.is_none() && here(&user);
+            row
+        };
+        Ok(rows.into_iter().map(finish).collect())
     }
 
     async fn person_row(
@@ -166,7 +349,7 @@ impl Actor {
             .as_ref()
             .map_or(standing.updated, |it| it.updated.max(standing.updated));
         let own = person.id == *asker;
-        let asking = self.topic.person(asker).active();
+        let asking = self.topic.active(asker);
         let listens = asking.is_some_and(|it| it.mode().has(AccessMode::PRESENCE));
         let reads = standing.mode().has(AccessMode::READ);
         Ok(Some(Sub {
@@ -197,18 +380,19 @@ impl Actor {
     ) -> Result<Vec<ServerFrame>, Reply> {
         let standing = self
             .topic
-            .person(&asked.user)
-            .active()
+            .active(&asked.user)
             .ok_or(reply::PERMISSION_DENIED)?;
         if !standing.mode().has(AccessMode::READ) {
             return Err(reply::PERMISSION_DENIED.into());
         }
-        let spans = spans(options, self.topic.head)?;
+        let anonymous = standing.reader;
+        let spans = spans(options, self.topic.head())?;
         let limit = options
             .limit
             .map_or(PAGE, |it| usize::try_from(it).unwrap_or(PAGE_MAX))
             .min(PAGE_MAX);
         let (key, ids, name) = (self.key(), self.server.ids.clone(), asked.name.clone());
+        let me = asked.user.clone();
         let read = move |tables: &freehold_store::Tables| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             for (low, high) in spans {
@@ -216,10 +400,15 @@ impl Actor {
                 if left == 0 || bytes >= PAGE_BYTES_MAX {
                     break;
                 }
-                for (seq, row) in tables.history(key, low, high, left, PAGE_BYTES_MAX - bytes)? {
+                let left_bytes = PAGE_BYTES_MAX - bytes;
+                let part = tables.visible_history(key, &me, (low, high), left, left_bytes)?;
+                for (seq, row) in part {
                     bytes += row.encoded_len();
                     let mut data = message::shown(tables, &ids, key, seq, &row)?;
                     data.topic.clone_from(&name);
+                    if anonymous {
+                        data.from.clear();
+                    }
                     page.push(ServerFrame::Data(data));
                 }
             }
@@ -236,6 +425,83 @@ impl Actor {
         });
         Ok(frames)
     }
+}
+
+/// The members, and those who left since a client last asked.
+fn members_since(room: &Room, since: Timestamp) -> Vec<(UserId, Standing)> {
+    // Who left is told only to those who knew them before.
+    let told = |it: &Standing| {
+        it.deleted
+            .is_none_or(|it| since > Timestamp::EPOCH && it > since)
+    };
+    let mut people: Vec<_> = room
+        .members
+        .iter()
+        .filter(|(_, it)| told(it))
+        .map(|(user, it)| (user.clone(), it.clone()))
+        .collect();
+    people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    people
+}
+
+/// How somebody looks at a member.
+#[derive(Clone, Copy)]
+struct Seer {
+    /// At themselves.
+    own: bool,
+    /// As one who may see how everybody stands.
+    sharer: bool,
+    /// What is older they know already.
+    since: Timestamp,
+}
+
+fn member_row(
+    ids: &Ids,
+    user: &UserId,
+    standing: &Standing,
+    profile: Option<Profile>,
+    seer: Seer,
+) -> Sub {
+    let described = profile.as_ref().map_or(standing.updated, |it| it.updated);
+    let admin = AccessMode::APPROVE.or(AccessMode::OWNER);
+    let is_admin = standing.mode().and(admin) != AccessMode::NONE;
+    let reads = standing.deleted.is_none() && standing.mode().has(AccessMode::READ);
+    Sub {
+        user: Some(ids.shown(user)),
+        updated: Some(described.max(standing.updated)),
+        deleted: standing.deleted,
+        acs: (seer.own || seer.sharer || is_admin)
+            .then(|| Access::new(standing.want, standing.given)),
+        read: if reads { standing.read } else { 0 },
+        recv: if reads { standing.received } else { 0 },
+        clear: if seer.own { standing.cleared } else { 0 },
+        public: profile
+            .as_ref()
+            .filter(|_| described > seer.since)
+            .and_then(|it| raw(&it.public)),
+        private: raw(&standing.private).filter(|_| seer.own && standing.updated > seer.since),
+        ..Sub::default()
+    }
+}
+
+/// Rows in frames of a bounded size: pictures make some of them long.
+pub(crate) fn in_frames(rows: Vec<Sub>) -> Vec<Vec<Sub>> {
+    let mut frames: Vec<Vec<Sub>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for row in rows {
+        let texts = [&row.public, &row.private, &row.trusted];
+        let texts = texts.into_iter().flatten().map(|it| it.get().len());
+        let size = ROW_BYTES + texts.sum::<usize>();
+        if bytes.saturating_add(size) > FRAME_BYTES {
+            frames.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(frame) = frames.last_mut() {
+            frame.push(row);
+        }
+    }
+    frames
 }
 
 /// The known words of a query, once each, in the order of their answers.

@@ -4,15 +4,46 @@ use freehold_proto::{AccessMode, DomainName, Timestamp, UserId};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        rows::{SubscriptionRow, TopicRow},
+        rooms::{put_member, put_room},
+        rows::{RoomRow, SubscriptionRow, TopicRow},
         topics::{put_subscription, put_topic},
     },
 };
 
-use super::one_to_one::{OneToOne, Person, Standing};
+use prost::Message as _;
 
-/// Reads a topic, or the beginning of one. Blocks.
+use super::{
+    TopicName,
+    conversation::Conversation,
+    deletion::Cleared,
+    one_to_one::{OneToOne, Person},
+    room::{Description, Room, RoomKind},
+    standing::Standing,
+};
+
+/// Members read in one go.
+const MEMBERS_PAGE: usize = 500;
+/// Rows and bytes of standings in one batch; what is more goes into the next.
+const BATCH_OPS: usize = 1000;
+const BATCH_BYTES: usize = 400 * 1024;
+
+/// Reads a topic, or the beginning of one; true when it was stored before. Blocks.
 pub(crate) fn load(
+    tables: &Tables,
+    name: &TopicName,
+    us: &DomainName,
+    now: Timestamp,
+) -> Result<(Conversation, bool), StoreError> {
+    let TopicName::OneToOne(people) = name else {
+        let (room, stored) = load_room(tables, name, now)?;
+        return Ok((Conversation::Room(Box::new(room)), stored));
+    };
+    let pair = load_pair(tables, people, us)?;
+    let stored = pair.created.is_some();
+    Ok((Conversation::Pair(Box::new(pair)), stored))
+}
+
+fn load_pair(
     tables: &Tables,
     people: &[UserId; 2],
     us: &DomainName,
@@ -20,9 +51,11 @@ pub(crate) fn load(
     let [a, b] = people;
     let key = TopicKey::one_to_one(a, b);
     let mut topic = OneToOne::new(a.clone(), b.clone(), us);
-    topic.created = tables
-        .topic(key)?
-        .map(|row| Timestamp::from_stored(row.created));
+    if let Some(row) = tables.topic(key)? {
+        topic.created = Some(Timestamp::from_stored(row.created));
+        topic.aux = row.aux;
+        topic.cleared = Cleared::of(row.cleared);
+    }
     topic.head = tables.head(key)?;
     for person in &mut topic.people {
         person.standing = tables
@@ -33,33 +66,140 @@ pub(crate) fn load(
         && let Some(last) = tables.message(key, topic.head)?
     {
         topic.touched = Some(Timestamp::from_stored(last.received));
-        repair_cursor(&mut topic, &last.author);
+        let author = |it: &&mut Person| it.local && it.id.to_string() == last.author;
+        if let Some(person) = topic.people.iter_mut().find(author) {
+            repair_cursor(person.standing.as_mut(), topic.head);
+        }
     }
     Ok(topic)
 }
 
 /// An author has read what he wrote. His cursor is written later than the message, so after a crash
 /// it may lag behind.
-fn repair_cursor(topic: &mut OneToOne, author: &str) {
-    let head = topic.head;
-    for person in &mut topic.people {
-        if let Some(standing) = &mut person.standing
-            && person.local
-            && person.id.to_string() == author
-        {
-            standing.read = standing.read.max(head);
-            standing.received = standing.received.max(head);
+fn repair_cursor(standing: Option<&mut Standing>, head: u32) {
+    if let Some(standing) = standing {
+        standing.read = standing.read.max(head);
+        standing.received = standing.received.max(head);
+    }
+}
+
+fn load_room(
+    tables: &Tables,
+    name: &TopicName,
+    now: Timestamp,
+) -> Result<(Room, bool), StoreError> {
+    let key = name.key();
+    let group = match name {
+        TopicName::Group(group) => Some(*group),
+        _ => None,
+    };
+    let kind = name.room_kind().unwrap_or(RoomKind::Group);
+    let mut room = Room::new(kind, group, now);
+    let row = tables.room(key)?;
+    let stored = row.is_some();
+    if let Some(row) = row {
+        take_row(&mut room, row);
+        load_members(tables, key, &mut room)?;
+    }
+    room.head = tables.head(key)?;
+    if room.head > 0
+        && let Some(last) = tables.message(key, room.head)?
+    {
+        room.touched = Some(Timestamp::from_stored(last.received));
+        if let Ok(author) = last.author.parse() {
+            repair_cursor(room.members.get_mut(&author), room.head);
+        }
+    }
+    room.dirty = false;
+    Ok((room, stored))
+}
+
+/// Whether a group has a channel.
+pub(crate) fn is_channel(row: &RoomRow) -> bool {
+    row.kind == kind_number(RoomKind::Channel)
+}
+
+fn take_row(room: &mut Room, row: RoomRow) {
+    room.stored_bytes = row.encoded_len();
+    if is_channel(&row) {
+        room.kind = RoomKind::Channel;
+    }
+    room.created = Timestamp::from_stored(row.created);
+    room.updated = Timestamp::from_stored(row.updated);
+    room.deleted = (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted));
+    room.readers_count = row.readers;
+    room.cleared = Cleared::of(row.cleared);
+    room.record = (row.record, row.signature);
+    room.description = Description {
+        public: row.public,
+        trusted: row.trusted,
+        access_auth: mode(&row.access_auth),
+        access_anon: mode(&row.access_anon),
+        tags: row.tags,
+        aux: row.aux,
+    };
+}
+
+fn load_members(tables: &Tables, key: TopicKey, room: &mut Room) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = tables.members(key, after.as_ref(), MEMBERS_PAGE)?;
+        let full = page.len() == MEMBERS_PAGE;
+        after = page.last().cloned();
+        for user in page {
+            if let Some(row) = tables.subscription(&user, key)?.filter(|it| !it.reader) {
+                room.members.insert(user, standing(&row));
+            }
+        }
+        if !full {
+            return Ok(());
         }
     }
 }
 
-/// Adds what changed since the last write.
-pub(crate) fn write(batch: &mut Batch, key: TopicKey, topic: &mut OneToOne, is_stored: &mut bool) {
+/// Reads how somebody stands who reads a channel. Blocks.
+pub(crate) fn load_reader(
+    tables: &Tables,
+    key: TopicKey,
+    user: &UserId,
+) -> Result<Option<Standing>, StoreError> {
+    let row = tables.subscription(user, key)?;
+    Ok(row.filter(|it| it.reader).map(|row| standing(&row)))
+}
+
+/// Adds what changed since the last write to a batch; what does not fit makes further ones.
+pub(crate) fn write(
+    mut batch: Batch,
+    name: &TopicName,
+    topic: &mut Conversation,
+    is_stored: &mut bool,
+) -> Vec<Batch> {
+    let key = name.key();
+    match topic {
+        Conversation::Pair(pair) => {
+            write_pair(&mut batch, key, pair, is_stored);
+            vec![batch]
+        }
+        Conversation::Room(room) => {
+            if std::mem::take(&mut room.dirty) {
+                let row = room_row(room);
+                room.stored_bytes = put_room(&mut batch, key, &row, room.stored_bytes);
+                *is_stored = true;
+            }
+            write_standings(batch, key, name, room)
+        }
+    }
+}
+
+fn write_pair(batch: &mut Batch, key: TopicKey, topic: &mut OneToOne, is_stored: &mut bool) {
     topic.urgent = false;
-    if !*is_stored && let Some(created) = topic.created {
+    let changed = std::mem::take(&mut topic.row_dirty) || !*is_stored;
+    if changed && let Some(created) = topic.created {
         let row = TopicRow {
             people: topic.people.iter().map(|it| it.id.to_string()).collect(),
             created: created.as_millis(),
+            aux: topic.aux.clone(),
+            cleared: topic.cleared.row(),
         };
         put_topic(batch, key, &row);
         *is_stored = true;
@@ -74,14 +214,75 @@ fn write_person(batch: &mut Batch, key: TopicKey, person: &mut Person, other: &U
         return;
     }
     if let Some(standing) = &person.standing {
-        put_subscription(batch, &person.id, key, &row(standing, other));
+        put_subscription(batch, &person.id, key, &row(standing, other.to_string()));
     }
+}
+
+fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Room) -> Vec<Batch> {
+    let mut batches = vec![batch];
+    for user in std::mem::take(&mut room.changed) {
+        let member = room.members.get(&user);
+        let reader = room.readers.get(&user);
+        // A member who was a reader before is a member; the one row says which.
+        let standing = match (member, reader) {
+            (Some(member), Some(reader)) if member.deleted.is_some() => reader,
+            (Some(standing), _) | (None, Some(standing)) => standing,
+            (None, None) => continue,
+        };
+        let full = batches
+            .last()
+            .is_some_and(|it| it.ops() >= BATCH_OPS || it.bytes() >= BATCH_BYTES);
+        if full {
+            batches.push(Batch::new());
+        }
+        if let Some(batch) = batches.last_mut() {
+            put_subscription(batch, &user, key, &row(standing, name.stored(&user)));
+            if !standing.reader {
+                put_member(batch, key, &user);
+            }
+        }
+    }
+    batches
+}
+
+/// A room as it is stored.
+pub(crate) fn room_row(room: &Room) -> RoomRow {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    RoomRow {
+        kind: kind_number(room.kind),
+        created: room.created.as_millis(),
+        updated: room.updated.as_millis(),
+        public: room.description.public.clone(),
+        trusted: room.description.trusted.clone(),
+        access_auth: room.description.access_auth.to_string(),
+        access_anon: room.description.access_anon.to_string(),
+        tags: room.description.tags.clone(),
+        aux: room.description.aux.clone(),
+        cleared: room.cleared.row(),
+        record: room.record.0.clone(),
+        signature: room.record.1.clone(),
+        members: number(room.size()),
+        readers: room.readers_count,
+        deleted: room.deleted.map_or(0, Timestamp::as_millis),
+    }
+}
+
+fn kind_number(kind: RoomKind) -> u32 {
+    match kind {
+        RoomKind::Group => 1,
+        RoomKind::Channel => 2,
+        RoomKind::Saved => 3,
+        RoomKind::Reports => 4,
+    }
+}
+
+/// Rows hold modes that were valid when written.
+fn mode(text: &str) -> AccessMode {
+    text.parse().unwrap_or(AccessMode::NONE)
 }
 
 /// The meaning of a subscription row.
 pub(crate) fn standing(row: &SubscriptionRow) -> Standing {
-    // Rows hold modes that were valid when written.
-    let mode = |text: &str| text.parse().unwrap_or(AccessMode::NONE);
     Standing {
         want: mode(&row.want),
         want_version: row.want_version,
@@ -95,12 +296,14 @@ pub(crate) fn standing(row: &SubscriptionRow) -> Standing {
         deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
         unaccepted_texts: row.unaccepted_texts,
         announced: row.announced,
+        reader: row.reader,
+        cleared: row.cleared,
     }
 }
 
-fn row(standing: &Standing, other: &UserId) -> SubscriptionRow {
+fn row(standing: &Standing, peer: String) -> SubscriptionRow {
     SubscriptionRow {
-        peer: other.to_string(),
+        peer,
         want: standing.want.to_string(),
         want_version: standing.want_version,
         given: standing.given.to_string(),
@@ -113,5 +316,7 @@ fn row(standing: &Standing, other: &UserId) -> SubscriptionRow {
         deleted: standing.deleted.map_or(0, Timestamp::as_millis),
         unaccepted_texts: standing.unaccepted_texts,
         announced: standing.announced,
+        reader: standing.reader,
+        cleared: standing.cleared,
     }
 }

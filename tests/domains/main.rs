@@ -9,6 +9,8 @@ mod accounts;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod crossing;
@@ -19,13 +21,25 @@ mod edge;
 #[cfg(test)]
 mod erasure;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
+mod files_killed;
+#[cfg(test)]
+mod files_s3;
+#[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod net;
 #[cfg(test)]
 mod nobody;
+#[cfg(test)]
+mod postman;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]

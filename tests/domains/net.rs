@@ -1,6 +1,11 @@
 //! A network of domains that find each other through one DNS server.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use freehold::{Domain, Running};
 use freehold_config::Config;
@@ -93,7 +98,13 @@ impl House {
             first: millis(20),
             longest: millis(200),
         };
+        config.files.collect_every = millis(20);
         config
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn data(&self) -> &Path {
+        &self.folder
     }
 
     /// Changes a setting for the next start.

@@ -14,7 +14,7 @@ use super::{
     Outbox, park,
     stream::{Offer, Pair, Stream, is_message, pair_of},
 };
-use crate::topic::{Command, hub::Hub};
+use crate::topic::{Command, TopicName, hub::Hub};
 
 impl Outbox {
     pub(super) async fn settle_one(
@@ -152,7 +152,8 @@ impl Outbox {
             refused,
             done,
         };
-        Hub::send(&server, &people, command).await;
+        let name = TopicName::one_to_one(&people[0], &people[1]);
+        Hub::send(&server, &name, command).await;
         // Without an answer nothing was decided: the item stays, and the peer will refuse it again.
         told.await.map_err(|_| StoreError::Closed)
     }

@@ -111,12 +111,14 @@ impl Batch {
     }
 
     /// Guards and writes together.
-    pub(super) fn ops(&self) -> usize {
+    #[must_use]
+    pub fn ops(&self) -> usize {
         self.guards.len() + self.writes.len()
     }
 
     /// Bytes of keys and values, those of the guards included.
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.rows()
             .map(|(key, value)| key.len() + value.map_or(0, Bytes::len))
             .sum()

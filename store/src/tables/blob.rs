@@ -26,6 +26,35 @@ pub(super) fn put(batch: &mut Batch, key: Vec<u8>, value: &Bytes) {
     batch.put(key, row.freeze());
 }
 
+/// Adds the rows of `value` in place of an older value, of which nothing is left. Blocks.
+pub(super) fn replace(
+    tables: &Tables,
+    batch: &mut Batch,
+    key: Vec<u8>,
+    value: &Bytes,
+) -> Result<(), StoreError> {
+    if let Some(old) = tables.engine.get(&key)? {
+        let (count, _) = old.split_first_chunk::<2>().ok_or_else(|| damaged(&key))?;
+        (0..u16::from_be_bytes(*count)).for_each(|part| {
+            batch.remove(keys::blob_part(&key, part));
+        });
+    }
+    put(batch, key, value);
+    Ok(())
+}
+
+/// The same where the length of the older value is known.
+pub(super) fn put_over(batch: &mut Batch, key: Vec<u8>, value: &Bytes, older: usize) {
+    let parts = |bytes: usize| bytes.saturating_sub(1) / PART_BYTES;
+    for part in parts(value.len())..parts(older) {
+        batch.remove(keys::blob_part(
+            &key,
+            u16::try_from(part).unwrap_or(u16::MAX),
+        ));
+    }
+    put(batch, key, value);
+}
+
 /// Puts the value together again from its first row.
 pub(super) fn complete(tables: &Tables, key: &[u8], row: &Bytes) -> Result<Bytes, StoreError> {
     let (count, head) = row.split_first_chunk::<2>().ok_or_else(|| damaged(key))?;

@@ -1,9 +1,10 @@
 //! How keys are built. One byte for the table, then parts that sort as they should: names end with a
 //! zero byte, numbers are big-endian.
 
-use freehold_proto::{DomainName, MessageId, UserId};
+use freehold_proto::{DomainName, GroupId, MessageId, Timestamp, UserId};
 use sha2::{Digest, Sha256};
 
+use super::files::{FileKey, Referrer, Stock};
 use crate::KeyRange;
 
 /// Names a topic in keys: 16 bytes.
@@ -20,6 +21,35 @@ impl TopicKey {
             .chain_update(low.to_string())
             .chain_update(b"\0")
             .chain_update(high.to_string())
+            .finalize()
+            .into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+
+    /// A group.
+    #[must_use]
+    pub fn group(group: &GroupId) -> Self {
+        Self(*group.as_bytes())
+    }
+
+    /// A person's notes to self.
+    #[must_use]
+    pub fn saved(user: &UserId) -> Self {
+        Self::of(b"freehold/saved/v1\0", &user.to_string())
+    }
+
+    /// The reports to a domain's administrators.
+    #[must_use]
+    pub fn reports(domain: &DomainName) -> Self {
+        Self::of(b"freehold/reports/v1\0", domain.as_str())
+    }
+
+    fn of(context: &[u8], name: &str) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(context)
+            .chain_update(name)
             .finalize()
             .into();
         let mut key = [0; 16];
@@ -141,6 +171,51 @@ pub(crate) fn subscription(user: &UserId, topic: TopicKey) -> Vec<u8> {
     [subscriptions(user).as_slice(), &topic.0].concat()
 }
 
+pub(crate) fn room(topic: TopicKey) -> Vec<u8> {
+    [b"R".as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn members(topic: TopicKey) -> Vec<u8> {
+    [b"G".as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn member(topic: TopicKey, user: &UserId) -> Vec<u8> {
+    [members(topic).as_slice(), user.to_string().as_bytes()].concat()
+}
+
+/// Whose view of a topic: one person's, or everybody's.
+fn scope(user: Option<&UserId>) -> [u8; 16] {
+    let Some(user) = user else {
+        return [0; 16];
+    };
+    let hash: [u8; 32] = Sha256::digest(user.to_string()).into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    tag
+}
+
+fn in_scope(prefix: u8, topic: TopicKey, user: Option<&UserId>) -> Vec<u8> {
+    [&[prefix], topic.0.as_slice(), &scope(user)].concat()
+}
+
+pub(crate) fn deletion(topic: TopicKey, user: Option<&UserId>, id: u32) -> Vec<u8> {
+    [in_scope(b'E', topic, user).as_slice(), &id.to_be_bytes()].concat()
+}
+
+/// Deletions with `low <= id < high`.
+pub(crate) fn deletions(topic: TopicKey, user: Option<&UserId>, low: u32, high: u32) -> KeyRange {
+    KeyRange::new(deletion(topic, user, low), deletion(topic, user, high))
+}
+
+pub(crate) fn hole(topic: TopicKey, user: Option<&UserId>, low: u32) -> Vec<u8> {
+    [in_scope(b'X', topic, user).as_slice(), &low.to_be_bytes()].concat()
+}
+
+/// Holes that begin below `high`.
+pub(crate) fn holes(topic: TopicKey, user: Option<&UserId>, high: u32) -> KeyRange {
+    KeyRange::new(hole(topic, user, 0), hole(topic, user, high))
+}
+
 pub(crate) fn message(topic: TopicKey, seq: u32) -> Vec<u8> {
     [b"M".as_slice(), &topic.0, &seq.to_be_bytes()].concat()
 }
@@ -152,6 +227,11 @@ pub(crate) fn messages(topic: TopicKey, low: u32, high: u32) -> KeyRange {
 
 pub(crate) fn message_seq(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(17..)?.try_into().ok()?))
+}
+
+/// The 32-bit number at the end of a key.
+pub(crate) fn last_short(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*key.last_chunk()?))
 }
 
 /// Where the rest of a value goes that is too long for one row.
@@ -248,6 +328,84 @@ pub(crate) fn pin(peer: &DomainName) -> Vec<u8> {
     [b"N", peer.as_str().as_bytes()].concat()
 }
 
+pub(crate) fn file(file: FileKey) -> Vec<u8> {
+    [b"H".as_slice(), file.as_bytes()].concat()
+}
+
+/// When a file came or last lost a reference.
+pub(crate) fn idle_since(file: FileKey) -> Vec<u8> {
+    [b"Zi".as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn references_to(file: FileKey) -> Vec<u8> {
+    [b"Zf".as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn reference_to(file: FileKey, referrer: &Referrer) -> Vec<u8> {
+    [references_to(file), named(referrer)].concat()
+}
+
+pub(crate) fn references_by(referrer: &Referrer) -> Vec<u8> {
+    [b"Zr".to_vec(), named(referrer)].concat()
+}
+
+pub(crate) fn reference_by(referrer: &Referrer, file: FileKey) -> Vec<u8> {
+    [references_by(referrer).as_slice(), file.as_bytes()].concat()
+}
+
+/// None is the beginning of another one.
+fn named(referrer: &Referrer) -> Vec<u8> {
+    match referrer {
+        Referrer::Message(topic, seq) => [b"m".as_slice(), &topic.0, &seq.to_be_bytes()].concat(),
+        Referrer::Account(user) => [b"a", user.to_string().as_bytes(), b"\0"].concat(),
+        Referrer::Topic(topic) => [b"t".as_slice(), &topic.0].concat(),
+    }
+}
+
+/// The `seq` in the key of a reference by a message.
+pub(crate) fn referring_seq(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(19..23)?.try_into().ok()?))
+}
+
+/// The file at the end of a key.
+pub(crate) fn last_file(key: &[u8]) -> Option<FileKey> {
+    key.last_chunk().copied().map(FileKey::from_bytes)
+}
+
+pub(crate) fn due_at(moment: Timestamp) -> Vec<u8> {
+    [b"Y".as_slice(), &moment.as_millis().to_be_bytes()].concat()
+}
+
+/// Behind all that is due at a moment.
+pub(crate) fn due_after(moment: Timestamp) -> Vec<u8> {
+    [due_at(moment).as_slice(), &[0xff; 17]].concat()
+}
+
+pub(crate) fn due(moment: Timestamp, file: FileKey) -> Vec<u8> {
+    [due_at(moment).as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn due_parts(key: &[u8]) -> Option<(Timestamp, FileKey)> {
+    let millis = i64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+    let file = FileKey::from_slice(key.get(9..)?)?;
+    Some((Timestamp::from_stored(millis), file))
+}
+
+pub(crate) fn usage(stock: &Stock) -> Vec<u8> {
+    match stock {
+        Stock::Domain => b"Ud".to_vec(),
+        Stock::Person(user) => [b"Up".as_slice(), &user.local_bytes()].concat(),
+    }
+}
+
+pub(crate) fn files_by(owner: &UserId) -> Vec<u8> {
+    [b"Uf".as_slice(), &owner.local_bytes()].concat()
+}
+
+pub(crate) fn file_by(owner: &UserId, file: FileKey) -> Vec<u8> {
+    [files_by(owner).as_slice(), file.as_bytes()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,12 +419,18 @@ mod tests {
         let topic = TopicKey::one_to_one(&user, &user);
         for key in [
             blob_part(&subscription(&user, topic), 0),
+            member(topic, &user),
+            deletion(topic, Some(&user), 0),
             blob_part(&foreign_person(&user), 0),
             blob_part(&pin(&domain), 0),
             seen(&domain, MessageId::from_bytes([0; 16])),
             parked(&domain, topic, &user, 0),
             cell(&domain, 0, topic, &user),
             stream_out(&domain),
+            reference_by(
+                &Referrer::Account(user.clone()),
+                FileKey::from_bytes([0; 16]),
+            ),
         ] {
             assert!(
                 key.len() <= KEY_MAX,

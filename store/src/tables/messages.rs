@@ -1,13 +1,14 @@
 //! The log of a topic, and the way from message ids into it. The message row is the commit point of
 //! a publish; heads are read from the end of the log once and then live in memory.
 
-use freehold_proto::{DomainName, MessageId};
+use bytes::Bytes;
+use freehold_proto::{DomainName, MessageId, UserId};
 use prost::Message as _;
 
 use super::{
     Tables, blob, damaged, decode,
     keys::{self, TopicKey},
-    rows::{MessageRow, SeenRow},
+    rows::{EnvelopeRow, MessageRow, SeenRow},
 };
 use crate::{Batch, Order, StoreError};
 
@@ -53,6 +54,33 @@ impl Tables {
         Ok(found)
     }
 
+    /// The same without messages that are hidden from `user`.
+    pub fn visible_history(
+        &self,
+        topic: TopicKey,
+        user: &UserId,
+        (low, high): (u32, u32),
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(u32, MessageRow)>, StoreError> {
+        let (mut found, mut bytes, mut high) = (Vec::new(), 0, high);
+        while found.len() < limit && bytes < bytes_max {
+            let Some((start, end)) = self.last_visible(topic, user, (low, high))? else {
+                break;
+            };
+            let left = limit - found.len();
+            let page = self.history(topic, start, end, left, bytes_max - bytes)?;
+            // Without a full page the stretch has been read to its start.
+            high = match page.last() {
+                Some((seq, _)) if *seq > start => *seq,
+                _ => start,
+            };
+            bytes += page.iter().map(|(_, row)| row.encoded_len()).sum::<usize>();
+            found.extend(page);
+        }
+        Ok(found)
+    }
+
     /// What became of a message id.
     pub fn seen(&self, origin: &DomainName, id: MessageId) -> Result<Option<SeenRow>, StoreError> {
         self.row(&keys::seen(origin, id))
@@ -65,6 +93,32 @@ pub fn put_message(batch: &mut Batch, topic: TopicKey, seq: u32, row: &MessageRo
     let key = keys::message(topic, seq);
     batch.require_absent(key.clone());
     blob::put(batch, key, &row.encode_to_vec().into());
+}
+
+/// Takes the content of a message away; who wrote it, when and under which id stays, and so does its
+/// position. Blocks.
+pub fn erase_message(
+    tables: &Tables,
+    batch: &mut Batch,
+    (topic, seq): (TopicKey, u32),
+    deletion: u32,
+) -> Result<(), StoreError> {
+    let Some(row) = tables.message(topic, seq)?.filter(|it| it.deleted == 0) else {
+        return Ok(());
+    };
+    let left = MessageRow {
+        head: Bytes::new(),
+        content: Bytes::new(),
+        envelope: row.envelope.map(|it| EnvelopeRow {
+            salt: Bytes::new(),
+            payload: Bytes::new(),
+            ..it
+        }),
+        deleted: deletion,
+        ..row
+    };
+    let key = keys::message(topic, seq);
+    blob::replace(tables, batch, key, &left.encode_to_vec().into())
 }
 
 /// Writes what became of a message id; the batch fails when that is known already.

@@ -173,12 +173,107 @@ pub struct TopicRow {
     /// When it was made here, ms.
     #[prost(int64, tag = "2")]
     pub created: i64,
+    /// What is attached to the topic (pins), JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub aux: bytes::Bytes,
+    /// What was deleted so far.
+    #[prost(message, optional, tag = "4")]
+    pub cleared: Option<ClearedRow>,
+}
+
+/// How far the deletions of a topic have come.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ClearedRow {
+    /// Id of the last deletion, whoever it was for.
+    #[prost(uint32, tag = "1")]
+    pub last: u32,
+    /// Id of the last deletion for everybody.
+    #[prost(uint32, tag = "2")]
+    pub last_hard: u32,
+    /// What those up to here deleted has been erased from the rows too.
+    #[prost(uint32, tag = "3")]
+    pub erased: u32,
+}
+
+/// A group, or a topic of one person with themselves or with the administrators.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RoomRow {
+    /// 1 group, 2 group with a channel, 3 notes to self, 4 reports.
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    /// When it was made, ms.
+    #[prost(int64, tag = "2")]
+    pub created: i64,
+    /// When its description last changed, ms.
+    #[prost(int64, tag = "3")]
+    pub updated: i64,
+    /// Public description, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub public: bytes::Bytes,
+    /// Marks of the administrators, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub trusted: bytes::Bytes,
+    /// What somebody with an account gets who joins.
+    #[prost(string, tag = "6")]
+    pub access_auth: String,
+    /// The same for anonymous people.
+    #[prost(string, tag = "7")]
+    pub access_anon: String,
+    /// Tags to be found by.
+    #[prost(string, repeated, tag = "8")]
+    pub tags: Vec<String>,
+    /// What is attached to the topic (pins), JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub aux: bytes::Bytes,
+    /// What was deleted so far.
+    #[prost(message, optional, tag = "10")]
+    pub cleared: Option<ClearedRow>,
+    /// The create record of a group, as signed.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub record: bytes::Bytes,
+    /// 64 bytes: the home's signature on it.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub signature: bytes::Bytes,
+    /// Members, of a channel not its readers.
+    #[prost(uint32, tag = "13")]
+    pub members: u32,
+    /// Readers of a channel.
+    #[prost(uint32, tag = "14")]
+    pub readers: u32,
+    /// When the group was deleted, ms; 0 while it lives. Its id is never used again.
+    #[prost(int64, tag = "15")]
+    pub deleted: i64,
+}
+
+/// One deletion: which messages it took away.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeletionRow {
+    /// The messages.
+    #[prost(message, repeated, tag = "1")]
+    pub spans: Vec<SpanRow>,
+    /// When, ms.
+    #[prost(int64, tag = "2")]
+    pub at: i64,
+    /// Who did it, global id.
+    #[prost(string, tag = "3")]
+    pub by: String,
+}
+
+/// Messages from `low` up to, not including, `high`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SpanRow {
+    /// First.
+    #[prost(uint32, tag = "1")]
+    pub low: u32,
+    /// Behind the last.
+    #[prost(uint32, tag = "2")]
+    pub high: u32,
 }
 
 /// A person's standing in a topic. Rows of people of other domains hold what those domains said.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SubscriptionRow {
-    /// The other person of a one-to-one topic, global id.
+    /// The other person of a one-to-one topic, global id; else the name of the group, `slf` or `sys`.
     #[prost(string, tag = "1")]
     pub peer: String,
     /// Access wanted; its version is counted by the person's domain.
@@ -217,6 +312,12 @@ pub struct SubscriptionRow {
     /// This person's side has been told to the other person's domain, and changes follow.
     #[prost(bool, tag = "13")]
     pub announced: bool,
+    /// A reader of a channel, who is not a member of its group.
+    #[prost(bool, tag = "14")]
+    pub reader: bool,
+    /// Id of the person's last deletion for themselves.
+    #[prost(uint32, tag = "15")]
+    pub cleared: u32,
 }
 
 /// What another domain told us about one of its people.
@@ -260,6 +361,9 @@ pub struct MessageRow {
     /// The signed bytes, when the message crossed a border or is going to.
     #[prost(message, optional, tag = "7")]
     pub envelope: Option<EnvelopeRow>,
+    /// Id of the deletion that took the content away; 0 while it is there.
+    #[prost(uint32, tag = "8")]
+    pub deleted: u32,
 }
 
 /// An envelope as received or as sealed.
@@ -353,4 +457,41 @@ pub struct PinRow {
     /// When it was pinned, ms.
     #[prost(int64, tag = "4")]
     pub pinned: i64,
+}
+
+/// A file that one of our people uploaded.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FileRow {
+    /// Random part of the owner's id, 8 bytes; empty for the picture of an account in the making.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: bytes::Bytes,
+    /// How many bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// What kind of bytes, a MIME type.
+    #[prost(string, tag = "3")]
+    pub mime: String,
+    /// What stands after the dot in its URL.
+    #[prost(string, tag = "4")]
+    pub extension: String,
+    /// What its owner calls it; empty for nothing.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// SHA-256 of the bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hash: bytes::Bytes,
+    /// When it came, ms.
+    #[prost(int64, tag = "7")]
+    pub created: i64,
+}
+
+/// How many files there are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UsageRow {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub files: u64,
+    /// How many bytes they have together.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use freehold_proto::{DomainName, MessageId, UserId};
+use proptest::prelude::*;
 
 use super::{
     accounts, credentials,
     keys::TopicKey,
     messages,
     outbox::{self, CURSOR, MESSAGE},
-    rows::{AccountRow, CredentialRow, LoginRow, MessageRow, OutboxRow, SeenRow, SubscriptionRow},
+    rows::{
+        AccountRow, CredentialRow, DeletionRow, EnvelopeRow, LoginRow, MessageRow, OutboxRow,
+        RoomRow, SeenRow, SpanRow, SubscriptionRow,
+    },
     tags::{self, TagOwner},
     topics, *,
 };
@@ -270,4 +274,138 @@ fn an_erased_account_leaves_nothing_but_its_id_taken() {
         matches!(make(), Outcome::GuardFailed { .. }),
         "the id came back"
     );
+}
+#[test]
+fn an_erased_message_keeps_its_place_and_its_header_only() {
+    let tables = tables();
+    let row = MessageRow {
+        author: "somebody".to_owned(),
+        content: vec![b'x'; 20_000].into(),
+        envelope: Some(EnvelopeRow {
+            header: "header".into(),
+            payload: vec![b'y'; 20_000].into(),
+            ..EnvelopeRow::default()
+        }),
+        ..MessageRow::default()
+    };
+    write(&tables, |batch| {
+        messages::put_message(batch, topic(), 1, &row)
+    });
+    write(&tables, |batch| {
+        messages::erase_message(&tables, batch, (topic(), 1), 7).unwrap()
+    });
+    let left = tables.message(topic(), 1).unwrap().unwrap();
+    assert_eq!((left.author.as_str(), left.deleted), ("somebody", 7));
+    assert!(left.content.is_empty());
+    let envelope = left.envelope.unwrap();
+    assert_eq!(
+        (&*envelope.header, &*envelope.payload),
+        (&b"header"[..], &b""[..])
+    );
+    let parts = KeyRange::prefix(b"B");
+    assert_eq!(tables.page(&parts, Order::Ascending, 100).unwrap(), []);
+    assert_eq!(tables.head(topic()).unwrap(), 1);
+}
+
+#[test]
+fn a_room_leads_to_its_members_page_by_page() {
+    let tables = tables();
+    let people: Vec<_> = (1..=5).map(|it| user(it, "a.test")).collect();
+    let row = RoomRow {
+        public: vec![b'x'; 30_000].into(),
+        ..RoomRow::default()
+    };
+    write(&tables, |batch| {
+        rooms::create_room(batch, topic(), &row);
+        people
+            .iter()
+            .for_each(|it| rooms::put_member(batch, topic(), it));
+    });
+    assert!(matches!(
+        commit(&tables, |batch| rooms::create_room(batch, topic(), &row)),
+        Outcome::GuardFailed { .. }
+    ));
+    assert_eq!(tables.room(topic()).unwrap(), Some(row));
+    let first = tables.members(topic(), None, 2).unwrap();
+    let rest = tables.members(topic(), first.last(), 10).unwrap();
+    assert_eq!([first, rest].concat(), people);
+}
+
+#[test]
+fn a_deletion_that_is_too_much_for_one_batch_goes_on_in_the_next() {
+    let (tables, me) = (tables(), user(1, "a.test"));
+    let span = |low, high| SpanRow { low, high };
+    let delete = |id, spans| {
+        let row = DeletionRow {
+            spans,
+            ..DeletionRow::default()
+        };
+        let mut left = Vec::new();
+        write(&tables, |batch| {
+            left = deletions::delete(&tables, batch, (topic(), Some(&me)), id, row).unwrap();
+        });
+        left
+    };
+    for (id, first) in (1..).zip([1, 1001, 2001]) {
+        let single = (first..first + 1000).step_by(2).map(|it| span(it, it + 1));
+        assert_eq!(delete(id, single.collect()), []);
+    }
+    let mut single: Vec<_> = (3001..5001).step_by(2).map(|it| span(it, it + 1)).collect();
+    single.truncate(500);
+    assert_eq!(delete(4, single), []);
+    let left = delete(5, vec![span(1, 4001)]);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].low, 1);
+    assert_eq!(delete(6, left), []);
+    assert_eq!(tables.last_visible(topic(), &me, (1, 4001)).unwrap(), None);
+    assert_eq!(
+        tables
+            .deletions(topic(), Some(&me), (0, 100), 100)
+            .unwrap()
+            .len(),
+        6
+    );
+}
+
+proptest! {
+    /// Whatever is deleted, by whom and in which order: what is left to see is what nobody deleted.
+    #[test]
+    fn history_steps_over_every_hole(
+        deletions in prop::collection::vec(
+            (any::<bool>(), prop::collection::vec((1u32..40, 1u32..8), 1..4)),
+            0..12,
+        )
+    ) {
+        let tables = tables();
+        let me = user(1, "a.test");
+        for seq in 1..40 {
+            write(&tables, |batch| {
+                messages::put_message(batch, topic(), seq, &MessageRow::default());
+            });
+        }
+        let mut visible: std::collections::BTreeSet<u32> = (1..40).collect();
+        for (id, (own, spans)) in (1..).zip(deletions) {
+            let spans: Vec<_> = spans
+                .iter()
+                .map(|&(low, length)| SpanRow { low, high: low + length })
+                .collect();
+            for span in &spans {
+                visible.retain(|seq| !(span.low..span.high).contains(seq));
+            }
+            let row = DeletionRow { spans, ..DeletionRow::default() };
+            write(&tables, |batch| {
+                let scope = (topic(), own.then_some(&me));
+                let left = deletions::delete(&tables, batch, scope, id, row).unwrap();
+                assert_eq!(left, []);
+            });
+        }
+        let page = |low, high, limit| -> Vec<u32> {
+            let found = tables.visible_history(topic(), &me, (low, high), limit, usize::MAX);
+            found.unwrap().into_iter().map(|(seq, _)| seq).collect()
+        };
+        let all: Vec<_> = visible.iter().rev().copied().collect();
+        prop_assert_eq!(page(0, u32::MAX, 1000), &all[..]);
+        let some: Vec<_> = all.iter().copied().filter(|it| (10..30).contains(it)).collect();
+        prop_assert_eq!(page(10, 30, 5), &some[..some.len().min(5)]);
+    }
 }

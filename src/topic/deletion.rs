@@ -1,0 +1,402 @@
+//! Deleting messages: for everybody, or from one's own view (fact sheet, sections 2.6 and 3.2).
+
+use std::time::Duration;
+
+use freehold_proto::{AccessMode, Timestamp, UserId};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        deletions,
+        messages::erase_message,
+        rows::{ClearedRow, DeletionRow, SpanRow},
+    },
+};
+use serde_json::json;
+
+use super::{
+    actor::{Actor, Effect},
+    asked::Asked,
+};
+use crate::edge::{
+    frames::Deleted,
+    reply::{self, Reply, Status},
+    requests::{GetOptions, Range},
+};
+
+/// Messages named one by one in one request.
+const NAMED_MAX: u64 = 1024;
+/// Deletions told in one answer.
+const TOLD_MAX: usize = 256;
+/// Rows written and removed in one go while messages are erased.
+const ERASED_OPS: usize = 500;
+
+/// How far the deletions of a topic have come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cleared {
+    /// The last deletion, whoever it was for.
+    pub last: u32,
+    /// The last deletion for everybody.
+    pub last_hard: u32,
+    /// Up to here the content is gone from the disk too.
+    pub erased: u32,
+}
+
+impl Cleared {
+    pub(super) fn of(row: Option<ClearedRow>) -> Self {
+        let row = row.unwrap_or_default();
+        Self {
+            last: row.last,
+            last_hard: row.last_hard,
+            erased: row.erased,
+        }
+    }
+
+    pub(super) fn row(self) -> Option<ClearedRow> {
+        (self != Self::default()).then_some(ClearedRow {
+            last: self.last,
+            last_hard: self.last_hard,
+            erased: self.erased,
+        })
+    }
+}
+
+/// One deletion that has happened.
+#[derive(Clone, Debug)]
+pub(super) struct Deletion {
+    pub(super) id: u32,
+    pub(super) by: UserId,
+    pub(super) hard: bool,
+    pub(super) spans: Vec<SpanRow>,
+}
+
+/// What a client wants deleted, within a log of `head` messages.
+fn spans(ranges: &[Range], head: u32) -> Result<Vec<SpanRow>, Status> {
+    let span = |range: &Range| {
+        let backwards = range.hi != 0 && range.hi < range.low;
+        if (range.low, range.hi) == (0, 0) || range.low > head || backwards {
+            return Err(reply::MALFORMED);
+        }
+        // COMPAT JavaScript SDK: a lower end of 0 is dropped, and means the beginning.
+        let low = range.low.max(1);
+        let high = range
+            .hi
+            .clamp(low.saturating_add(1), head.saturating_add(1).max(low + 1));
+        Ok(SpanRow { low, high })
+    };
+    let spans = ranges.iter().map(span).collect::<Result<Vec<_>, _>>()?;
+    let named: u64 = spans.iter().map(|it| u64::from(it.high - it.low)).sum();
+    if spans.is_empty() || (spans.len() > 1 && named > NAMED_MAX) {
+        return Err(reply::MALFORMED);
+    }
+    Ok(deletions::merged(spans))
+}
+
+impl Actor {
+    /// Answers `{del what:"msg"}`.
+    pub(super) async fn delete_messages(
+        &mut self,
+        asked: &Asked,
+        ranges: &[Range],
+        hard: bool,
+    ) -> Result<(), Reply> {
+        if !self.is_attached(&asked.session) {
+            return Err(reply::ATTACH_FIRST.into());
+        }
+        let standing = self.topic.active(&asked.user).ok_or(reply::ATTACH_FIRST)?;
+        if standing.reader {
+            return Err(reply::NOT_ALLOWED.into());
+        }
+        let mode = standing.mode();
+        let spans = spans(ranges, self.topic.head())?;
+        let hard = hard && mode.has(AccessMode::DELETE);
+        if !hard && !mode.has(AccessMode::READ) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        // Holes are merged with those on disk, so nothing may be on its way there.
+        self.finish_commits().await;
+        let done = if hard {
+            let (all, own) = self.deletable(&asked.user, spans).await?;
+            let done = self.delete_spans(&asked.user, true, all).await?;
+            self.delete_spans(&asked.user, false, own).await?.or(done)
+        } else {
+            self.delete_spans(&asked.user, false, spans).await?
+        };
+        let id = done.ok_or(reply::PERMISSION_DENIED)?;
+        let answer = Reply::with(reply::OK, json!({ "del": id }));
+        self.commit_all(Batch::new(), vec![asked.later(answer, self.now())]);
+        Ok(())
+    }
+
+    /// Which of the messages one may take from everybody, and which only from one's own view.
+    async fn deletable(
+        &self,
+        user: &UserId,
+        spans: Vec<SpanRow>,
+    ) -> Result<(Vec<SpanRow>, Vec<SpanRow>), Reply> {
+        let key = self.key();
+        if self.topic.pair().is_some() {
+            let author = user.to_string();
+            let split = move |tables: &Tables| by_author(tables, key, &author, &spans);
+            return Ok(self.server.tables.read(split).await?);
+        }
+        let owns = self.topic.may(user, AccessMode::OWNER);
+        let Some(age) = self.server.rules.deletion_age.filter(|_| !owns) else {
+            return Ok((spans, Vec::new()));
+        };
+        let (head, oldest) = (self.topic.head(), self.now().minus(age));
+        let find = move |tables: &Tables| first_since(tables, key, head, oldest);
+        let first = self.server.tables.read(find).await?;
+        let young = |it: &SpanRow| SpanRow {
+            low: it.low.max(first),
+            ..*it
+        };
+        let young: Vec<_> = spans
+            .iter()
+            .map(young)
+            .filter(|it| it.low < it.high)
+            .collect();
+        Ok((young, Vec::new()))
+    }
+
+    /// Writes deletions until all spans are gone; returns the id of the last one.
+    pub(super) async fn delete_spans(
+        &mut self,
+        user: &UserId,
+        hard: bool,
+        mut spans: Vec<SpanRow>,
+    ) -> Result<Option<u32>, Reply> {
+        let mut last = None;
+        while !spans.is_empty() {
+            let id = self.topic.cleared().last + 1;
+            let row = DeletionRow {
+                spans: spans.clone(),
+                at: self.now().as_millis(),
+                by: user.to_string(),
+            };
+            let (key, whose) = (self.key(), (!hard).then(|| user.clone()));
+            let write = move |tables: &Tables| {
+                let mut batch = Batch::new();
+                let scope = (key, whose.as_ref());
+                let left = deletions::delete(tables, &mut batch, scope, id, row)?;
+                Ok((batch, left))
+            };
+            let (batch, left) = self.server.tables.read(write).await?;
+            let end = left.last().map_or(0, |it| it.high);
+            let done = spans.into_iter().filter_map(|it| {
+                let low = it.low.max(end);
+                (low < it.high).then_some(SpanRow { low, ..it })
+            });
+            let deletion = Deletion {
+                id,
+                by: user.clone(),
+                hard,
+                spans: done.collect(),
+            };
+            self.note_deletion(&deletion);
+            self.commit_all(batch, vec![Effect::Deleted(deletion)]);
+            self.finish_commits().await;
+            if self.is_stale() {
+                return Err(reply::INTERNAL.into());
+            }
+            (spans, last) = (left, Some(id));
+        }
+        Ok(last)
+    }
+
+    fn note_deletion(&mut self, deletion: &Deletion) {
+        let mut cleared = self.topic.cleared();
+        cleared.last = deletion.id;
+        if deletion.hard {
+            cleared.last_hard = deletion.id;
+        }
+        self.topic.set_cleared(cleared);
+        if !deletion.hard {
+            self.topic.note_own_deletion(&deletion.by, deletion.id);
+        }
+    }
+
+    /// Answers `{get del}`: what was deleted since, for everybody and from the asker's own view.
+    pub(super) async fn deleted(
+        &self,
+        user: &UserId,
+        options: &GetOptions,
+    ) -> Result<Option<Deleted>, Reply> {
+        let (key, me) = (self.key(), user.clone());
+        let low = options.since.unwrap_or(0);
+        let high = options.before.filter(|it| *it > 0).unwrap_or(u32::MAX);
+        let limit = options
+            .limit
+            .map_or(TOLD_MAX, |it| usize::try_from(it).unwrap_or(TOLD_MAX))
+            .clamp(1, TOLD_MAX);
+        let read = move |tables: &Tables| {
+            let mut found = tables.deletions(key, None, (low, high), limit)?;
+            found.extend(tables.deletions(key, Some(&me), (low, high), limit)?);
+            Ok(found)
+        };
+        let mut found = self.server.tables.read(read).await?;
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found.truncate(limit);
+        let Some((clear, _)) = found.last() else {
+            return Ok(None);
+        };
+        let clear = *clear;
+        let spans = found.into_iter().flat_map(|(_, row)| row.spans).collect();
+        Ok(Some(Deleted {
+            clear,
+            delseq: ranges(&deletions::merged(spans)),
+        }))
+    }
+
+    /// True while content that was deleted for everybody is still on disk.
+    pub(super) fn has_to_erase(&self) -> bool {
+        let cleared = self.topic.cleared();
+        cleared.erased < cleared.last_hard
+    }
+
+    /// Takes the content of deleted messages from the disk, some at a time. What was begun and not
+    /// noted is done again after a restart, which changes nothing.
+    pub(super) async fn erase_some(&mut self) {
+        let (key, cleared, from) = (self.key(), self.topic.cleared(), self.erasing);
+        let find = move |tables: &Tables| erase(tables, key, cleared, from);
+        match self.server.tables.read(find).await {
+            Ok(Erased::Part(batch, next)) => {
+                self.erasing = next;
+                self.commit(batch, Vec::new());
+            }
+            Ok(Erased::Whole(id)) => {
+                self.erasing = 0;
+                self.topic.set_cleared(Cleared {
+                    erased: id,
+                    ..self.topic.cleared()
+                });
+                self.commit_all(Batch::new(), Vec::new());
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "deleted messages cannot be erased now");
+                self.erase_later();
+            }
+        }
+    }
+}
+
+/// Spans as clients know them.
+pub(super) fn ranges(spans: &[SpanRow]) -> Vec<Range> {
+    let range = |it: &SpanRow| Range {
+        low: it.low,
+        hi: if it.high == it.low + 1 { 0 } else { it.high },
+    };
+    spans.iter().map(range).collect()
+}
+
+/// The positions in `spans` of messages by `author`, and the others. Blocks.
+fn by_author(
+    tables: &Tables,
+    topic: TopicKey,
+    author: &str,
+    spans: &[SpanRow],
+) -> Result<(Vec<SpanRow>, Vec<SpanRow>), StoreError> {
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for span in spans {
+        for seq in span.low..span.high {
+            let row = tables.message(topic, seq)?;
+            let is_own = row.is_some_and(|it| it.author == author);
+            let list: &mut Vec<SpanRow> = if is_own { &mut own } else { &mut others };
+            list.push(SpanRow {
+                low: seq,
+                high: seq + 1,
+            });
+        }
+    }
+    Ok((deletions::merged(own), deletions::merged(others)))
+}
+
+/// The first message that came since `moment`, of `head`; one behind the last if none did. Blocks.
+fn first_since(
+    tables: &Tables,
+    topic: TopicKey,
+    head: u32,
+    moment: Timestamp,
+) -> Result<u32, StoreError> {
+    let (mut low, mut high) = (1, head.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let row = tables.message(topic, middle)?;
+        // Where a position was never filled, what is above decides.
+        if row.is_some_and(|it| it.received < moment.as_millis()) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+enum Erased {
+    /// Some messages; where to go on.
+    Part(Batch, u32),
+    /// Nothing is left of this deletion.
+    Whole(u32),
+}
+
+/// The next messages to erase from `from` on. Blocks.
+fn erase(
+    tables: &Tables,
+    topic: TopicKey,
+    cleared: Cleared,
+    from: u32,
+) -> Result<Erased, StoreError> {
+    let wanted = (cleared.erased + 1, cleared.last_hard + 1);
+    let page = tables.deletions(topic, None, wanted, 1)?;
+    let Some((id, row)) = page.into_iter().next() else {
+        return Ok(Erased::Whole(cleared.last_hard));
+    };
+    let Some(span) = row.spans.iter().find(|it| it.high > from) else {
+        return Ok(Erased::Whole(id));
+    };
+    let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
+    while seq < span.high && batch.ops() < ERASED_OPS {
+        erase_message(tables, &mut batch, (topic, seq), id)?;
+        seq += 1;
+    }
+    Ok(Erased::Part(batch, seq))
+}
+
+/// How long to wait before erasing is tried again.
+pub(super) const ERASE_AGAIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(low: u32, hi: u32) -> Range {
+        Range { low, hi }
+    }
+
+    #[test]
+    fn ranges_are_half_open_clipped_and_joined() {
+        let span = |low, high| SpanRow { low, high };
+        assert_eq!(spans(&[range(3, 0)], 10), Ok(vec![span(3, 4)]));
+        assert_eq!(spans(&[range(3, 3)], 10), Ok(vec![span(3, 4)]));
+        assert_eq!(spans(&[range(3, 4)], 10), Ok(vec![span(3, 4)]));
+        assert_eq!(spans(&[range(3, 99)], 10), Ok(vec![span(3, 11)]));
+        assert_eq!(spans(&[range(0, 5)], 10), Ok(vec![span(1, 5)]));
+        assert_eq!(
+            spans(&[range(5, 7), range(1, 3), range(3, 5)], 10),
+            Ok(vec![span(1, 7)])
+        );
+    }
+
+    #[test]
+    fn impossible_ranges_are_malformed() {
+        for ranges in [
+            vec![],
+            vec![range(0, 0)],
+            vec![range(5001, 0)],
+            vec![range(5, 4)],
+            vec![range(1, 2), range(5001, 5002)],
+            vec![range(1, 1000), range(2000, 2100)],
+        ] {
+            assert_eq!(spans(&ranges, 5000), Err(reply::MALFORMED), "{ranges:?}");
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Groups and channels: making them, inviting, the access modes, leaving, ending (fact sheet, sections
+//! 2.6, 3.4, 3.5 and 4).
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::{Value, json};
+
+use crate::{
+    guest::{Guest, SOON},
+    net::{House, Net},
+};
+
+/// A group with its owner and two members, all attached.
+struct Club {
+    _net: Net,
+    house: House,
+    ann: Guest,
+    ben: Guest,
+    cat: Guest,
+    group: String,
+}
+
+impl Guest {
+    /// Makes a group; returns its name.
+    async fn founds(&mut self, name: &str, set: Value) -> String {
+        let body = json!({"topic": name, "set": set});
+        let answer = self.session.request("sub", body).await.unwrap();
+        assert_eq!(answer.body["params"]["tmpname"], name);
+        assert_eq!(answer.body["params"]["acs"]["given"], "JRWPASDO");
+        let group = answer.text("topic").to_owned();
+        assert!(group.starts_with("grp") && group.len() == 25, "{group}");
+        group
+    }
+
+    async fn invites(&mut self, group: &str, other: &Self) -> Value {
+        let body = json!({"topic": group, "sub": {"user": other.person.id}});
+        let answer = self.session.request("set", body).await.unwrap();
+        assert_eq!(answer.body["params"]["user"], other.person.id);
+        answer.body["params"]["acs"].clone()
+    }
+
+    /// Gives a member other rights.
+    async fn gives(&mut self, group: &str, other: &Self, mode: &str) {
+        let body = json!({"topic": group, "sub": {"user": other.person.id, "mode": mode}});
+        self.session.request("set", body).await.unwrap();
+    }
+
+    /// Waits for pres about `src` in `topic`.
+    async fn is_told(&mut self, topic: &str, src: &str, what: &str) -> Value {
+        let fits = |it: &Frame| {
+            let of = it.kind == FrameKind::Pres && it.text("what") == what;
+            of && it.text("topic") == topic && it.text("src") == src
+        };
+        let awaited = format!("{what} about {src} in {topic}");
+        self.session
+            .wait_for(&awaited, SOON, fits)
+            .await
+            .unwrap()
+            .body
+    }
+
+    /// Waits for `{ctrl 205}`.
+    async fn is_evicted(&mut self, topic: &str, unsub: bool) {
+        let fits = |it: &Frame| it.kind == FrameKind::Ctrl && it.code() == 205;
+        let frame = self.session.wait_for("eviction", SOON, fits).await.unwrap();
+        assert_eq!(frame.text("topic"), topic);
+        assert_eq!(frame.body["params"]["unsub"], unsub);
+    }
+
+    async fn mode_in(&mut self, group: &str) -> [String; 3] {
+        let desc = self.session.get(group, "desc").await.unwrap().unwrap();
+        ["want", "given", "mode"].map(|key| desc["acs"][key].as_str().unwrap_or("").to_owned())
+    }
+
+    async fn contact(&mut self, topic: &str) -> Option<Value> {
+        let rows = self.session.get("me", "sub").await.unwrap()?;
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|it| it["topic"] == topic).cloned()
+    }
+
+    async fn members(&mut self, group: &str) -> Vec<Value> {
+        let rows = self.session.get(group, "sub").await.unwrap().unwrap();
+        rows.as_array().unwrap().clone()
+    }
+}
+
+impl Club {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let house = net.domain("alpha.test").await;
+        Self::with(net, house).await
+    }
+
+    async fn with(net: Net, house: House) -> Self {
+        let (mut ann, mut ben, mut cat) = (
+            house.guest("ann").await,
+            house.guest("ben").await,
+            house.guest("cat").await,
+        );
+        let group = ann
+            .founds("new1", json!({"desc": {"public": {"fn": "Club"}}}))
+            .await;
+        for guest in [&mut ben, &mut cat] {
+            ann.invites(&group, guest).await;
+            guest.session.subscribe(&group).await.unwrap();
+        }
+        Self {
+            _net: net,
+            house,
+            ann,
+            ben,
+            cat,
+            group,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_made_and_everybody_invited_can_write_and_read() {
+    let mut club = Club::new().await;
+    let seq = club
+        .ben
+        .session
+        .publish(&club.group, "hello")
+        .await
+        .unwrap();
+    assert_eq!(seq, 1);
+    for guest in [&mut club.ann, &mut club.cat] {
+        let group = club.group.clone();
+        let fits = move |it: &Frame| {
+            it.message_of(&group)
+                .is_some_and(|it| it.content == "hello")
+        };
+        let frame = guest.session.wait_for("hello", SOON, fits).await.unwrap();
+        assert_eq!(frame.text("from"), club.ben.person.id);
+    }
+    let desc = club
+        .cat
+        .session
+        .get(&club.group, "desc")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(desc["public"], json!({"fn": "Club"}));
+    assert_eq!((&desc["seq"], &desc["subcnt"]), (&json!(1), &json!(3)));
+    assert!(
+        desc.get("defacs").is_some(),
+        "a sharer sees the default access"
+    );
+    let row = club.cat.contact(&club.group).await.unwrap();
+    assert_eq!((&row["seq"], &row["online"]), (&json!(1), &json!(true)));
+    assert_eq!(club.ann.members(&club.group).await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_invitation_shows_on_me_with_absolute_values() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    let group = ann.founds("new1", json!({})).await;
+    let acs = ann.invites(&group, &ben).await;
+    assert_eq!(acs["given"], "JRWPS");
+    let told = ben.is_told("me", &group, "acs").await;
+    assert_eq!(told["dacs"]["given"], "JRWPS");
+    assert_eq!(told["act"], ann.person.id);
+    assert!(told.get("tgt").is_none());
+}
+
+#[tokio::test]
+async fn a_group_survives_the_restart_of_its_domain() {
+    let mut club = Club::new().await;
+    club.ann
+        .session
+        .publish(&club.group, "before")
+        .await
+        .unwrap();
+    club.ann.gives(&club.group, &club.ben, "JRWPASD").await;
+    club.house.stop().await;
+    club.house.start().await;
+    for guest in [&mut club.ann, &mut club.ben, &mut club.cat] {
+        club.house.welcomes_back(guest).await;
+        guest.session.subscribe(&club.group).await.unwrap();
+    }
+    assert_eq!(club.ben.mode_in(&club.group).await[1], "JRWPASD");
+    assert_eq!(club.ann.mode_in(&club.group).await[2], "JRWPASDO");
+    assert_eq!(
+        club.cat
+            .session
+            .publish(&club.group, "after")
+            .await
+            .unwrap(),
+        2
+    );
+    let history = club.cat.session.history(&club.group, 1).await.unwrap();
+    assert_eq!(history.len(), 2);
+}
+
+#[tokio::test]
+async fn only_sharers_invite_and_only_admins_change_modes() {
+    let mut club = Club::new().await;
+    let dan = club.house.guest("dan").await;
+    // A member has S by default and may invite, but not with a mode of his own choice.
+    let body = json!({"topic": club.group, "sub": {"user": dan.person.id, "mode": "JRWPA"}});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(club.ben.is_refused("set", body).await, denied);
+    club.ben.invites(&club.group, &dan).await;
+    club.ann.gives(&club.group, &club.ben, "JRWP").await;
+    let body = json!({"topic": club.group, "sub": {"user": club.cat.person.id}});
+    assert_eq!(club.ben.is_refused("set", body).await, denied);
+    let body = json!({"topic": club.group, "sub": {"user": club.ann.person.id, "mode": "JR"}});
+    club.ann.gives(&club.group, &club.cat, "JRWPAS").await;
+    assert_eq!(club.cat.is_refused("set", body).await, denied);
+    let nobody = json!({"topic": club.group, "sub": {"user": "usrAAAAAAAAAAA"}});
+    let missing = (404, "user not found".to_owned());
+    assert_eq!(club.ann.is_refused("set", nobody).await, missing);
+}
+
+#[tokio::test]
+async fn a_banned_member_is_evicted_and_cannot_return_until_the_ban_is_lifted() {
+    let mut club = Club::new().await;
+    club.ann.gives(&club.group, &club.ben, "RWPS").await;
+    club.ben.is_evicted(&club.group, false).await;
+    let body = json!({"topic": club.group});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(club.ben.is_refused("sub", body).await, denied);
+    let row = club.ben.contact(&club.group).await.unwrap();
+    assert_eq!(row["acs"]["mode"], "RWPS");
+    assert!(row.get("seq").is_none(), "{row}");
+    let body = json!({"topic": club.group, "what": "sub", "user": club.ben.person.id});
+    assert_eq!(club.ann.is_refused("del", body).await, denied);
+    club.ann.gives(&club.group, &club.ben, "JRWPS").await;
+    club.ben.session.subscribe(&club.group).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_evicted_member_loses_the_group_and_may_come_back_by_invitation() {
+    let mut club = Club::new().await;
+    let body = json!({"topic": club.group, "what": "sub", "user": club.ben.person.id});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(club.cat.is_refused("del", body.clone()).await, denied);
+    club.ann.session.request("del", body.clone()).await.unwrap();
+    club.ben.is_evicted(&club.group, true).await;
+    assert!(club.ben.contact(&club.group).await.is_none());
+    club.ann
+        .is_told(&club.group, &club.ben.person.id, "off")
+        .await;
+    let again = club.ann.session.request("del", body).await.unwrap();
+    assert_eq!(again.code(), 304);
+    assert_eq!(club.ann.members(&club.group).await.len(), 2);
+    club.ann.invites(&club.group, &club.ben).await;
+    club.ben.session.subscribe(&club.group).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_owner_can_neither_leave_nor_be_evicted_but_can_pass_the_group_on() {
+    let mut club = Club::new().await;
+    let denied = (403, "permission denied".to_owned());
+    let leave = json!({"topic": club.group, "unsub": true});
+    assert_eq!(club.ann.is_refused("leave", leave.clone()).await, denied);
+    let body = json!({"topic": club.group, "sub": {"mode": "JRWP"}});
+    assert_eq!(club.ann.is_refused("set", body).await, denied);
+    let takes = json!({"topic": club.group, "sub": {"mode": "JRWPASDO"}});
+    assert_eq!(club.ben.is_refused("set", takes.clone()).await, denied);
+
+    club.ann.gives(&club.group, &club.ben, "JRWPASDO").await;
+    let answer = club.ben.session.request("set", takes).await.unwrap();
+    assert_eq!(answer.body["params"]["acs"]["mode"], "JRWPASDO");
+    assert_eq!(club.ann.mode_in(&club.group).await[2], "JRWPASD");
+    for want in ["JRWPAS", "JRWPASDO"] {
+        let told = club
+            .cat
+            .is_told(&club.group, &club.ben.person.id, "acs")
+            .await;
+        assert_eq!(told["dacs"]["want"], want);
+    }
+    club.ann.session.request("leave", leave).await.unwrap();
+    assert_eq!(club.ben.members(&club.group).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_member_who_leaves_is_gone_from_lists_and_hears_nothing_more() {
+    let mut club = Club::new().await;
+    let mut second = club.ben.second_session().await;
+    let leave = json!({"topic": club.group, "unsub": true});
+    club.ben.session.request("leave", leave).await.unwrap();
+    second.is_told("me", &club.group, "gone").await;
+    club.ann
+        .is_told(&club.group, &club.ben.person.id, "off")
+        .await;
+    assert!(club.ben.contact(&club.group).await.is_none());
+    assert_eq!(club.ann.members(&club.group).await.len(), 2);
+    let body = json!({"topic": club.group, "noecho": true, "content": "x"});
+    assert_eq!(club.ben.is_refused("pub", body).await.0, 409);
+}
+
+#[tokio::test]
+async fn the_owner_deletes_the_group_for_everybody_for_ever() {
+    let mut club = Club::new().await;
+    let delete = json!({"topic": club.group, "what": "topic", "hard": true});
+    club.ann.session.request("del", delete).await.unwrap();
+    club.ben.is_evicted(&club.group, true).await;
+    club.cat.is_evicted(&club.group, true).await;
+    let missing = (404, "topic not found".to_owned());
+    for guest in [&mut club.ann, &mut club.ben] {
+        assert!(guest.contact(&club.group).await.is_none());
+        let body = json!({"topic": club.group});
+        assert_eq!(guest.is_refused("sub", body).await, missing);
+    }
+    club.house.stop().await;
+    club.house.start().await;
+    club.house.welcomes_back(&mut club.cat).await;
+    assert!(club.cat.contact(&club.group).await.is_none());
+    let body = json!({"topic": club.group});
+    assert_eq!(club.cat.is_refused("sub", body).await, missing);
+}
+
+#[tokio::test]
+async fn muting_stops_presence_and_writing_needs_the_right() {
+    let mut club = Club::new().await;
+    club.ann.gives(&club.group, &club.ben, "JR").await;
+    let body = json!({"topic": club.group, "noecho": true, "content": "x"});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(club.ben.is_refused("pub", body).await, denied);
+    let change = club.ben.is_told(&club.group, "", "acs").await;
+    assert_eq!(change["dacs"]["given"], "JR");
+    club.cat
+        .session
+        .publish(&club.group, "still read")
+        .await
+        .unwrap();
+    let group = club.group.clone();
+    let reads = move |it: &Frame| it.message_of(&group).is_some();
+    club.ben
+        .session
+        .wait_for("still read", SOON, reads)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_full_group_takes_nobody_more() {
+    let net = Net::new().await;
+    let house = net.domain_with("alpha.test", "group_members_max = 3").await;
+    let mut club = Club::with(net, house).await;
+    let mut dan = club.house.guest("dan").await;
+    let full = (422, "policy violation".to_owned());
+    let body = json!({"topic": club.group, "sub": {"user": dan.person.id}});
+    assert_eq!(club.ann.is_refused("set", body).await, full);
+    let body = json!({"topic": club.group});
+    assert_eq!(dan.is_refused("sub", body).await, full);
+}
+
+#[tokio::test]
+async fn readers_of_a_channel_read_without_being_seen_and_without_seeing_who_writes() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben, mut dan) = (
+        house.guest("ann").await,
+        house.guest("ben").await,
+        house.guest("dan").await,
+    );
+    let group = ann
+        .founds("nch1", json!({"desc": {"public": {"fn": "News"}}}))
+        .await;
+    let channel = group.replacen("grp", "chn", 1);
+    let body = json!({"topic": group});
+    assert_eq!(dan.is_refused("sub", body).await.0, 403);
+    let answer = dan.session.subscribe(&channel).await.unwrap();
+    assert_eq!(answer.body["params"]["acs"]["mode"], "JRP");
+    assert_eq!(answer.text("topic"), channel);
+    ann.session.publish(&group, "news").await.unwrap();
+    let name = channel.clone();
+    let fits = move |it: &Frame| it.kind == FrameKind::Data && it.text("topic") == name;
+    let frame = dan.session.wait_for("news", SOON, fits).await.unwrap();
+    assert!(frame.body.get("from").is_none(), "{}", frame.body);
+    let body = json!({"topic": channel, "noecho": true, "content": "x"});
+    assert_eq!(dan.is_refused("pub", body).await.0, 403);
+    let body = json!({"topic": channel, "what": "msg", "delseq": [{"low": 1}]});
+    assert_eq!(dan.is_refused("del", body).await.0, 405);
+    let rows = dan.members(&channel).await;
+    assert_eq!((rows.len(), &rows[0]["user"]), (1, &json!(dan.person.id)));
+    let desc = dan.session.get(&channel, "desc").await.unwrap().unwrap();
+    assert_eq!((&desc["chan"], &desc["subcnt"]), (&json!(true), &json!(2)));
+    let row = dan.contact(&channel).await.unwrap();
+    assert_eq!(
+        (&row["seq"], &row["acs"]["mode"]),
+        (&json!(1), &json!("JRP"))
+    );
+    // A member who types the channel's name is sent to the group.
+    ann.invites(&group, &ben).await;
+    let body = json!({"topic": channel});
+    let answer = ben.session.request("sub", body).await.unwrap();
+    assert_eq!(
+        (answer.code(), &answer.body["params"]["topic"]),
+        (303, &json!(group))
+    );
+    assert_eq!(ann.members(&group).await.len(), 2);
+    let leave = json!({"topic": channel, "unsub": true});
+    dan.session.request("leave", leave).await.unwrap();
+    assert!(dan.contact(&channel).await.is_none());
+    let plain = ann.founds("new2", json!({})).await;
+    let body = json!({"topic": plain.replacen("grp", "chn", 1)});
+    assert_eq!(dan.is_refused("sub", body).await.0, 404);
+}
+
+#[tokio::test]
+async fn the_description_is_the_owners_and_everybody_hears_of_a_new_one() {
+    let mut club = Club::new().await;
+    let change = json!({"topic": club.group, "desc": {"public": {"note": "new"}}});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(club.ben.is_refused("set", change.clone()).await, denied);
+    club.ann
+        .session
+        .request("set", change.clone())
+        .await
+        .unwrap();
+    club.ben.is_told(&club.group, "", "upd").await;
+    let desc = club
+        .ben
+        .session
+        .get(&club.group, "desc")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(desc["public"], json!({"fn": "Club", "note": "new"}));
+    let again = club.ann.session.request("set", change).await.unwrap();
+    assert_eq!(again.code(), 304);
+    let marks = json!({"topic": club.group, "desc": {"trusted": {"verified": true}}});
+    assert_eq!(club.ann.is_refused("set", marks).await, denied);
+    let access = json!({"topic": club.group, "desc": {"defacs": {"auth": "JRO", "anon": "N"}}});
+    club.ann.session.request("set", access).await.unwrap();
+    let desc = club
+        .ann
+        .session
+        .get(&club.group, "desc")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(desc["defacs"]["auth"], "JR");
+}
+
+#[tokio::test]
+async fn members_see_each_other_come_and_go() {
+    let mut club = Club::new().await;
+    club.ann
+        .is_told(&club.group, &club.cat.person.id, "on")
+        .await;
+    let body = json!({"topic": club.group});
+    club.cat.session.request("leave", body).await.unwrap();
+    club.ann
+        .is_told(&club.group, &club.cat.person.id, "off")
+        .await;
+    club.ben
+        .is_told(&club.group, &club.cat.person.id, "off")
+        .await;
+    let body = json!({"topic": club.group});
+    club.ben
+        .session
+        .request("leave", body.clone())
+        .await
+        .unwrap();
+    club.ann.session.request("leave", body).await.unwrap();
+    club.cat.is_told("me", &club.group, "off").await;
+    let row = club.cat.contact(&club.group).await.unwrap();
+    assert!(row.get("online").is_none());
+}

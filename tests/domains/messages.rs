@@ -1,0 +1,207 @@
+//! Messages after they were written: deletion, pins, notes to self, reports (fact sheet, sections
+//! 2.6, 3.2, 3.3 and 5.8).
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::{Value, json};
+
+use crate::{
+    guest::{Guest, SOON},
+    net::{House, Net},
+};
+
+async fn two() -> (Net, House, Guest, Guest) {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    ann.opens(&ben).await;
+    ann.says(&ben, "one").await;
+    ben.opens(&ann).await;
+    ben.says(&ann, "two").await;
+    ann.hears(&ben, "two").await;
+    (net, house, ann, ben)
+}
+
+impl Guest {
+    async fn deletes(&mut self, topic: &str, ranges: Value, hard: bool) -> u64 {
+        let body = json!({"topic": topic, "what": "msg", "delseq": ranges, "hard": hard});
+        let answer = self.session.request("del", body).await.unwrap();
+        answer.body["params"]["del"].as_u64().unwrap()
+    }
+
+    async fn seqs(&mut self, topic: &str) -> Vec<u64> {
+        let history = self.session.history(topic, 1).await.unwrap();
+        history.iter().map(|it| it.seq).collect()
+    }
+
+    async fn deletions(&mut self, topic: &str, since: u64) -> Option<Value> {
+        let body = json!({"topic": topic, "what": "del", "del": {"since": since}});
+        let answer = self.session.request("get", body).await.unwrap();
+        (answer.kind == FrameKind::Meta).then(|| answer.body["del"].clone())
+    }
+}
+
+#[tokio::test]
+async fn what_one_deletes_for_oneself_stays_with_the_other_and_over_a_restart() {
+    let (_net, mut house, mut ann, mut ben) = two().await;
+    for text in ["three", "four", "five"] {
+        ann.says(&ben, text).await;
+    }
+    let mut second = ann.second_session().await;
+    second.opens(&ben).await;
+    let topic = ann.name_of(&ben);
+    // Without the right to delete for everybody it is for oneself.
+    let id = ann
+        .deletes(&topic, json!([{"low": 2, "hi": 4}, {"low": 5}]), true)
+        .await;
+    assert_eq!(id, 1);
+    let told = |it: &Frame| it.kind == FrameKind::Pres && it.text("what") == "del";
+    let told = second.session.wait_for("del", SOON, told).await.unwrap();
+    assert_eq!(told.body["clear"], 1);
+    assert_eq!(
+        told.body["delseq"],
+        json!([{"low": 2, "hi": 4}, {"low": 5}])
+    );
+    assert_eq!(ann.seqs(&topic).await, [1, 4]);
+    let theirs = ben.name_of(&ann);
+    assert_eq!(ben.seqs(&theirs).await, [1, 2, 3, 4, 5]);
+    assert_eq!(ben.deletions(&theirs, 1).await, None);
+    house.stop().await;
+    house.start().await;
+    house.welcomes_back(&mut ann).await;
+    ann.opens(&ben).await;
+    assert_eq!(ann.seqs(&topic).await, [1, 4]);
+    let deleted = ann.deletions(&topic, 1).await.unwrap();
+    assert_eq!(
+        deleted,
+        json!({"clear": 1, "delseq": [{"low": 2, "hi": 4}, {"low": 5}]})
+    );
+    assert_eq!(ann.deletions(&topic, 2).await, None);
+    let desc = ann.describes(&ben).await;
+    assert_eq!((&desc["clear"], &desc["seq"]), (&json!(1), &json!(5)));
+    assert_eq!(ann.says(&ben, "six").await, 6);
+}
+
+#[tokio::test]
+async fn deletion_for_everybody_in_a_group_erases_the_words() {
+    let net = Net::new().await;
+    let mut house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    let made = ann
+        .session
+        .request("sub", json!({"topic": "new1"}))
+        .await
+        .unwrap();
+    let group = made.text("topic").to_owned();
+    let body = json!({"topic": group, "sub": {"user": ben.person.id}});
+    ann.session.request("set", body).await.unwrap();
+    ben.session.subscribe(&group).await.unwrap();
+    for text in ["one", "two", "three"] {
+        ben.session.publish(&group, text).await.unwrap();
+    }
+    assert_eq!(
+        ann.deletes(&group, json!([{"low": 2, "hi": 9}]), true)
+            .await,
+        1
+    );
+    let told = |it: &Frame| it.kind == FrameKind::Pres && it.text("what") == "del";
+    let told = ben.session.wait_for("del", SOON, told).await.unwrap().body;
+    assert_eq!(told["delseq"], json!([{"low": 2, "hi": 4}]));
+    assert_eq!(told["act"], ann.person.id);
+    assert_eq!(ben.seqs(&group).await, [1]);
+    // A position is never used again, even if it was the last.
+    house.stop().await;
+    house.start().await;
+    house.welcomes_back(&mut ben).await;
+    ben.session.subscribe(&group).await.unwrap();
+    assert_eq!(ben.session.publish(&group, "four").await.unwrap(), 4);
+    assert_eq!(ben.seqs(&group).await, [1, 4]);
+    let body = json!({"topic": group, "noecho": true, "content": "x", "head": {"replace": ":2"}});
+    assert_eq!(ben.is_refused("pub", body).await.0, 404);
+}
+
+#[tokio::test]
+async fn impossible_deletions_are_refused_and_delete_nothing() {
+    let (_net, _house, mut ann, ben) = two().await;
+    let topic = ann.name_of(&ben);
+    let malformed = (400, "malformed".to_owned());
+    for ranges in [
+        json!([]),
+        json!([{"low": 0}]),
+        json!([{"low": 3}]),
+        json!([{"low": 2, "hi": 1}]),
+        json!([{"low": 1}, {"low": 99}]),
+    ] {
+        let body = json!({"topic": topic, "what": "msg", "delseq": ranges});
+        assert_eq!(ann.is_refused("del", body).await, malformed, "{ranges}");
+    }
+    assert_eq!(ann.seqs(&topic).await, [1, 2]);
+    let mut second = ann.second_session().await;
+    let body = json!({"topic": topic, "what": "msg", "delseq": [{"low": 1}]});
+    let first = (409, "must attach first".to_owned());
+    assert_eq!(second.is_refused("del", body).await, first);
+}
+
+#[tokio::test]
+async fn both_of_a_conversation_may_pin_and_see_what_is_pinned() {
+    let (_net, mut house, mut ann, mut ben) = two().await;
+    let topic = ann.name_of(&ben);
+    let pin = json!({"topic": topic, "aux": {"pins": [2, 1]}});
+    ann.session.request("set", pin).await.unwrap();
+    ben.notices(FrameKind::Pres, &ann, "aux").await;
+    let theirs = ben.name_of(&ann);
+    let aux = ben.session.get(&theirs, "aux").await.unwrap().unwrap();
+    assert_eq!(aux, json!({"pins": [2, 1]}));
+    house.stop().await;
+    house.start().await;
+    house.welcomes_back(&mut ben).await;
+    ben.opens(&ann).await;
+    let aux = ben.session.get(&theirs, "aux").await.unwrap().unwrap();
+    assert_eq!(aux, json!({"pins": [2, 1]}));
+    let unpin = json!({"topic": theirs, "aux": {"pins": "␡"}});
+    ben.session.request("set", unpin).await.unwrap();
+    assert_eq!(ben.session.get(&theirs, "aux").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn notes_to_self_are_ones_own_and_can_be_emptied() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    let answer = ann.session.subscribe("slf").await.unwrap();
+    assert_eq!(answer.body["params"]["acs"]["mode"], "JRWDO");
+    ann.session.publish("slf", "milk").await.unwrap();
+    let mut second = ann.second_session().await;
+    second.session.subscribe("slf").await.unwrap();
+    assert_eq!(second.seqs("slf").await, [1]);
+    ben.session.subscribe("slf").await.unwrap();
+    assert_eq!(ben.seqs("slf").await, Vec::<u64>::new());
+    let rows = ann.session.get("me", "sub").await.unwrap().unwrap();
+    assert_eq!(
+        (&rows[0]["topic"], &rows[0]["seq"]),
+        (&json!("slf"), &json!(1))
+    );
+    ann.deletes("slf", json!([{"low": 1}]), true).await;
+    assert_eq!(ann.seqs("slf").await, Vec::<u64>::new());
+    let delete = json!({"topic": "slf", "what": "topic", "hard": true});
+    ann.session.request("del", delete).await.unwrap();
+    assert_eq!(ann.session.get("me", "sub").await.unwrap(), None);
+    ann.session.subscribe("slf").await.unwrap();
+    assert_eq!(ann.session.publish("slf", "bread").await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn anybody_may_report_and_only_administrators_read() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let mut ann = house.guest("ann").await;
+    let body = json!({"topic": "sys", "noecho": true, "content": "a report"});
+    let answer = ann.session.request("pub", body).await.unwrap();
+    assert_eq!(
+        (answer.code(), &answer.body["params"]["seq"]),
+        (202, &json!(1))
+    );
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(ann.is_refused("sub", json!({"topic": "sys"})).await, denied);
+    let body = json!({"topic": "sys", "what": "data"});
+    assert_eq!(ann.is_refused("get", body).await, denied);
+}
