@@ -79,7 +79,11 @@ impl Connection {
             Ok(parsed) => parsed,
             Err(fault) => {
                 tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
-                return self.answer(None, None, reply::MALFORMED);
+                let (id, is_note) = Request::identify(frame);
+                if !is_note {
+                    self.answer(id.as_deref(), None, reply::MALFORMED);
+                }
+                return;
             }
         };
         let (id, topic) = request.address();
@@ -216,6 +220,9 @@ impl Connection {
 
     async fn sub(&mut self, caller: Caller, sub: Sub) -> Result<(), Reply> {
         let get = sub.get.unwrap_or_default();
+        if !get.is_sound() {
+            return Err(reply::MALFORMED.into());
+        }
         let user = caller.user.clone();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
@@ -453,6 +460,9 @@ impl Connection {
     }
 
     async fn get(&mut self, caller: Caller, get: Get) -> Result<(), Reply> {
+        if !get.query.is_sound() {
+            return Err(reply::MALFORMED.into());
+        }
         let user = &caller.user;
         match self.resolve(user, &get.topic)? {
             Name::Me => {

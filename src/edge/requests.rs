@@ -102,6 +102,20 @@ impl Request {
         }
     }
 
+    /// What can be told of a frame that is no request: its id, if it has one, and whether it was meant
+    /// as a note, which is never answered.
+    #[must_use]
+    pub fn identify(text: &[u8]) -> (Option<String>, bool) {
+        let frame: Value = serde_json::from_slice(text).unwrap_or_default();
+        let Some(frame) = frame.as_object() else {
+            return (None, false);
+        };
+        let id = frame.values().find_map(|it| it.get("id")?.as_str());
+        let is_note =
+            frame.contains_key("note") && frame.keys().all(|it| it == "note" || it == "extra");
+        (id.map(str::to_owned), is_note)
+    }
+
     /// The id to answer with, and the topic it names.
     #[must_use]
     pub fn address(&self) -> (Option<&str>, Option<&str>) {
@@ -276,6 +290,19 @@ pub struct GetQuery {
     pub data: GetOptions,
     /// Options of `del`.
     pub del: GetOptions,
+}
+
+impl GetQuery {
+    /// Whether every option goes with its part (fact sheet, section 2.2).
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let asks = |part: &str| self.what.split_whitespace().any(|it| it == part);
+        let named = |it: &GetOptions| it.user.is_some() || it.topic.is_some();
+        let paged = |it: &GetOptions| it.since.is_some() || it.before.is_some();
+        let desc = !named(&self.desc) && !paged(&self.desc) && self.desc.limit.is_none();
+        let data = !named(&self.data) && self.data.ims.is_none();
+        (desc || !asks("desc")) && (!paged(&self.sub) || !asks("sub")) && (data || !asks("data"))
+    }
 }
 
 /// Options of one part of a query.
@@ -456,6 +483,39 @@ mod tests {
                 "{frame:?} passed"
             );
         }
+    }
+
+    #[test]
+    fn options_go_with_their_parts() {
+        let query = |text: &str| serde_json::from_str::<GetQuery>(text).unwrap().is_sound();
+        for text in [
+            r#"{"what":"desc sub data","desc":{"ims":"x"},"sub":{"limit":1,"user":"u"},"data":{"since":1,"limit":2}}"#,
+            r#"{"what":"sub","desc":{"limit":1}}"#,
+            r#"{"what":""}"#,
+        ] {
+            assert!(query(text), "{text}");
+        }
+        for text in [
+            r#"{"what":"desc","desc":{"limit":1}}"#,
+            r#"{"what":"desc","desc":{"user":"u"}}"#,
+            r#"{"what":"sub","sub":{"since":1}}"#,
+            r#"{"what":"data","data":{"ims":"x"}}"#,
+            r#"{"what":"data","data":{"topic":"t"}}"#,
+        ] {
+            assert!(!query(text), "{text} passed");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_no_request_still_has_its_id() {
+        let identify = |text: &str| Request::identify(text.as_bytes());
+        assert_eq!(
+            identify(r#"{"get":{"id":"7","what":1}}"#),
+            (Some("7".to_owned()), false)
+        );
+        assert_eq!(identify(r#"{"get":{"id":7}}"#), (None, false));
+        assert_eq!(identify(r#"{"note":{"seq":-1}}"#), (None, true));
+        assert_eq!(identify("nonsense"), (None, false));
     }
 
     #[test]

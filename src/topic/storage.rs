@@ -315,3 +315,84 @@ fn row(standing: &Standing, peer: String) -> SubscriptionRow {
         cleared: standing.cleared,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use freehold_proto::GroupId;
+    use freehold_store::{MemoryEngine, Outcome};
+
+    use super::{super::room::RoomLimits, *};
+
+    const MEMBERS: u32 = 10_000;
+    const LIMITS: RoomLimits = RoomLimits {
+        members_max: MEMBERS as usize,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(1_767_323_045_000 + second * 1000).unwrap()
+    }
+
+    fn user(number: u32) -> UserId {
+        let mut local = [0; 8];
+        local[..4].copy_from_slice(&number.to_be_bytes());
+        UserId::new(local, "alpha.test".parse().unwrap())
+    }
+
+    fn store(tables: &Tables, batches: Vec<Batch>) {
+        for batch in batches {
+            let outcome = tables.commit(batch).wait_blocking().unwrap();
+            assert_eq!(outcome, Outcome::Applied);
+        }
+    }
+
+    /// The room in a conversation.
+    fn room(topic: &mut Conversation) -> &mut Room {
+        match topic {
+            Conversation::Room(room) => room,
+            Conversation::Pair(_) => panic!("a room was stored"),
+        }
+    }
+
+    #[test]
+    fn a_group_of_ten_thousand_is_written_in_batches_that_fit_and_comes_back_whole() {
+        let tables = Tables::open(Arc::new(MemoryEngine::new())).unwrap();
+        let name = TopicName::Group(GroupId::from_bytes([7; 16]));
+        let us: DomainName = "alpha.test".parse().unwrap();
+        let mut group = Room::new(RoomKind::Group, Some(GroupId::from_bytes([7; 16])), at(0));
+        let owner = user(0);
+        group.found(&owner, AccessMode::NONE, at(0));
+        for number in 1..MEMBERS {
+            let wants = AccessMode::GROUP;
+            let granted = group.grant(&owner, &user(number), "", wants, LIMITS, at(1));
+            assert!(granted.unwrap().is_some());
+        }
+        assert!(
+            group
+                .grant(&owner, &user(MEMBERS), "", AccessMode::GROUP, LIMITS, at(1))
+                .is_err(),
+            "one more than the limit came in"
+        );
+        let (mut topic, mut stored) = (Conversation::Room(Box::new(group)), false);
+        let batches = write(Batch::new(), &name, &mut topic, &mut stored);
+        assert!(batches.len() > 4 && stored && !topic.is_dirty());
+        store(&tables, batches);
+
+        let (mut read, stored) = load(&tables, &name, &us, at(2)).unwrap();
+        assert!(stored);
+        assert_eq!(room(&mut read).members, room(&mut topic).members);
+        assert_eq!(tables.room(name.key()).unwrap().unwrap().members, MEMBERS);
+        // What changes for one costs one row.
+        room(&mut read).want(&user(5), "-P", at(3)).unwrap();
+        let batches = write(Batch::new(), &name, &mut read, &mut true);
+        assert_eq!(batches.iter().map(Batch::ops).sum::<usize>(), 2);
+        store(&tables, batches);
+
+        room(&mut read).close(&owner, at(4)).unwrap();
+        store(&tables, write(Batch::new(), &name, &mut read, &mut true));
+        let (mut ended, _) = load(&tables, &name, &us, at(5)).unwrap();
+        assert_eq!(room(&mut ended).size(), 0);
+        assert_eq!(room(&mut ended).deleted, Some(at(4)));
+    }
+}

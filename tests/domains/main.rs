@@ -56,3 +56,5 @@ mod secrets;
 mod service;
 #[cfg(test)]
 mod tags;
+#[cfg(test)]
+mod topic_refusals;
