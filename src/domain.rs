@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
-    edge::{http, ids::Ids},
+    edge::{grpc, http, ids::Ids},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     server::{ClientRules, Server},
 };
@@ -59,6 +59,7 @@ pub struct Domain {
     server: Arc<Server>,
     clients: TcpListener,
     client_address: SocketAddr,
+    grpc: Option<(TcpListener, SocketAddr)>,
     federation: Bound,
     directory: Arc<Directory>,
     federation_address: SocketAddr,
@@ -91,10 +92,11 @@ impl Domain {
         let pins = Arc::new(StoredPins(tables.clone()));
         let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
         let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
-        let address = config.clients.listen;
-        let listen = |source| BuildError::Listen { address, source };
-        let clients = TcpListener::bind(address).await.map_err(listen)?;
-        let client_address = clients.local_addr().map_err(listen)?;
+        let (clients, client_address) = listen(config.clients.listen).await?;
+        let grpc = match config.clients.grpc_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let rules = ClientRules {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
@@ -108,6 +110,7 @@ impl Domain {
             server: server(tables, &keys, clock, rules)?,
             clients,
             client_address,
+            grpc,
             federation_address: federation.local_addr(),
             federation,
             directory,
@@ -119,6 +122,12 @@ impl Domain {
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Where clients that speak gRPC connect, if they can.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// Where peers connect.
@@ -149,6 +158,7 @@ impl Domain {
         let Self {
             server,
             clients,
+            grpc,
             federation,
             directory,
             web_root,
@@ -165,6 +175,10 @@ impl Domain {
             "clients",
             http::serve(Arc::clone(&server), clients, web_root),
         );
+        if let Some((listener, address)) = grpc {
+            tasks.spawn("grpc", grpc::serve(Arc::clone(&server), listener));
+            info!(domain = %server.us, grpc = %address, "serving gRPC");
+        }
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
         Running { server }
     }
@@ -173,6 +187,13 @@ impl Domain {
     pub async fn close(self) {
         close(&self.server).await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let fault = |source| BuildError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
 }
 
 fn server(

@@ -47,6 +47,12 @@ pub(crate) struct Clients {
     /// Default: `"127.0.0.1:6060"`
     pub(crate) listen: Given<String>,
 
+    /// Address and port for clients and bots that speak gRPC (HTTP/2 without TLS); without it nobody
+    /// can. For the world outside this machine, let a web server with a certificate pass it on.
+    ///
+    /// Example: `"127.0.0.1:16060"`
+    pub(crate) grpc_listen: Given<String>,
+
     /// The folder with the web app, served at /. Without it the page is one sentence.
     ///
     /// Example: `"/usr/share/freehold/web"`

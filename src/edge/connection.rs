@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    encoding::Encoding,
     frames::{Meta, ServerFrame},
-    reply,
+    grpc, reply,
     reply::{Reply, Status},
     requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, SetQuery, Sub},
     session::Session,
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) version: Option<(u32, u32)>,
     pub(super) caller: Option<Caller>,
+    /// What the first `{hi}` is answered with.
+    pub(super) welcome: Status,
     fnd: Option<Find>,
 }
 
@@ -61,6 +64,7 @@ impl Connection {
             session,
             version: None,
             caller: None,
+            welcome: reply::CREATED,
             fnd: None,
         }
     }
@@ -78,15 +82,19 @@ impl Connection {
     }
 
     /// Handles one frame.
-    pub(super) async fn handle(&mut self, frame: &[u8]) {
+    pub(super) async fn handle(&mut self, frame: Bytes) {
         if frame.len() > self.server.rules.message_bytes_max {
             return self.answer(None, None, reply::TOO_LARGE);
         }
-        let (request, extra) = match Request::parse(frame) {
+        let parsed = match self.session.encoding() {
+            Encoding::Json => Request::parse(&frame),
+            Encoding::Protobuf => grpc::read(frame),
+        };
+        let (request, extra) = match parsed {
             Ok(parsed) => parsed,
             Err(fault) => {
                 tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
-                return self.answer(None, None, reply::MALFORMED);
+                return self.answer(fault.id(), None, reply::MALFORMED);
             }
         };
         let (id, topic) = request.address();

@@ -37,7 +37,7 @@ impl Connection {
             // Who is counted as here must not change while the session is on `me`.
             self.session.introduce(&hi.ua, hi.bkg);
         }
-        let answer = Reply::with(reply::CREATED, hello::params(&self.server.rules));
+        let answer = Reply::with(self.welcome, hello::params(&self.server.rules));
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! What clients say to us: the client messages of the protocol (fact sheet, section 2.1), parsed from
-//! one JSON frame.
+//! one JSON frame; `grpc` makes the same from protobuf.
 //!
 //! COMPAT stock clients 0.25: the JavaScript SDK drops every falsy field, so an absent number is 0 and
 //! an absent bool false; unknown fields are ignored.
@@ -59,6 +59,28 @@ pub enum Unreadable {
     /// None or several of the known keys.
     #[error("a frame needs exactly one of hi, acc, login, sub, leave, pub, get, set, del, note")]
     Keys,
+    /// Not protobuf, or of other types.
+    #[error("not a client message: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A field that is there, but holds what it must not.
+    #[error("{field} cannot be read")]
+    Field {
+        /// The id of the request.
+        id: Option<String>,
+        /// Which field.
+        field: &'static str,
+    },
+}
+
+impl Unreadable {
+    /// The id to answer with, if it is known.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Field { id, .. } => id.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl Request {

@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use axum::{
     extract::{
         RawQuery, State,
-        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code},
+        ws::{Message, WebSocket, WebSocketUpgrade, close_code},
     },
     http::HeaderMap,
     response::Response,
@@ -26,7 +26,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{apikey, connection::Connection, http::refusal, reply, session::Session};
+use super::{
+    apikey,
+    connection::Connection,
+    encoding::{Encoded, Encoding},
+    http::refusal,
+    reply,
+    session::Session,
+};
 use crate::server::Server;
 
 /// How often a silent client is pinged.
@@ -77,7 +84,7 @@ pub(super) async fn upgrade(
 
 async fn converse(server: Arc<Server>, socket: WebSocket) {
     let closed = CancellationToken::new();
-    let (session, queue) = Session::new(closed.clone());
+    let (session, queue) = Session::new(Encoding::Json, closed.clone());
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
@@ -100,7 +107,7 @@ async fn write(
     server: Arc<Server>,
     session: Session,
     mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::Receiver<Vec<Utf8Bytes>>,
+    mut queue: mpsc::Receiver<Vec<Encoded>>,
     mut urgent: mpsc::Receiver<Message>,
     closed: CancellationToken,
 ) {
@@ -110,9 +117,9 @@ async fn write(
             biased;
             () = closed.cancelled() => break,
             Some(message) = urgent.recv() => send(&mut sink, [message]).await,
-            Some(texts) = queue.recv() => {
-                let sent = send(&mut sink, texts.iter().cloned().map(Message::Text)).await;
-                session.sent(&texts);
+            Some(frames) = queue.recv() => {
+                let sent = send(&mut sink, frames.iter().cloned().map(Message::from)).await;
+                session.sent(&frames);
                 sent
             }
             _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())]).await,
@@ -124,8 +131,8 @@ async fn write(
     closed.cancel();
     // Answers that were ready before the end still go out.
     queue.close();
-    while let Ok(texts) = queue.try_recv() {
-        if !send(&mut sink, texts.into_iter().map(Message::Text)).await {
+    while let Ok(frames) = queue.try_recv() {
+        if !send(&mut sink, frames.into_iter().map(Message::from)).await {
             return;
         }
     }
@@ -192,7 +199,7 @@ async fn read(
                 break;
             }
         } else if !frame.is_empty() {
-            connection.handle(&frame).await;
+            connection.handle(frame).await;
         }
     }
     closed.cancel();

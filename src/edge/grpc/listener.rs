@@ -1,0 +1,125 @@
+//! The listener for gRPC: HTTP/2 without TLS, which a proxy in front adds where it is needed.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{Instant, interval_at, sleep, sleep_until},
+};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::calls::Calls;
+use crate::{edge::websocket::Spawner, server::Server};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 1000;
+/// Sessions on one connection.
+const STREAMS_MAX: u32 = 100;
+/// Sessions of all connections.
+const SESSIONS_MAX: usize = 10_000;
+/// Longest header of a call, in bytes.
+const HEADERS_MAX: u32 = 16 * 1024;
+/// Streams that a client may open and reset before the connection ends.
+const RESETS_MAX: usize = 32;
+/// Bytes of one stream between us and the connection.
+const SEND_BUFFER: usize = 64 * 1024;
+/// How often a connection is probed, and how long an answer may take.
+const PROBE_INTERVAL: Duration = Duration::from_secs(25);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection without a session may stay for so long, and at most for twice that.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long a connection that is being closed may take to finish what is in hand.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Pause after the system refused us a connection, for lack of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves clients until the domain stops.
+pub async fn serve(server: Arc<Server>, listener: TcpListener) {
+    let stop = server.tasks.stop_token();
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(SESSIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let calls = Calls {
+                    server: Arc::clone(&server),
+                    places: Arc::clone(&places),
+                    open: TaskTracker::new(),
+                };
+                server.tasks.spawn("grpc client", async move {
+                    connection(calls, stream, address).await;
+                    drop(permit);
+                });
+            }
+            Err(fault) => {
+                warn!(%fault, fault = "ours", "cannot accept a client");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(calls: Calls, stream: TcpStream, address: SocketAddr) {
+    // Small frames must not wait for each other.
+    if let Err(fault) = stream.set_nodelay(true) {
+        debug!(%fault, %address, "a client left at once");
+        return;
+    }
+    let (server, open) = (Arc::clone(&calls.server), calls.open.clone());
+    let mut http2 = http2::Builder::new(Spawner(server.tasks.clone()));
+    http2
+        .timer(TokioTimer::new())
+        .adaptive_window(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PROBE_INTERVAL)
+        .keep_alive_timeout(PROBE_TIMEOUT);
+    let mut served = pin!(http2.serve_connection(TokioIo::new(stream), calls));
+    let ending = async {
+        tokio::select! {
+            () = server.tasks.stopped() => {}
+            () = unused(&open) => debug!(%address, "a client's connection was not used"),
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = served.as_mut() => Some(outcome),
+        () = ending => None,
+    };
+    if outcome.is_some() {
+        debug!(?outcome, %address, "a client's connection ended");
+        return;
+    }
+    served.as_mut().graceful_shutdown();
+    let patience = sleep_until(Instant::now() + FAREWELL);
+    tokio::select! {
+        outcome = served => debug!(?outcome, %address, "a client's connection was closed"),
+        () = patience => debug!(%address, "a client's connection was cut off"),
+    }
+}
+
+/// Completes when a connection has had no session for a while.
+async fn unused(open: &TaskTracker) {
+    let mut ticks = interval_at(Instant::now() + IDLE_MAX, IDLE_MAX);
+    let mut was_empty = true;
+    loop {
+        ticks.tick().await;
+        if was_empty && open.is_empty() {
+            return;
+        }
+        was_empty = open.is_empty();
+    }
+}
