@@ -1,6 +1,13 @@
-//! The client listener: WebSocket at `/v0/channels`, the web app at `/`.
+//! The client listener: WebSocket at `/v0/channels`, long polling at `/v0/channels/lp`, the web app at
+//! `/`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
+use hyper::service::{Service as _, service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -18,12 +26,13 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use tracing::{debug, warn};
 
 use super::{
+    longpoll,
     reply::{self, Reply, Status},
     websocket,
 };
@@ -35,6 +44,13 @@ const CONNECTIONS_MAX: usize = 50_000;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a connection may take to finish the requests in hand when the domain stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The address at the other end of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
 
 /// Serves clients until the domain stops.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<PathBuf>) {
@@ -77,25 +93,36 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX);
-    let service = TowerToHyperService::new(app);
-    let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let stop = server.tasks.stop_token();
-    tokio::select! {
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ClientAddress(address.ip()));
+        app.call(request)
+    });
+    let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let result = tokio::select! {
         // Upgraded connections end by themselves, with a word to the client.
-        () = stop.cancelled() => {}
-        result = serving => if let Err(fault) = result {
-            debug!(%fault, %address, "a client connection ended badly");
+        () = server.tasks.stopped() => None,
+        result = serving.as_mut() => Some(result),
+    };
+    let result = match result {
+        Some(result) => result,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
         }
+    };
+    if let Err(fault) = result {
+        debug!(%fault, %address, "a client connection ended badly");
     }
 }
 
 fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
-        .route("/v0/channels/lp", any(not_built))
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
-        .with_state(server);
+        .with_state(Arc::clone(&server))
+        .merge(longpoll::routes(server));
     let app = match web_root.filter(|it| it.join("index.html").is_file()) {
         Some(root) => app.fallback_service(ServeDir::new(root)),
         None => app.fallback(no_web_app),
@@ -118,10 +145,6 @@ pub(super) fn refusal(server: &Server, status: Status) -> Response {
         body,
     )
         .into_response()
-}
-
-async fn not_built(State(server): State<Arc<Server>>) -> Response {
-    std::future::ready(refusal(&server, reply::NOT_IMPLEMENTED)).await
 }
 
 async fn not_found(State(server): State<Arc<Server>>) -> Response {

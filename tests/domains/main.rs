@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod bot;
+#[cfg(test)]
 mod crossing;
 #[cfg(test)]
 mod edge;
@@ -13,13 +15,19 @@ mod first_contact;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod longpoll;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod net;
 #[cfg(test)]
 mod nobody;
+#[cfg(test)]
+mod poller;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]

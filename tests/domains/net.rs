@@ -1,6 +1,6 @@
 //! A network of domains that find each other through one DNS server.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use freehold::{Domain, Running};
 use freehold_config::Config;
@@ -27,6 +27,8 @@ pub(crate) struct House {
     pub(crate) name: DomainName,
     /// Where its clients connect. Another one after each start.
     pub(crate) endpoint: Endpoint,
+    /// Where they connect with gRPC, if they can.
+    pub(crate) grpc: Option<SocketAddr>,
     folder: PathBuf,
     settings: String,
     clock: Arc<ManualClock>,
@@ -60,6 +62,7 @@ impl Net {
                 domain: name.clone(),
                 client: self.dns.address(),
             },
+            grpc: None,
             settings: settings(&name, clients, &self.dns),
             name,
             folder,
@@ -118,6 +121,7 @@ impl House {
             .publish(&self.name, domain.federation_address(), &root)
             .unwrap();
         self.endpoint.client = domain.client_address();
+        self.grpc = domain.grpc_address();
         self.running = Some(domain.start());
     }
 

@@ -56,9 +56,13 @@ async fn converse(server: Arc<Server>, incoming: Streaming<Bytes>, out: Out) {
         }
         closed.cancel();
     };
-    let writer = write(&server, session, queue, out, closed.clone());
+    let writer = write(&server, session, queue, &out, closed.clone());
     let reader = read(connection, incoming, closed.clone());
-    tokio::join!(writer, reader, end);
+    let ((), broken, ()) = tokio::join!(writer, reader, end);
+    if let Some(status) = broken {
+        // Nobody hears it when the connection is gone.
+        let _heard = timeout(WRITE_TIMEOUT, out.send(Err(status))).await;
+    }
 }
 
 /// Sends what is queued until the session ends, then says good-bye.
@@ -66,7 +70,7 @@ async fn write(
     server: &Server,
     session: Session,
     mut queue: mpsc::Receiver<Vec<Encoded>>,
-    out: Out,
+    out: &Out,
     closed: CancellationToken,
 ) {
     loop {
@@ -77,7 +81,7 @@ async fn write(
             () = out.closed() => break,
             Some(frames) = queue.recv() => frames,
         };
-        let sent = send(&out, &frames).await;
+        let sent = send(out, &frames).await;
         session.sent(&frames);
         if !sent {
             break;
@@ -87,13 +91,13 @@ async fn write(
     // Answers that were ready before the end still go out.
     queue.close();
     while let Ok(frames) = queue.try_recv() {
-        if !send(&out, &frames).await {
+        if !send(out, &frames).await {
             return;
         }
     }
     if server.tasks.is_stopping() {
         let bye = Reply::from(reply::SHUTDOWN).into_frame(None, None, server.clock.now());
-        send(&out, &[bye.encode(Encoding::Protobuf)]).await;
+        send(out, &[bye.encode(Encoding::Protobuf)]).await;
     }
 }
 
@@ -108,26 +112,28 @@ async fn send(out: &Out, frames: &[Encoded]) -> bool {
     matches!(timeout(WRITE_TIMEOUT, sending).await, Ok(Ok(())))
 }
 
-/// Reads messages, one after the other, until the client leaves or the session ends.
+/// Reads messages, one after the other, until the client leaves or the session ends; says why a stream
+/// cannot go on.
 async fn read(
     mut connection: Connection,
     mut incoming: Streaming<Bytes>,
     closed: CancellationToken,
-) {
-    loop {
+) -> Option<Status> {
+    let broken = loop {
         let received = tokio::select! {
-            () = closed.cancelled() => break,
+            () = closed.cancelled() => break None,
             received = incoming.message() => received,
         };
         match received {
             Ok(Some(message)) => connection.handle(message).await,
-            Ok(None) => break,
+            Ok(None) => break None,
             Err(fault) => {
                 debug!(%fault, "a client's stream broke");
-                break;
+                break Some(fault);
             }
         }
-    }
+    };
     closed.cancel();
     connection.end().await;
+    broken
 }
