@@ -33,6 +33,11 @@ fn the_stock_sdk_talks_across_two_domains() {
 }
 
 #[test]
+fn the_stock_sdk_talks_by_long_polling() {
+    play("polling.mjs", &[]);
+}
+
+#[test]
 fn the_stock_web_app_talks_across_two_domains() {
     need("/usr/bin/chromium", "make chromium");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
