@@ -1,6 +1,6 @@
 # Freehold from a fresh checkout: `make demo` to try it, `make test` to prove it.
 #
-# Needs Rust (rustup), gcc, make, Python 3 and Node 20 or newer with npm. `make test` also needs
+# Needs Rust (rustup), gcc, make, Python 3 with venv and Node 20 or newer with npm. `make test` also needs
 # Chromium: as root it installs Debian's, otherwise it says how.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -8,15 +8,16 @@ CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit web chromium
+.PHONY: demo test bench example audit web chromium grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
 	cargo build --release --locked --bin freehold
 	@exec $(TARGET)/release/freehold demo $(ARGS)
 
-# The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium.
-test: chromium web tests/clients/node_modules/.package-lock.json
+# The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
+# gRPC stubs in Python.
+test: chromium web tests/clients/node_modules/.package-lock.json grpc-venv
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
@@ -50,6 +51,13 @@ web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs
 	@node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || \
 		{ echo 'Node 20 or newer is needed'; exit 1; }
 	cd $* && npm ci --no-progress
+	@touch $@
+
+grpc-venv: $(TARGET)/grpc-venv/.installed
+
+$(TARGET)/grpc-venv/.installed: tests/clients/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 chromium:

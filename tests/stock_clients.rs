@@ -1,6 +1,6 @@
-//! Stock clients against a demonstration of two domains: the Tinode SDK in Node, and the Tinode web
-//! app in Chromium. What they do and expect is in `tests/clients/`; pictures of the web app go to
-//! `target/screenshots`.
+//! Stock clients against a demonstration of two domains: the Tinode SDK in Node, the Tinode web app in
+//! Chromium, and the Tinode stubs for Python over gRPC. What they do and expect is in `tests/clients/`;
+//! pictures of the web app go to `target/screenshots`.
 
 #![cfg(feature = "demo")]
 
@@ -40,32 +40,43 @@ fn the_stock_sdk_talks_by_long_polling() {
 #[test]
 fn the_stock_web_app_talks_across_two_domains() {
     need("/usr/bin/chromium", "make chromium");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let shots = target
-        .expect("it lies in the target folder")
-        .join("screenshots");
+    let shots = target().join("screenshots");
     play(
         "web.mjs",
         &["--shots", shots.to_str().expect("a plain path")],
     );
 }
 
-/// Runs a driver on a fresh network and shows what it said when a scene failed.
+#[test]
+fn the_stock_stubs_for_python_make_a_bot_that_answers() {
+    let python = target().join("grpc-venv/bin/python");
+    let python = python.to_str().expect("a plain path");
+    need(python, "make grpc-venv");
+    run(python, "grpc_bot.py", &[]);
+}
+
+/// Runs a driver in Node.
 fn play(driver: &str, options: &[&str]) {
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
+    run("node", driver, options);
+}
+
+/// Runs a driver on a fresh network and shows what it said when a scene failed.
+fn run(program: &str, driver: &str, options: &[&str]) {
     let _turn = STAGE.lock();
     let mut demo = Demo::start();
     let said = demo.folder.path().join("said");
     let output = File::create(&said).expect("the folder is ours");
-    let mut node = Command::new("node");
-    node.arg(root().join("tests/clients").join(driver))
+    let mut command = Command::new(program);
+    command
+        .arg(root().join("tests/clients").join(driver))
         .args(options)
         .arg(&demo.network)
         .stdout(output.try_clone().expect("a file can be shared"))
         .stderr(output);
-    let node = node.spawn().expect("node runs: it is on the path");
-    let status = Process(node).wait(PLAYED_WITHIN);
+    let player = command.spawn().expect("it is installed and on the path");
+    let status = Process(player).wait(PLAYED_WITHIN);
     let said = fs::read_to_string(said).expect("a driver says text");
     let good = status.is_some_and(|it| it.success());
     assert!(
@@ -73,6 +84,11 @@ fn play(driver: &str, options: &[&str]) {
         "{driver} ended with {status:?} after it said:\n{said}"
     );
     demo.stop();
+}
+
+fn target() -> &'static Path {
+    let within = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    within.expect("it lies in the target folder")
 }
 
 fn root() -> &'static Path {
