@@ -125,6 +125,16 @@ impl Bot {
         self.answer().await
     }
 
+    /// Sends a request and does not listen; false when nobody takes it any more.
+    pub(crate) async fn tries_to_send(&self, said: Said) -> bool {
+        let message = ClientMsg {
+            message: Some(said),
+            extra: None,
+        };
+        let sending = timeout(Duration::from_secs(2), self.out.send(message));
+        matches!(sending.await, Ok(Ok(())))
+    }
+
     pub(crate) async fn greets(&mut self) {
         let hi = ClientHi {
             ver: "0.22.3".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use freehold_interop::FrameKind;
+use freehold_interop::{Frame, FrameKind};
 use freehold_proto::pbx::{
     ClientDel, ClientExtra, ClientGet, ClientLeave, ClientMsg, ClientNote, ClientPub, GetOpts,
     GetQuery, InfoNote, SeqRange, client_del::What, client_msg::Message as Said,
@@ -17,6 +17,7 @@ use tonic::Code;
 
 use crate::{
     bot::{Bot, calls, channel},
+    guest::SOON,
     net::{House, Net},
 };
 
@@ -157,17 +158,14 @@ async fn a_bot_is_seen_on_line_until_it_hangs_up() {
     drop(amy.session);
     let mut bot = Bot::of(&alpha, &amy.person).await;
     let about = |what: &'static str| {
-        move |it: &freehold_interop::Frame| it.kind == FrameKind::Pres && it.text("what") == what
+        move |it: &Frame| it.kind == FrameKind::Pres && it.text("what") == what
     };
     bot.attaches("me").await;
     bot.attaches(&ann.person.id).await;
-    ann.session
-        .wait_for("on", Duration::from_secs(5), about("on"))
-        .await
-        .unwrap();
+    ann.session.wait_for("on", SOON, about("on")).await.unwrap();
     bot.hangs_up().await;
     ann.session
-        .wait_for("off", Duration::from_secs(5), about("off"))
+        .wait_for("off", SOON, about("off"))
         .await
         .unwrap();
     // A call that is dropped in the middle ends as well.
@@ -175,7 +173,7 @@ async fn a_bot_is_seen_on_line_until_it_hangs_up() {
     bot.attaches("me").await;
     drop(bot);
     ann.session
-        .wait_for("off again", Duration::from_secs(5), about("off"))
+        .wait_for("off again", SOON, about("off"))
         .await
         .unwrap();
 }
@@ -254,6 +252,35 @@ async fn nothing_is_served_over_grpc_before_hello_and_log_in() {
     assert_eq!(bot.attaches("me").await.code, 409);
     bot.greets().await;
     assert_eq!(bot.attaches("me").await.code, 401);
+}
+
+#[tokio::test]
+async fn a_bot_that_does_not_listen_is_cut_off() {
+    let net = Net::new().await;
+    let alpha = alpha(&net).await;
+    let (mut ann, amy) = (alpha.guest("ann").await, alpha.guest("amy").await);
+    ann.opens(&amy).await;
+    drop(amy.session);
+    let mut bot = Bot::of(&alpha, &amy.person).await;
+    bot.attaches("me").await;
+    bot.attaches(&ann.person.id).await;
+    let get = ClientGet {
+        topic: "me".to_owned(),
+        query: Some(GetQuery {
+            what: "desc sub".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let mut asked = 0;
+    // It is not even told so: what it was sent is still on its way.
+    while bot.tries_to_send(Said::Get(get.clone())).await {
+        asked += 1;
+        assert!(asked < 100_000, "nobody stops it");
+    }
+    let gone = |it: &Frame| it.kind == FrameKind::Pres && it.text("what") == "off";
+    ann.session.wait_for("the end", SOON, gone).await.unwrap();
+    Bot::registered(&alpha, "another").await;
 }
 
 #[tokio::test]

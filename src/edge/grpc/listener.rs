@@ -123,3 +123,23 @@ async fn unused(open: &TaskTracker) {
         was_empty = open.is_empty();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_session_counts_as_unused_after_a_while() {
+        let open = TaskTracker::new();
+        let soon = IDLE_MAX * 2 + Duration::from_secs(1);
+        timeout(soon, unused(&open)).await.unwrap();
+
+        let session = open.token();
+        let used = timeout(IDLE_MAX * 100, unused(&open)).await;
+        assert!(used.is_err(), "a session may say nothing for hours");
+        drop(session);
+        timeout(soon, unused(&open)).await.unwrap();
+    }
+}
