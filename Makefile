@@ -17,7 +17,7 @@ demo: web
 
 # The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
 # gRPC stubs in Python.
-test: chromium web tests/clients/node_modules/.package-lock.json grpc-venv
+test: chromium web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
@@ -51,6 +51,12 @@ web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs
 	@node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || \
 		{ echo 'Node 20 or newer is needed'; exit 1; }
 	cd $* && npm ci --no-progress
+	@touch $@
+
+# An S3-compatible service for tests of files.
+tests/s3/.venv: tests/s3/requirements.txt
+	python3 -m venv $@
+	$@/bin/pip install --quiet --no-deps --requirement $<
 	@touch $@
 
 grpc-venv: $(TARGET)/grpc-venv/.installed

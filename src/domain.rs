@@ -2,21 +2,25 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::{Config, Registration};
+use freehold_config::Config;
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Tasks};
 use freehold_keys::KeyRing;
-use freehold_proto::{Clock, UserId};
+use freehold_proto::Clock;
 use freehold_store::{Engine, SledEngine, StoreError, Tables};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use crate::{
-    accounts::{AccountError, NewAccount, password::Passwords, token::Tokens},
+    accounts::{
+        AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
+    },
     edge::{grpc, http, ids::Ids},
+    files::{Files, StorageError},
+    mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
-    server::{ClientRules, Server},
+    server::{CallRules, ClientRules, Server},
+    topic::hub::Hub,
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -45,6 +49,12 @@ pub enum BuildError {
     /// The directory cannot be set up.
     #[error(transparent)]
     Directory(#[from] freehold_directory::DirectoryError),
+    /// The files cannot be had.
+    #[error(transparent)]
+    Files(#[from] StorageError),
+    /// Mail is configured and cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -100,14 +110,43 @@ impl Domain {
         let rules = ClientRules {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
+            file_bytes_max: config.files.file_bytes_max,
             websocket_read_buffer: config.clients.websocket_read_buffer,
-            registration_open: config.clients.registration == Registration::Open,
+            registration: config.clients.registration,
+            anonymous: config.clients.anonymous,
+            required_credentials: config.clients.required_credentials,
+            masked_tags: config.clients.masked_tags,
+            proxies: config.clients.proxies,
             findable: config.clients.findable,
             group_members_max: config.clients.group_members_max,
             deletion_age: config.clients.delete_within,
+            calls: config.calls.map(|calls| CallRules {
+                timeout: calls.timeout,
+                ice_urls: calls.ice_urls,
+                turn_secret: calls.turn_secret,
+                turn_lifetime: calls.turn_lifetime,
+            }),
+        };
+        let service = config.authentication.as_ref().map(Service::new);
+        let service = service.transpose().map_err(AccountError::from)?;
+        let post = config.mail.as_ref().map(Post::new).transpose()?;
+        let (us, tasks) = (keys.domain().clone(), Tasks::default());
+        let opening = Files::open(
+            us,
+            tables.clone(),
+            Arc::clone(&clock),
+            tasks.clone(),
+            &config.files,
+        );
+        let files = opening.await?;
+        let parts = Parts {
+            files,
+            tasks,
+            post,
+            service,
         };
         Ok(Self {
-            server: server(tables, &keys, clock, rules)?,
+            server: server(tables, &keys, clock, rules, parts)?,
             clients,
             client_address,
             grpc,
@@ -136,20 +175,9 @@ impl Domain {
         self.federation_address
     }
 
-    /// Makes an account with a display name.
-    pub async fn add_user(
-        &self,
-        login: &str,
-        password: &str,
-        name: &str,
-    ) -> Result<UserId, AccountError> {
-        let new = NewAccount {
-            login: login.to_owned(),
-            password: password.to_owned(),
-            public: json!({ "fn": name }).to_string().into(),
-            ..NewAccount::default()
-        };
-        self.server.create_account(new).await
+    /// The shared parts, for what the operator does while nothing is served.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// Begins to serve clients and peers.
@@ -170,7 +198,9 @@ impl Domain {
         if server.federation.set(handle).is_err() {
             warn!("the domain was started twice");
         }
+        server.files.start();
         let tasks = server.tasks.clone();
+        tasks.spawn("resume", Hub::resume(Arc::clone(&server)));
         tasks.spawn(
             "clients",
             http::serve(Arc::clone(&server), clients, web_root),
@@ -179,6 +209,10 @@ impl Domain {
             tasks.spawn("grpc", grpc::serve(Arc::clone(&server), listener));
             info!(domain = %server.us, grpc = %address, "serving gRPC");
         }
+        if let Some(post) = &server.post {
+            tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
+        }
+        tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
         Running { server }
     }
@@ -196,11 +230,25 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
     Ok((listener, address))
 }
 
+/// What a domain is put together from, beside its store and its keys.
+struct Parts {
+    files: Arc<Files>,
+    tasks: Tasks,
+    post: Option<Post>,
+    service: Option<Service>,
+}
+
 fn server(
     tables: Tables,
     keys: &KeyRing,
     clock: Arc<dyn Clock>,
     rules: ClientRules,
+    Parts {
+        files,
+        tasks,
+        post,
+        service,
+    }: Parts,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
     let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
@@ -212,11 +260,17 @@ fn server(
         tables,
         signer: keys.signer(),
         passwords: Passwords::new()?,
+        codes: Codes::new(keys.token_secret()),
+        post: post.map(Arc::new),
+        service: service.map(Arc::new),
+        attempts: Default::default(),
+        sessions: Default::default(),
         rules,
         online: Default::default(),
         hub: Default::default(),
+        files,
         outbox: Arc::clone(&outbox),
-        tasks: Tasks::default(),
+        tasks,
         federation: Default::default(),
         account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         abroad: Default::default(),

@@ -5,13 +5,17 @@ pub mod accounts;
 pub mod clock;
 mod domain;
 pub mod edge;
+pub mod files;
 mod fnd;
+pub mod mail;
 mod me;
 mod merge;
 pub mod online;
+mod operator;
 pub mod peers;
 pub mod server;
 pub mod topic;
 
 pub use accounts::AccountError;
 pub use domain::{BuildError, Domain, Running};
+pub use operator::{Invitation, Trace};

@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
+use freehold_config::Registration;
 use freehold_federation::{Federation, FindQuery, Tasks};
 use freehold_keys::Signer;
 use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, wire};
@@ -21,8 +23,13 @@ use freehold_store::{
 use parking_lot::Mutex;
 
 use crate::{
-    accounts::{password::Passwords, token::Tokens},
+    accounts::{
+        access::State, attempts::Attempts, codes::Codes, password::Passwords, service::Service,
+        sessions::LoggedIn, token::Tokens,
+    },
     edge::{frames::Seen, ids::Ids},
+    files::Files,
+    mail::Post,
     online::Online,
     peers::outbox::Outbox,
     topic::hub::Hub,
@@ -42,16 +49,41 @@ pub struct ClientRules {
     pub api_keys: Vec<String>,
     /// Longest frame from a client, in bytes.
     pub message_bytes_max: usize,
+    /// Largest file from a client, in bytes.
+    pub file_bytes_max: u64,
     /// Read buffer of one WebSocket, in bytes.
     pub websocket_read_buffer: usize,
-    /// Anybody may make an account.
-    pub registration_open: bool,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// People may come in without name and password.
+    pub anonymous: bool,
+    /// Methods by which an account must have confirmed a credential before it can be used.
+    pub required_credentials: Vec<String>,
+    /// Kinds of tags by which only those may search who have the same tag.
+    pub masked_tags: Vec<String>,
+    /// Proxies whose word on where a client comes from is believed.
+    pub proxies: Vec<IpAddr>,
     /// People can be found by their exact address.
     pub findable: bool,
     /// Members of one group.
     pub group_members_max: usize,
+    /// Calls between two people, if there are any.
+    pub calls: Option<CallRules>,
     /// How old a message may be that somebody takes from everybody who does not own the group.
     pub deletion_age: Option<Duration>,
+}
+
+/// What clients need to call each other.
+#[derive(Clone, Debug)]
+pub struct CallRules {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers, from which passwords are made that end by themselves.
+    pub turn_secret: Option<String>,
+    /// How long such a password counts.
+    pub turn_lifetime: Duration,
 }
 
 /// One domain.
@@ -70,10 +102,22 @@ pub struct Server {
     pub tokens: Tokens,
     /// Passwords.
     pub passwords: Passwords,
+    /// Codes sent to people.
+    pub codes: Codes,
+    /// Who else knows people and their secrets, if anybody does.
+    pub service: Option<Arc<Service>>,
+    /// Where mails are handed in, if any are sent.
+    pub post: Option<Arc<Post>>,
+    /// What is counted of people coming in.
+    pub attempts: Attempts,
+    /// Who is logged in.
+    pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
     /// Who listens on `me`.
     pub online: Online,
+    /// What they uploaded.
+    pub files: Arc<Files>,
     /// Loaded topics.
     pub hub: Hub,
     /// What waits for peers.
@@ -96,7 +140,9 @@ impl fmt::Debug for Server {
 
 fn profile(tables: &Tables, user: &UserId, ours: bool) -> Result<Option<Profile>, StoreError> {
     if ours {
-        Ok(tables.account(user)?.map(Profile::of_account))
+        let row = tables.account(user)?;
+        let approved = row.filter(|it| State::of(it) != State::Pending);
+        Ok(approved.map(Profile::of_account))
     } else {
         Ok(tables.foreign_person(user)?.map(Profile::of_foreigner))
     }
@@ -107,6 +153,8 @@ fn profile(tables: &Tables, user: &UserId, ours: bool) -> Result<Option<Profile>
 pub struct Profile {
     /// Public description, JSON; empty for none.
     pub public: Bytes,
+    /// Marks of the administrators, JSON; empty for none.
+    pub trusted: Bytes,
     /// When it changed.
     pub updated: Timestamp,
     /// What the person lets strangers do.
@@ -121,6 +169,7 @@ impl Profile {
     pub fn unknown(now: Timestamp) -> Self {
         Self {
             public: Bytes::new(),
+            trusted: Bytes::new(),
             updated: now,
             access: AccessMode::ONE_TO_ONE,
             seen: None,
@@ -131,6 +180,7 @@ impl Profile {
         let seen = Timestamp::from_stored(row.seen);
         Self {
             public: row.public,
+            trusted: row.trusted,
             updated: Timestamp::from_stored(row.updated),
             access: row.access_auth.parse().unwrap_or(AccessMode::ONE_TO_ONE),
             seen: (row.seen != 0).then_some(Seen {
@@ -143,6 +193,7 @@ impl Profile {
     fn of_foreigner(row: ForeignPersonRow) -> Self {
         Self {
             public: row.public,
+            trusted: Bytes::new(),
             // By our clock: clients compare it with what we told them before.
             updated: Timestamp::from_stored(row.updated),
             access: AccessMode::ONE_TO_ONE,
@@ -152,7 +203,8 @@ impl Profile {
 }
 
 impl Server {
-    /// What is known here of a person. Never asks another domain.
+    /// What is known here of a person. Never asks another domain. Of our people who still wait for
+    /// approval nothing is known.
     pub async fn profile(&self, user: &UserId) -> Result<Option<Profile>, StoreError> {
         let (wanted, ours) = (user.clone(), self.ids.is_ours(user));
         self.tables

@@ -129,6 +129,86 @@ fn an_account_is_made_once_and_only_for_this_domain() {
     check(&add("alice@a.test"), 1, "taken");
 }
 
+#[test]
+fn accounts_and_invitations_are_managed_and_the_trail_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = path(folder.path(), "made");
+    check(
+        &["init", "--domain", "a.test", "--data", &data],
+        0,
+        "a.test",
+    );
+    let config = format!("{data}/freehold.toml");
+    let on = |words: &[&str], code, said: &str| {
+        let arguments = [words, &["--config", &config]].concat();
+        check(&arguments, code, said)
+    };
+    on(
+        &["user", "add", "ann@a.test", "--root"],
+        0,
+        "has an account",
+    );
+    on(&["user", "add", "bob@a.test"], 0, "has an account");
+    on(&["user", "suspend", "bob@a.test"], 0, "is suspended.");
+    on(
+        &["user", "suspend", "bob@a.test"],
+        0,
+        "is suspended, as before.",
+    );
+    on(&["user", "resume", "bob@a.test"], 0, "may log in.");
+    on(&["user", "grant", "bob@a.test"], 0, "is an administrator.");
+    on(&["user", "revoke", "bob@a.test"], 0, "is no administrator.");
+    on(&["user", "password", "bob@a.test"], 0, "Password: ");
+    on(&["user", "delete", "bob@a.test"], 0, "is deleted.");
+    on(
+        &["user", "suspend", "bob@a.test"],
+        1,
+        "there is no such account",
+    );
+    on(
+        &["user", "approve", "bob@b.test"],
+        64,
+        "b.test is another domain",
+    );
+
+    let said = on(
+        &["invite", "new", "--uses", "3", "--note", "family"],
+        0,
+        "NAME+",
+    );
+    let code = said.split([' ', ',']).nth(1).unwrap();
+    on(&["invite", "list"], 0, "left 3  family");
+    on(&["invite", "revoke", code], 0, "is taken back.");
+    on(&["invite", "revoke", code], 64, "There is no invitation");
+    on(
+        &["invite", "new", "--uses", "0"],
+        2,
+        "0 is not in 1..=10000",
+    );
+
+    let trail = on(&["audit"], 0, "operator");
+    let acts: Vec<&str> = trail
+        .lines()
+        .map(|it| it.rsplit("  ").next().unwrap())
+        .collect();
+    let newest_first = [
+        "invitation revoked",
+        "invitation made",
+        "delete",
+        "secret",
+        "level auth",
+        "level root",
+        "state ok",
+        "state susp",
+        "create root",
+    ];
+    assert_eq!(acts, newest_first);
+    assert_eq!(
+        on(&["audit", "--limit", "1"], 0, "revoked").lines().count(),
+        1
+    );
+}
+
 #[cfg(feature = "demo")]
 #[test]
 fn the_demo_says_one_line_keeps_its_passwords_and_ends_on_sigterm() {

@@ -1,6 +1,6 @@
-//! Stock clients against a demonstration of two domains: the Tinode SDK in Node, the Tinode web app in
-//! Chromium, and the Tinode stubs for Python over gRPC. What they do and expect is in `tests/clients/`;
-//! pictures of the web app go to `target/screenshots`.
+//! Stock clients against a demonstration of two domains, and against one strict domain: the Tinode SDK
+//! in Node, the Tinode web app in Chromium, and the Tinode stubs for Python over gRPC. What they do and
+//! expect is in `tests/clients/`; pictures of the web app go to `target/screenshots`.
 
 #![cfg(feature = "demo")]
 
@@ -38,6 +38,11 @@ fn the_stock_sdk_talks_by_long_polling() {
 }
 
 #[test]
+fn the_stock_sdk_sends_and_fetches_files() {
+    play("files.mjs", &[]);
+}
+
+#[test]
 fn the_stock_web_app_talks_across_two_domains() {
     need("/usr/bin/chromium", "make chromium");
     let shots = target().join("screenshots");
@@ -50,29 +55,100 @@ fn the_stock_web_app_talks_across_two_domains() {
 #[test]
 fn the_stock_stubs_for_python_make_a_bot_that_answers() {
     let python = target().join("grpc-venv/bin/python");
-    let python = python.to_str().expect("a plain path");
-    need(python, "make grpc-venv");
-    run(python, "grpc_bot.py", &[]);
+    need(plain(&python), "make grpc-venv");
+    let _turn = STAGE.lock();
+    let mut demo = Demo::start();
+    let network = demo.network.clone();
+    run(plain(&python), "grpc_bot.py", &[plain(&network)]);
+    demo.stop();
 }
 
-/// Runs a driver in Node.
+#[test]
+fn stock_clients_make_and_keep_accounts_where_invitation_and_address_are_asked_for() {
+    need("/usr/bin/chromium", "make chromium");
+    need("tests/clients/node_modules/tinode-sdk", "make test");
+    need("web/dist/index.html", "make web");
+    let _turn = STAGE.lock();
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let data = folder.path().join("alpha");
+    freehold(&["init", "--domain", "alpha.test", "--data", plain(&data)]);
+    let config = data.join("freehold.toml");
+    let web = root().join("web/dist");
+    let settings = format!(
+        "domain = \"alpha.test\"\n[clients]\nlisten = \"127.0.0.1:0\"\nregistration = \"invite\"\n\
+         required_credentials = [\"email\"]\nweb_root = {web:?}\n[mail]\nfolder = \"mail\"\n\
+         [federation]\nlisten = \"127.0.0.1:0\"\n"
+    );
+    fs::write(&config, settings).expect("the folder is ours");
+    let said = freehold(&["invite", "new", "--uses", "9", "--config", plain(&config)]);
+    let invitation = said.split([' ', ',']).nth(1).expect("it says the code");
+    let (mut served, url) = serve(&config);
+    let mails = data.join("mail");
+    run(
+        "node",
+        "accounts.mjs",
+        &[&url, "alpha.test", plain(&mails), invitation],
+    );
+    terminate(&mut served);
+}
+
+fn plain(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Runs a command to its end; what it said.
+fn freehold(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
+    let output = command.args(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("it says text")
+}
+
+/// Serves one domain; the process, and where clients connect.
+fn serve(config: &Path) -> (Process, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
+    command
+        .args(["serve", "--json-logs", "--config", plain(config)])
+        .stderr(Stdio::piped());
+    let mut process = Process(command.spawn().expect("it starts"));
+    let log = process.0.stderr.take().expect("it is piped");
+    let (told, address) = mpsc::sync_channel(1);
+    // Reads to the end, so that the server never waits for somebody to read its log.
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = line["fields"]["clients"].as_str() {
+                // Told once; nobody listens any more afterwards.
+                let _told = told.try_send(format!("http://{address}/"));
+            }
+        }
+    });
+    let url = address
+        .recv_timeout(READY_WITHIN)
+        .expect("it serves in time");
+    (process, url)
+}
+
+/// Runs a driver in Node on a fresh network.
 fn play(driver: &str, options: &[&str]) {
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
-    run("node", driver, options);
-}
-
-/// Runs a driver on a fresh network and shows what it said when a scene failed.
-fn run(program: &str, driver: &str, options: &[&str]) {
     let _turn = STAGE.lock();
     let mut demo = Demo::start();
-    let said = demo.folder.path().join("said");
+    let network = demo.network.clone();
+    run("node", driver, &[options, &[plain(&network)]].concat());
+    demo.stop();
+}
+
+/// Runs a driver and shows what it said when a scene failed.
+fn run(program: &str, driver: &str, arguments: &[&str]) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let said = folder.path().join("said");
     let output = File::create(&said).expect("the folder is ours");
     let mut command = Command::new(program);
     command
         .arg(root().join("tests/clients").join(driver))
-        .args(options)
-        .arg(&demo.network)
+        .args(arguments)
         .stdout(output.try_clone().expect("a file can be shared"))
         .stderr(output);
     let player = command.spawn().expect("it is installed and on the path");
@@ -83,7 +159,15 @@ fn run(program: &str, driver: &str, options: &[&str]) {
         good,
         "{driver} ended with {status:?} after it said:\n{said}"
     );
-    demo.stop();
+}
+
+/// SIGTERM ends a process of ours in good order.
+fn terminate(process: &mut Process) {
+    let pid = process.0.id().to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(told.expect("kill runs").success());
+    let status = process.wait(ENDED_WITHIN);
+    assert!(status.is_some_and(|it| it.success()), "SIGTERM: {status:?}");
 }
 
 fn target() -> &'static Path {
@@ -109,7 +193,7 @@ struct Demo {
     process: Process,
     /// The file with the line that it said when it was ready.
     network: PathBuf,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Demo {
@@ -138,17 +222,12 @@ impl Demo {
         Self {
             process,
             network,
-            folder,
+            _folder: folder,
         }
     }
 
-    /// SIGTERM ends it in good order.
     fn stop(&mut self) {
-        let pid = self.process.0.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(told.expect("kill runs").success());
-        let status = self.process.wait(ENDED_WITHIN);
-        assert!(status.is_some_and(|it| it.success()), "SIGTERM: {status:?}");
+        terminate(&mut self.process);
     }
 }
 

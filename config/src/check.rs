@@ -4,7 +4,7 @@
 
 use std::{
     mem::take,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -16,7 +16,7 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Clients, Config, Registration, STOCK_API_KEY,
+    Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -28,6 +28,8 @@ const MIB: u64 = 1024 * 1024;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
+/// A file is kept for an hour at least, so a minute more or less does not matter.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
@@ -42,8 +44,8 @@ pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> 
     }
 }
 
-struct Checker<'a> {
-    base_dir: &'a Path,
+pub(crate) struct Checker<'a> {
+    pub(crate) base_dir: &'a Path,
     mistakes: Vec<String>,
 }
 
@@ -56,19 +58,33 @@ impl Checker<'_> {
         let keys_dir = self.path("keys_dir", file.keys_dir, &data, "keys");
         let clients = self.section("clients", file.clients);
         let clients = clients.and_then(|it| self.clients(it));
+        let calls = self.section("calls", file.calls);
+        let calls = calls.and_then(|it| self.calls(it));
+        let authentication = self.section("authentication", file.authentication);
+        let authentication = authentication.and_then(|it| self.authentication(it));
+        let mail = self.section("mail", file.mail);
+        let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
+        self.require_mail(clients.as_ref(), mail.as_ref());
         let links = self.section("federation", file.federation);
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
+        let files = self.section("files", file.files);
+        let floor = store.as_ref().map_or(0, |it| it.free_space_floor());
+        let files = files.and_then(|it| self.files(it, &data, floor));
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
             data_dir: data_dir?,
             keys_dir: keys_dir?,
             clients: clients?,
+            calls: calls?,
+            authentication: authentication?,
+            mail: mail?,
             federation,
             directory,
             store: store?,
+            files: files?,
         })
     }
 
@@ -83,9 +99,22 @@ impl Checker<'_> {
             &[
                 ("closed", Registration::Closed),
                 ("open", Registration::Open),
+                ("invite", Registration::Invite),
+                ("approval", Registration::Approval),
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
+        let proxies = self.proxies(section.proxies);
+        let anonymous = self.value("clients.anonymous", section.anonymous, false);
+        let required_credentials = self.list(
+            "clients.required_credentials",
+            section.required_credentials,
+            |text| match text {
+                "email" => Ok(text.to_owned()),
+                _ => Err("must be \"email\", the only kind that can be confirmed"),
+            },
+        );
+        let masked_tags = self.list("clients.masked_tags", section.masked_tags, tag_prefix);
         let api_keys = self.api_keys(section.api_keys);
         let message_bytes_max = self.number(
             "clients.message_bytes_max",
@@ -122,7 +151,47 @@ impl Checker<'_> {
             findable: findable?,
             group_members_max: usize::try_from(group_members_max?).ok()?,
             delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
+            proxies: proxies?,
+            anonymous: anonymous?,
+            required_credentials: required_credentials?,
+            masked_tags: masked_tags?,
         })
+    }
+
+    fn proxies(&mut self, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
+        let usual = ["127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let texts = self.value("clients.proxies", given, usual)?;
+        self.list("clients.proxies", Given::Value(texts), |text| {
+            text.parse::<IpAddr>()
+                .map_err(|_| "must be IP addresses, such as 127.0.0.1")
+        })
+    }
+
+    fn calls(&mut self, section: file::Calls) -> Option<Option<Calls>> {
+        self.refuse_unknown("calls.", &section.unknown);
+        let ice_urls = self.list("calls.ice_urls", section.ice_urls, ice_url);
+        let turn_secret = self.optional("calls.turn_secret", section.turn_secret, not_empty);
+        let lifetime = self.number(
+            "calls.turn_lifetime_seconds",
+            section.turn_lifetime_seconds,
+            86_400,
+            (60, 2_592_000),
+        );
+        let ring = self.number("calls.ring_seconds", section.ring_seconds, 30, (1, 600));
+        let (ice_urls, turn_secret) = (ice_urls?, turn_secret?);
+        if ice_urls.is_empty() && turn_secret.is_some() {
+            return self.mistake(
+                "calls.turn_secret",
+                "counts only with a TURN server in ice_urls",
+            );
+        }
+        let calls = Calls {
+            timeout: Duration::from_secs(ring?),
+            turn_lifetime: Duration::from_secs(lifetime?),
+            turn_secret,
+            ice_urls,
+        };
+        Some((!calls.ice_urls.is_empty()).then_some(calls))
     }
 
     fn api_keys(&mut self, given: Given<Vec<String>>) -> Option<Vec<String>> {
@@ -296,14 +365,76 @@ impl Checker<'_> {
     }
 }
 
+/// What people upload.
+impl Checker<'_> {
+    fn files(&mut self, section: file::Files, data_dir: &Path, floor: u64) -> Option<Files> {
+        self.refuse_unknown("files.", &section.unknown);
+        let mut mib = |key: &str, given, usual, most| {
+            let value = self.number(&format!("files.{key}"), given, usual, (1, most));
+            value.map(|it| it * MIB)
+        };
+        let file = mib("file_mib_max", section.file_mib_max, 32, 65_536);
+        // A terabyte of terabytes: no more than what a signed number of bytes holds.
+        let person = mib("person_mib_max", section.person_mib_max, 2048, 1 << 40);
+        let total = mib("total_mib_max", section.total_mib_max, 51_200, 1 << 40);
+        let folder = self.path("files.folder", section.folder, data_dir, "files");
+        let bucket = self.optional("files.s3_bucket", section.s3_bucket, not_empty);
+        let way = self.s3([
+            section.s3_endpoint,
+            section.s3_region,
+            section.s3_access_key,
+            section.s3_secret_file,
+        ]);
+        let (bucket, way) = (bucket?, way?);
+        let place = match (bucket, way) {
+            (None, None) => FilePlace::Folder(folder?),
+            (Some(bucket), Some(way)) => FilePlace::S3(S3 { bucket, ..way }),
+            (Some(_), None) => return self.mistake("files.s3_bucket", "needs files.s3_access_key"),
+            (None, Some(_)) => return self.mistake("files.s3_access_key", "needs files.s3_bucket"),
+        };
+        Some(Files {
+            place,
+            file_bytes_max: file?,
+            person_bytes_max: person?,
+            total_bytes_max: total?,
+            // Messages still go when files no longer do.
+            free_bytes_min: floor.saturating_mul(2),
+            collect_every: COLLECT_EVERY,
+        })
+    }
+
+    /// The way to a bucket that is not named yet, if there is one.
+    fn s3(
+        &mut self,
+        [endpoint, region, access_key, secret]: [Given<String>; 4],
+    ) -> Option<Option<S3>> {
+        let endpoint = self.optional("files.s3_endpoint", endpoint, |text| {
+            let known = text.starts_with("https://") || text.starts_with("http://");
+            let url = known.then(|| text.trim_end_matches('/').to_owned());
+            url.ok_or("must be a URL, such as https://s3.example.org")
+        });
+        let region = self.value("files.s3_region", region, "us-east-1".to_owned());
+        let access_key = self.optional("files.s3_access_key", access_key, not_empty);
+        let secret = self.optional("files.s3_secret_file", secret, not_empty);
+        let (endpoint, region, access_key, secret) = (endpoint?, region?, access_key?, secret?);
+        Some(access_key.map(|access_key| S3 {
+            bucket: String::new(),
+            endpoint,
+            region,
+            access_key,
+            secret_file: secret.map(|it| self.base_dir.join(it)),
+        }))
+    }
+}
+
 /// Reading one key. `None` means that a mistake has been noted.
 impl Checker<'_> {
-    fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
+    pub(crate) fn mistake<T>(&mut self, key: &str, why: &str) -> Option<T> {
         self.mistakes.push(format!("{key} {why}."));
         None
     }
 
-    fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
+    pub(crate) fn refuse_unknown(&mut self, prefix: &str, unknown: &Unknown) {
         for key in unknown.keys() {
             self.mistake::<()>(
                 &format!("{prefix}{key}"),
@@ -324,7 +455,7 @@ impl Checker<'_> {
         }
     }
 
-    fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
+    pub(crate) fn value<T: Expected>(&mut self, key: &str, given: Given<T>, usual: T) -> Option<T> {
         Some(self.given(key, given)?.unwrap_or(usual))
     }
 
@@ -333,7 +464,7 @@ impl Checker<'_> {
         self.value(key, given, T::default())
     }
 
-    fn optional<T, E: ToString>(
+    pub(crate) fn optional<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -385,7 +516,7 @@ impl Checker<'_> {
     }
 
     /// One of some words; the first is the default.
-    fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -438,7 +569,26 @@ impl Checker<'_> {
     }
 }
 
-fn not_empty(text: &str) -> Result<String, &'static str> {
+fn ice_url(text: &str) -> Result<String, &'static str> {
+    let known = ["stun:", "stuns:", "turn:", "turns:"];
+    let rest = known.iter().find_map(|it| text.strip_prefix(it));
+    match rest {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("must be URLs such as turn:turn.example.org:3478"),
+    }
+}
+
+/// The part of a tag before the colon.
+fn tag_prefix(text: &str) -> Result<String, &'static str> {
+    let mut letters = text.chars();
+    let fits = letters.next().is_some_and(|it| it.is_ascii_lowercase())
+        && letters.all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+        && (2..=16).contains(&text.len());
+    fits.then(|| text.to_owned())
+        .ok_or("must be 2 to 16 small letters, digits or _, such as email")
+}
+
+pub(crate) fn not_empty(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -450,7 +600,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:6060")
 }
 
-fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+pub(crate) fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
     let wrong = "must be a host name or IP address and a port, such as 192.168.7.2:6269";
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok((address.ip().to_string(), address.port()));

@@ -31,8 +31,12 @@ pub(crate) struct File {
     pub(crate) keys_dir: Given<String>,
 
     pub(crate) clients: Given<Clients>,
+    pub(crate) calls: Given<Calls>,
+    pub(crate) authentication: Given<Authentication>,
+    pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
+    pub(crate) files: Given<Files>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -58,11 +62,35 @@ pub(crate) struct Clients {
     /// Example: `"/usr/share/freehold/web"`
     pub(crate) web_root: Given<String>,
 
-    /// Who may make an account: "open" for everybody who reaches the listener, "closed" for those
-    /// added with `freehold user add`.
+    /// Who may make an account: "open" for everybody who reaches the listener, "invite" for those with
+    /// a code made with `freehold invite`, "approval" for everybody, who then wait for an administrator
+    /// to say yes, "closed" for those added with `freehold user add`.
     ///
     /// Default: `"closed"`
     pub(crate) registration: Given<String>,
+
+    /// Addresses of web servers in front whose header X-Forwarded-For says where a client comes from,
+    /// for the limits on wrong passwords and on new accounts.
+    ///
+    /// Default: `["127.0.0.1", "::1"]`
+    pub(crate) proxies: Given<Vec<String>>,
+
+    /// Whether people may come in without name and password, for as long as their device remembers
+    /// them. Counts only where registration is open.
+    ///
+    /// Default: `false`
+    pub(crate) anonymous: Given<bool>,
+
+    /// What an account must confirm before it can be used: nothing, or "email", which needs the
+    /// section `[mail]`.
+    ///
+    /// Default: `[]`
+    pub(crate) required_credentials: Given<Vec<String>>,
+
+    /// Kinds of tags, such as "email", by which only those can search who have the same tag.
+    ///
+    /// Default: `[]`
+    pub(crate) masked_tags: Given<Vec<String>>,
 
     /// Whether people can be found by those who know their exact address.
     ///
@@ -94,6 +122,113 @@ pub(crate) struct Clients {
     ///
     /// Default: `4096`
     pub(crate) websocket_read_buffer: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[calls]` Voice and video calls between two people. What they say and show goes from client to
+/// client; the server only helps them to find each other.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Calls {
+    /// Servers that help clients to find a way through networks, as stun:, turn: or turns: URLs.
+    /// Without any there are no calls.
+    ///
+    /// Example: `["stun:turn.example.org:3478", "turn:turn.example.org:3478"]`
+    pub(crate) ice_urls: Given<Vec<String>>,
+
+    /// The secret that the TURN server knows too (`static-auth-secret` of coturn). Clients get passwords
+    /// made from it that end by themselves.
+    ///
+    /// Example: `"a long random text"`
+    pub(crate) turn_secret: Given<String>,
+
+    /// For how many seconds such a password counts.
+    ///
+    /// Default: `86400`
+    pub(crate) turn_lifetime_seconds: Given<u64>,
+
+    /// For how many seconds a call rings.
+    ///
+    /// Default: `30`
+    pub(crate) ring_seconds: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[authentication]` A service of your own that knows people and their secrets, asked over HTTPS when
+/// somebody logs in with the scheme "rest" (docs/authentication.openapi.yaml says how).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Authentication {
+    /// Where it is. Without it there is none. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://accounts.example.org/freehold"`
+    pub(crate) url: Given<String>,
+
+    /// The file with the secret that we show to it, in its first line.
+    ///
+    /// Example: `"/etc/freehold/authentication-secret"`
+    pub(crate) secret_file: Given<String>,
+
+    /// Whether it is asked for name and password too, where no password is known here. With this, stock
+    /// clients log in through it.
+    ///
+    /// Default: `false`
+    pub(crate) passwords: Given<bool>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[mail]` E-mail to the people of this domain: codes to confirm an address or to set a new password.
+/// Without `smtp` and `folder` none is sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Mail {
+    /// Host and port of the server that takes mail from us.
+    ///
+    /// Example: `"mail.example.org:587"`
+    pub(crate) smtp: Given<String>,
+
+    /// How the connection to it is protected: "starttls" (usually port 587), "tls" (usually port 465),
+    /// or "none", for a server on this machine.
+    ///
+    /// Default: `"starttls"`
+    pub(crate) tls: Given<String>,
+
+    /// The name to log in with there. Without it nobody logs in.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) user: Given<String>,
+
+    /// The file with the password to that name, in its first line.
+    ///
+    /// Example: `"/etc/freehold/mail-password"`
+    pub(crate) password_file: Given<String>,
+
+    /// The environment variable with that password, if it stands in no file.
+    ///
+    /// Example: `"FREEHOLD_MAIL_PASSWORD"`
+    pub(crate) password_env: Given<String>,
+
+    /// Whom mail comes from. Without it, noreply@ and the name of the domain.
+    ///
+    /// Example: `"Freehold <noreply@example.org>"`
+    pub(crate) from: Given<String>,
+
+    /// Where people find the web app, for links in mails. Without it mails hold the code only.
+    ///
+    /// Example: `"https://chat.example.org/"`
+    pub(crate) app_url: Given<String>,
+
+    /// For trying things out: nothing is sent, each mail becomes a file in this folder, and its code is
+    /// told in the log.
+    ///
+    /// Example: `"mail"`
+    pub(crate) folder: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -202,11 +337,66 @@ pub(crate) struct Store {
     /// Default: `64`
     pub(crate) cache_mib: Given<u64>,
 
-    /// Free disk space in MiB that is left to others: below it nothing is written any more.
-    /// At least 256.
+    /// Free disk space in MiB that is left to others: below it nothing is written any more, and below
+    /// twice as much no file is taken. At least 256.
     ///
     /// Default: `512`
     pub(crate) free_space_mib: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[files]` Pictures, recordings and other files that people send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Files {
+    /// The folder that holds them. A relative path starts at the data folder. Not used with `s3_bucket`.
+    ///
+    /// Default: `"files"`
+    pub(crate) folder: Given<String>,
+
+    /// Largest file, in MiB. Let the web server in front pass on as much.
+    ///
+    /// Default: `32`
+    pub(crate) file_mib_max: Given<u64>,
+
+    /// How much all files of one person may take, in MiB.
+    ///
+    /// Default: `2048`
+    pub(crate) person_mib_max: Given<u64>,
+
+    /// How much all files of the domain may take, in MiB.
+    ///
+    /// Default: `51200`
+    pub(crate) total_mib_max: Given<u64>,
+
+    /// Keeps the files in this bucket of an S3-compatible service, below the name of the domain.
+    ///
+    /// Example: `"freehold"`
+    pub(crate) s3_bucket: Given<String>,
+
+    /// Where that service is, when it is not Amazon's.
+    ///
+    /// Example: `"https://s3.example.org"`
+    pub(crate) s3_endpoint: Given<String>,
+
+    /// In which region.
+    ///
+    /// Default: `"us-east-1"`
+    pub(crate) s3_region: Given<String>,
+
+    /// The access key to it. Goes with a secret.
+    ///
+    /// Example: `"AKIAIOSFODNN7EXAMPLE"`
+    pub(crate) s3_access_key: Given<String>,
+
+    /// A file that holds the secret of the access key and nothing else. A relative path starts at the
+    /// folder of this file. Without it, the secret is taken from the environment variable
+    /// FREEHOLD_S3_SECRET.
+    ///
+    /// Example: `"/etc/freehold/s3.secret"`
+    pub(crate) s3_secret_file: Given<String>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -227,11 +417,27 @@ impl Expected for Clients {
     const WORDS: &str = "a section";
 }
 
+impl Expected for Calls {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Authentication {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Mail {
+    const WORDS: &str = "a section";
+}
+
 impl Expected for Federation {
     const WORDS: &str = "a section";
 }
 
 impl Expected for Store {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Files {
     const WORDS: &str = "a section";
 }
 

@@ -5,14 +5,16 @@
 //! [`Config`] that exists can be used as it is; nobody checks again. Secrets never stand in the file,
 //! only the paths of the files that hold them.
 
+mod authentication;
 mod check;
 mod example;
 mod file;
 mod given;
+mod mail;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,12 +37,61 @@ pub struct Config {
     pub keys_dir: PathBuf,
     /// What its people's clients connect to.
     pub clients: Clients,
+    /// Calls between two people; `None` without servers that help them to find a way.
+    pub calls: Option<Calls>,
+    /// A service that knows people and their secrets, if there is one.
+    pub authentication: Option<Authentication>,
+    /// E-mail to its people, if it sends any.
+    pub mail: Option<Mail>,
     /// Links with other domains.
     pub federation: freehold_federation::Config,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
     /// Durable state.
     pub store: freehold_store::Config,
+    /// What people upload.
+    pub files: Files,
+}
+
+/// What people upload.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Where the bytes are.
+    pub place: FilePlace,
+    /// Largest file, in bytes.
+    pub file_bytes_max: u64,
+    /// All files of one person, in bytes.
+    pub person_bytes_max: u64,
+    /// All files, in bytes.
+    pub total_bytes_max: u64,
+    /// Free space of the disk below which none are taken, in bytes.
+    pub free_bytes_min: u64,
+    /// How often files that nothing refers to are looked for.
+    pub collect_every: Duration,
+}
+
+/// Where the bytes of files are.
+#[derive(Clone, Debug)]
+pub enum FilePlace {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// In a bucket of an S3-compatible service.
+    S3(S3),
+}
+
+/// A bucket and the way to it.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    /// Its name.
+    pub bucket: String,
+    /// URL of the service; none for Amazon's.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Name of the key.
+    pub access_key: String,
+    /// The file with the secret; none for the environment variable.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// What people's clients connect to.
@@ -66,6 +117,97 @@ pub struct Clients {
     pub group_members_max: usize,
     /// How old a message may be that is deleted for everybody, unless by the group's owner.
     pub delete_within: Option<Duration>,
+    /// Web servers in front whose word on where a client comes from is believed.
+    pub proxies: Vec<IpAddr>,
+    /// Whether people may come in without name and password.
+    pub anonymous: bool,
+    /// Methods by which an account must have confirmed a credential before it can be used.
+    pub required_credentials: Vec<String>,
+    /// Kinds of tags by which only those may search who have the same tag.
+    pub masked_tags: Vec<String>,
+}
+
+/// Calls between two people.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// How long a call rings.
+    pub timeout: Duration,
+    /// STUN and TURN servers, as URLs.
+    pub ice_urls: Vec<String>,
+    /// The secret shared with the TURN servers.
+    pub turn_secret: Option<String>,
+    /// How long a password for them counts.
+    pub turn_lifetime: Duration,
+}
+
+/// A service that knows people and their secrets.
+#[derive(Clone, Debug)]
+pub struct Authentication {
+    /// TLS, or not, on this machine only.
+    pub tls: bool,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The path under which it answers, without a slash at the end.
+    pub path: String,
+    /// The file with the secret that we show.
+    pub secret_file: Option<PathBuf>,
+    /// Whether it is asked for name and password too.
+    pub passwords: bool,
+}
+
+/// E-mail to the people of a domain.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Whom it comes from.
+    pub from: String,
+    /// Where people find the web app.
+    pub app_url: Option<String>,
+    /// What becomes of it.
+    pub delivery: Delivery,
+}
+
+/// What becomes of a mail.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// A file in this folder; its code is logged.
+    Folder(PathBuf),
+    /// It is handed to a mail server.
+    Smtp(Smtp),
+}
+
+/// A mail server that takes mail from us.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub protection: Protection,
+    /// The name to log in with, and where the password stands.
+    pub login: Option<(String, PasswordSource)>,
+}
+
+/// How the connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protection {
+    /// TLS begins after a first word in clear, and must.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// Where a password stands. Never in the configuration itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PasswordSource {
+    /// In the first line of a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Variable(String),
 }
 
 /// Who may make an account.
@@ -73,6 +215,10 @@ pub struct Clients {
 pub enum Registration {
     /// Whoever reaches the listener.
     Open,
+    /// Whoever has an invitation.
+    Invite,
+    /// Whoever an administrator lets in after having asked.
+    Approval,
     /// Only the operator.
     Closed,
 }

@@ -119,6 +119,7 @@ pub struct Session {
     who: String,
     domain: DomainName,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    hello: Value,
     next_id: u64,
     inbox: VecDeque<Frame>,
 }
@@ -144,6 +145,7 @@ impl Session {
             who: format!("{who}@{}", endpoint.domain),
             domain: endpoint.domain.clone(),
             socket,
+            hello: Value::Null,
             next_id: 1,
             inbox: VecDeque::new(),
         };
@@ -157,7 +159,14 @@ impl Session {
                 answer.body
             )
         })?;
+        session.hello = answer.body["params"].clone();
         Ok(session)
+    }
+
+    /// What the server said of itself.
+    #[must_use]
+    pub fn hello(&self) -> &Value {
+        &self.hello
     }
 
     /// Whose session it is, `alice@alpha.test`.
@@ -167,11 +176,20 @@ impl Session {
     }
 
     /// Sends a request without waiting for the answer; returns the request id.
-    pub async fn send(&mut self, kind: &str, mut body: Value) -> Result<String> {
+    pub async fn send(&mut self, kind: &str, body: Value) -> Result<String> {
+        self.send_with(kind, body, Value::Null).await
+    }
+
+    /// The same with what goes beside the request, such as for whom an administrator asks.
+    pub async fn send_with(&mut self, kind: &str, mut body: Value, extra: Value) -> Result<String> {
         let id = self.next_id.to_string();
         self.next_id += 1;
         body["id"] = json!(id);
-        self.send_frame(json!({kind: body})).await?;
+        let mut frame = json!({kind: body});
+        if !extra.is_null() {
+            frame["extra"] = extra;
+        }
+        self.send_frame(frame).await?;
         Ok(id)
     }
 
@@ -181,6 +199,11 @@ impl Session {
         if seq > 0 {
             note["seq"] = json!(seq);
         }
+        self.send_note(note).await
+    }
+
+    /// Sends a note as it is given.
+    pub async fn send_note(&mut self, note: Value) -> Result<()> {
         self.send_frame(json!({"note": note})).await
     }
 
@@ -293,6 +316,26 @@ impl Session {
         let answer = self
             .wait_for(&format!("the answer to {request}"), REPLY_WITHIN, |frame| {
                 answers.contains(&frame.kind) && frame.text("id") == id
+            })
+            .await?;
+        if answer.code() < 400 {
+            return Ok(answer);
+        }
+        Err(Failure::Refused {
+            who: self.who.clone(),
+            request,
+            code: answer.code(),
+            text: answer.text("text").to_owned(),
+        })
+    }
+
+    /// Sends a whole frame with the id `id` in its request, and waits for the answer.
+    pub async fn send_whole(&mut self, frame: Value, id: &str) -> Result<Frame> {
+        let request = frame.to_string();
+        self.send_frame(frame).await?;
+        let answer = self
+            .wait_for(&format!("the answer to {request}"), REPLY_WITHIN, |frame| {
+                frame.kind == FrameKind::Ctrl && frame.text("id") == id
             })
             .await?;
         if answer.code() < 400 {

@@ -46,6 +46,8 @@ impl AccessMode {
     pub const INVITED: Self = Self(1 | 2 | 8 | 16);
     /// What a member of a group may do unless somebody decides otherwise, `JRWPS`.
     pub const GROUP: Self = Self(1 | 2 | 4 | 8 | 32);
+    /// What the reader of a channel may hold, `JRP`.
+    pub const READER: Self = Self(1 | 2 | 8);
     /// Rights in one's notes to self, `JRWDO`.
     pub const SAVED: Self = Self(1 | 2 | 4 | 64 | 128);
     /// Rights of an administrator in the reports, `JRWPD`.

@@ -1,19 +1,38 @@
-//! Accounts: making them, and proving that one is one's own.
+//! Accounts: making them, proving that one is one's own, and what may be done to them.
+//!
+//! Each file is one subject. Pure: `tags`, `codes`, `attempts`, `token`, `access`. Over the store, as
+//! methods of [`Server`]: `registration`, `entry`, `external`, `credentials`, `secrets`, `admin`,
+//! `erasure`. `service` asks outside. An account is read, changed and written within its turn ([`Server::account_turn`]).
 
+pub mod access;
+pub mod admin;
+pub mod attempts;
+pub mod codes;
+pub mod credentials;
+pub mod entry;
+pub mod erasure;
+pub mod external;
 pub mod password;
+pub mod registration;
+pub mod secrets;
+pub mod service;
+pub mod sessions;
+pub mod tags;
 pub mod token;
 
-use bytes::Bytes;
 use freehold_proto::{UserId, limits};
 use freehold_store::{
     Batch, Outcome, StoreError,
     tables::{
-        accounts::create_account,
-        rows::{AccountRow, CredentialRow, LoginRow},
+        accounts::put_account,
+        rows::AccountRow,
+        tags::{TagOwner, replace},
     },
 };
 
-use crate::server::Server;
+use crate::{mail::MailError, server::Server};
+use tags::TagFault;
+use token::LoginId;
 
 /// How much authority somebody has (fact sheet, section 2.1).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,6 +53,26 @@ impl Level {
             Self::Anonymous => "anon",
             Self::Authenticated => "auth",
             Self::Root => "root",
+        }
+    }
+
+    /// As rows and tokens hold it.
+    #[must_use]
+    pub fn to_number(self) -> u8 {
+        match self {
+            Self::Authenticated => 0,
+            Self::Anonymous => 1,
+            Self::Root => 2,
+        }
+    }
+
+    /// Reads what rows and tokens hold; what is not known has least authority.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Authenticated,
+            2 => Self::Root,
+            _ => Self::Anonymous,
         }
     }
 }
@@ -58,24 +97,13 @@ pub struct Caller {
     pub user: UserId,
     /// With how much authority.
     pub level: Level,
+    /// The log-in this goes back to.
+    pub login: LoginId,
+    /// The administrator who asks, for themselves or for somebody else.
+    pub admin: Option<UserId>,
 }
 
-/// A new account, as asked for.
-#[derive(Debug, Default)]
-pub struct NewAccount {
-    /// Log-in name as typed.
-    pub login: String,
-    /// Password.
-    pub password: String,
-    /// Public description, JSON; empty for none.
-    pub public: Bytes,
-    /// Private notes, JSON; empty for none.
-    pub private: Bytes,
-    /// Credentials, taken as they are.
-    pub credentials: Vec<CredentialRow>,
-}
-
-/// Why an account cannot be made or entered.
+/// Why an account cannot be made, entered or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccountError {
@@ -94,15 +122,72 @@ pub enum AccountError {
     /// Somebody has that name.
     #[error("the log-in name {0:?} is taken")]
     Taken(String),
-    /// Wrong name or password.
+    /// Wrong name or password, wrong or dead token or code.
     #[error("wrong log-in name or password")]
     Wrong,
+    /// Too many tries.
+    #[error("there were too many tries; later")]
+    TooOften,
+    /// More is asked for than can be done at once.
+    #[error("the server is busy")]
+    Busy,
+    /// Not everybody may make an account.
+    #[error("registration is closed")]
+    Closed,
+    /// The account is suspended.
+    #[error("the account is suspended")]
+    Suspended,
+    /// The account waits for an administrator's word.
+    #[error("the account waits for approval")]
+    Pending,
+    /// There is no such account.
+    #[error("there is no such account")]
+    NotFound,
+    /// Only administrators may.
+    #[error("only administrators may do that")]
+    NotAllowed,
+    /// A credential that is not one, or of a kind that is not known.
+    #[error("this is no credential")]
+    Credential,
+    /// A credential of a kind that this server cannot confirm.
+    #[error("credentials of this kind cannot be confirmed here")]
+    Unsupported,
+    /// Somebody else has confirmed the credential.
+    #[error("another account has this credential")]
+    CredentialTaken,
+    /// Credentials of these methods are required.
+    #[error("these credentials are required: {0:?}")]
+    CredentialRequired(Vec<String>),
+    /// More credentials than one account may have.
+    #[error("there are too many credentials")]
+    CredentialsTooMany,
+    /// The answer is not the code that was sent.
+    #[error("the code is wrong or has ended")]
+    Code,
+    /// The list of tags is refused.
+    #[error(transparent)]
+    Tags(#[from] TagFault),
+    /// There is no service for log-ins of this scheme.
+    #[error("there is no authentication service")]
+    NoService,
+    /// The service for log-ins has no answer.
+    #[error(transparent)]
+    Service(#[from] service::ServiceError),
+    /// No mail can be taken now.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Our own fault.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<freehold_keys::KeyError> for AccountError {
+    fn from(fault: freehold_keys::KeyError) -> Self {
+        Self::Internal(fault.to_string())
+    }
 }
 
 /// Brings a log-in name into its one form, or refuses it.
@@ -121,51 +206,37 @@ pub fn canonical_login(typed: &str) -> Result<String, AccountError> {
     }
 }
 
+/// Writes a changed account, and its tags where they changed.
+pub(crate) fn put_changed(
+    batch: &mut Batch,
+    user: &UserId,
+    before: &AccountRow,
+    after: &AccountRow,
+) {
+    put_account(batch, user, after);
+    let owner = TagOwner::User(user.local_bytes());
+    let (old, new) = (tags::of_account(before), tags::of_account(after));
+    replace(batch, owner, &old, &new);
+}
+
 impl Server {
-    /// Makes an account; durable when it returns.
-    pub async fn create_account(&self, new: NewAccount) -> Result<UserId, AccountError> {
-        let login = canonical_login(&new.login)?;
-        let hash = self.passwords.hash(new.password).await?;
-        let random =
-            freehold_keys::random().map_err(|it| AccountError::Internal(it.to_string()))?;
-        let user = UserId::new(random, self.us.clone());
-        let now = self.clock.now().as_millis();
-        let account = AccountRow {
-            login: login.clone(),
-            created: now,
-            updated: now,
-            public: new.public,
-            private: new.private,
-            access_auth: "JRWPAS".to_owned(),
-            access_anon: "N".to_owned(),
-            credentials: new.credentials,
-            ..AccountRow::default()
-        };
-        let way_in = LoginRow {
-            user: Bytes::copy_from_slice(&user.local_bytes()),
-            password: hash,
-        };
-        let mut batch = Batch::new();
-        create_account(&mut batch, &user, &account, &way_in);
-        match self.tables.commit(batch).await? {
-            Outcome::Applied => Ok(user),
-            Outcome::GuardFailed { .. } => Err(AccountError::Taken(login)),
-        }
+    /// The account of one of our people.
+    pub(crate) async fn account(&self, user: &UserId) -> Result<AccountRow, AccountError> {
+        let wanted = user.clone();
+        let read = move |tables: &freehold_store::Tables| tables.account(&wanted);
+        let row = self.tables.read(read).await?;
+        row.ok_or(AccountError::NotFound)
     }
 
-    /// The person whose name and password these are. Takes the same time for a wrong name as for a
-    /// wrong password.
-    pub async fn enter(&self, login: &str, password: String) -> Result<UserId, AccountError> {
-        let name = login.trim().to_lowercase();
-        let row = self.tables.read(move |tables| tables.login(&name)).await?;
-        let hash = row.as_ref().map(|it| it.password.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        match row
-            .filter(|_| right)
-            .and_then(|it| <[u8; 8]>::try_from(&*it.user).ok())
-        {
-            Some(local) => Ok(UserId::new(local, self.us.clone())),
-            None => Err(AccountError::Wrong),
+    /// Commits; `taken` is what a failed guard means.
+    pub(crate) async fn commit_or(
+        &self,
+        batch: Batch,
+        taken: AccountError,
+    ) -> Result<(), AccountError> {
+        match self.tables.commit(batch).await? {
+            Outcome::Applied => Ok(()),
+            Outcome::GuardFailed { .. } => Err(taken),
         }
     }
 
@@ -194,10 +265,19 @@ mod tests {
             "-ab",
             "ab.",
             "alice@b",
+            "alice+b",
             "a:b",
             &"x".repeat(33),
         ] {
             assert!(canonical_login(name).is_err(), "{name:?} passed");
         }
+    }
+
+    #[test]
+    fn an_authority_that_is_not_known_is_the_least() {
+        for level in [Level::Anonymous, Level::Authenticated, Level::Root] {
+            assert_eq!(Level::from_number(level.to_number().into()), level);
+        }
+        assert_eq!(Level::from_number(77), Level::Anonymous);
     }
 }

@@ -6,7 +6,7 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::AccountError;
 
@@ -16,11 +16,14 @@ pub const BYTES_MIN: usize = 6;
 pub const BYTES_MAX: usize = 256;
 /// Hashes made at once. Each takes 19 MiB of memory.
 const AT_ONCE: usize = 4;
+/// Hashes that may wait for their turn; whoever comes then is sent away for now.
+const WAITING_MAX: usize = 64;
 
 /// Hashes and checks passwords.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     /// Checked when there is no such account, so that the answer takes as long.
     decoy: Arc<str>,
 }
@@ -30,6 +33,7 @@ impl Passwords {
     pub fn new() -> Result<Self, AccountError> {
         Ok(Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: Arc::new(Semaphore::new(AT_ONCE + WAITING_MAX)),
             decoy: hash("no account has this")?.into(),
         })
     }
@@ -70,6 +74,10 @@ impl Passwords {
         F: FnOnce() -> Result<T, AccountError> + Send + 'static,
     {
         let fault = |what: &str| AccountError::Internal(format!("password work: {what}"));
+        let _place = self.waiting.try_acquire().map_err(|full| match full {
+            TryAcquireError::NoPermits => AccountError::Busy,
+            TryAcquireError::Closed => fault("closed"),
+        })?;
         let _turn = self.turns.acquire().await.map_err(|_| fault("closed"))?;
         tokio::task::spawn_blocking(work)
             .await
@@ -88,7 +96,24 @@ fn hash(password: &str) -> Result<String, AccountError> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_is_sent_away_rather_than_kept_waiting() {
+        let passwords = Passwords::new().unwrap();
+        let _all = passwords.turns.acquire_many(AT_ONCE as u32).await.unwrap();
+        let _places = passwords
+            .waiting
+            .acquire_many((AT_ONCE + WAITING_MAX) as u32)
+            .await
+            .unwrap();
+        let crowd = (0..3).map(|_| passwords.verify("a long secret".to_owned(), None));
+        for answer in join_all(crowd).await {
+            assert!(matches!(answer, Err(AccountError::Busy)));
+        }
+    }
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {

@@ -1,9 +1,11 @@
 //! The command line: which commands there are, what they share, and what their exit codes mean.
 
+mod audit;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod init;
+mod invite;
 mod logging;
 mod password;
 mod say;
@@ -13,14 +15,17 @@ mod user;
 
 use std::{
     fs, io,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use freehold::BuildError;
+use freehold::{BuildError, Domain, clock::SystemClock};
 use freehold_config::{Config, ConfigError};
-use freehold_keys::KeyError;
+use freehold_keys::{KeyError, KeyRing};
+use freehold_proto::Clock as _;
 use freehold_store::StoreError;
 
 /// How long a stopping domain may take to finish what it has in hand.
@@ -42,6 +47,9 @@ enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     User(user::User),
+    #[command(subcommand)]
+    Invite(invite::Invite),
+    Audit(audit::Audit),
     Check(check::Check),
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -54,6 +62,8 @@ impl Arguments {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => block_on(serve.run()),
             Command::User(user) => block_on(user.run()),
+            Command::Invite(invite) => block_on(invite.run()),
+            Command::Audit(audit) => block_on(audit.run()),
             Command::Check(check) => block_on(check.run()),
             #[cfg(feature = "demo")]
             Command::Demo(demo) => block_on(demo.run()),
@@ -95,8 +105,8 @@ enum CommandError {
         path.display()
     )]
     InUse { path: PathBuf },
-    /// An account cannot be made.
-    #[error("The account cannot be made: {0}.")]
+    /// Something cannot be done to an account.
+    #[error("That cannot be done: {0}.")]
     Account(#[from] freehold::accounts::AccountError),
     /// A running domain ended by itself.
     #[error("The domain {0} stopped by itself; the log says why.")]
@@ -153,6 +163,18 @@ fn load_config(path: &Path) -> Result<Config, CommandError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The domain with its store open, listening only where nobody knows.
+async fn build_unreachable(mut config: Config) -> Result<Domain, CommandError> {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.clients.listen = nowhere;
+    config.federation.listen = nowhere;
+    // Nobody is written to, so the mail server's password need not be there.
+    config.mail = None;
+    config.authentication = None;
+    let keys = KeyRing::load(&config.keys_dir, &config.domain, SystemClock.now())?;
+    Ok(Domain::build(config, keys, Arc::new(SystemClock)).await?)
 }
 
 fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {

@@ -5,6 +5,15 @@ use axum::http::{HeaderMap, header::COOKIE};
 
 /// The key a request carries, looked for where clients put it, in their order.
 pub(super) fn of_request(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+    of_form(headers, query, None)
+}
+
+/// The same for a request with a form that may hold it.
+pub(super) fn of_form(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    form: Option<&str>,
+) -> Option<String> {
     let header = headers
         .get("x-tinode-apikey")
         .and_then(|it| it.to_str().ok());
@@ -13,7 +22,11 @@ pub(super) fn of_request(headers: &HeaderMap, query: Option<&str>) -> Option<Str
         .get(COOKIE)
         .and_then(|it| it.to_str().ok())
         .and_then(|it| parameter(it, ';'));
-    header.or(in_query).or(in_cookie).map(str::to_owned)
+    header
+        .or(in_query)
+        .or(form)
+        .or(in_cookie)
+        .map(str::to_owned)
 }
 
 fn parameter(text: &str, separator: char) -> Option<&str> {

@@ -8,12 +8,11 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 use freehold_proto::{GroupId, Timestamp, UserId};
 use freehold_store::Tables;
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 
 use super::{
     encoding::Encoding,
-    frames::{Meta, ServerFrame},
+    finding::Find,
     grpc, reply,
     reply::{Reply, Status},
     requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, SetQuery, Sub},
@@ -21,9 +20,11 @@ use super::{
 };
 use crate::{
     accounts::{Caller, Level},
-    fnd, me,
+    me,
     server::Server,
-    topic::{Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts},
+    topic::{
+        CallEvent, Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts,
+    },
 };
 
 /// The state of one client connection.
@@ -35,15 +36,7 @@ pub(super) struct Connection {
     pub(super) caller: Option<Caller>,
     /// What the first `{hi}` is answered with.
     pub(super) welcome: Status,
-    fnd: Option<Find>,
-}
-
-/// The search of one session.
-#[derive(Debug, Default)]
-struct Find {
-    query: String,
-    /// The search that runs; a newer one takes its place.
-    running: CancellationToken,
+    pub(super) fnd: Option<Find>,
 }
 
 /// What a name that a client used stands for.
@@ -110,15 +103,16 @@ impl Connection {
     /// The client has gone.
     pub(super) async fn end(&mut self) {
         if let Some(find) = self.fnd.take() {
-            find.running.cancel();
+            find.stop();
         }
         for name in self.session.take_topics() {
             Hub::send(&self.server, &name, Command::Detach(self.session.clone())).await;
         }
-        if let Some(Caller { user, .. }) = self.caller.take()
-            && me::leave(&self.server, &user, &self.session).await.is_err()
-        {
-            tracing::warn!(%user, "could not note that somebody left");
+        if let Some(Caller { user, .. }) = self.caller.take() {
+            self.server.sessions.leave(&user, &self.session);
+            if me::leave(&self.server, &user, &self.session).await.is_err() {
+                tracing::warn!(%user, "could not note that somebody left");
+            }
         }
     }
 
@@ -131,14 +125,15 @@ impl Connection {
             _ => {}
         }
         let caller = self.caller_of(&extra)?;
+        self.audit(&caller, &request).await?;
         match request {
             Request::Sub(sub) => self.sub(caller, *sub).await,
             Request::Leave(leave) => self.leave(caller, leave).await,
-            Request::Pub(publish) => self.publish(caller, publish).await,
+            Request::Pub(publish) => self.publish(caller, publish, extra.attachments).await,
             Request::Get(get) => self.get(caller, *get).await,
             Request::Set(set) => self.set(caller, *set).await,
             Request::Del(del) => self.del(caller, del).await,
-            Request::Note(note) => self.note(caller, &note).await,
+            Request::Note(note) => self.note(caller, note).await,
             Request::Hi(_) | Request::Acc(_) | Request::Login(_) => Ok(()),
         }
     }
@@ -163,7 +158,27 @@ impl Connection {
         if !self.server.ids.is_ours(&user) {
             return Err(reply::PERMISSION_DENIED);
         }
-        Ok(Caller { user, level })
+        Ok(Caller {
+            user,
+            level,
+            ..caller
+        })
+    }
+
+    /// What an administrator does for somebody else is noted before it is done.
+    async fn audit(&self, caller: &Caller, request: &Request) -> Result<(), Reply> {
+        let Some(admin) = caller.admin.as_ref().filter(|it| **it != caller.user) else {
+            return Ok(());
+        };
+        if matches!(request, Request::Note(_)) {
+            return Ok(());
+        }
+        let (_, topic) = request.address();
+        let what = format!("{} {}", request.kind(), topic.unwrap_or_default());
+        Ok(self
+            .server
+            .audit_now(admin, &caller.user, what.trim())
+            .await?)
     }
 
     fn resolve(&self, user: &UserId, topic: &str) -> Result<Name, Reply> {
@@ -214,10 +229,10 @@ impl Connection {
             Name::Me => {
                 let came = me::enter(&self.server, &user, &self.session);
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
-                    me::set_description(&self.server, &user, &self.session, desc).await?;
+                    me::set_description(&self.server, &caller, &self.session, desc).await?;
                 }
                 self.answer(sub.id.as_deref(), Some("me"), reply::OK);
-                self.show_me(&user, &sub.id, &get).await?;
+                self.show_me(&caller, &sub.id, &get).await?;
                 // COMPAT web app: presence of contacts that it has not been shown yet upsets it.
                 if came {
                     me::announce(&self.server, &user, &self.session).await?;
@@ -226,9 +241,12 @@ impl Connection {
             }
             Name::Fnd => {
                 self.fnd.get_or_insert_default();
+                if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
+                    self.change_query(&user, desc).await?;
+                }
                 self.answer(sub.id.as_deref(), Some("fnd"), reply::OK);
                 if !get.what.is_empty() {
-                    self.find(&user, sub.id, &get);
+                    self.find(&caller, sub.id, &get).await?;
                 }
                 Ok(())
             }
@@ -289,13 +307,13 @@ impl Connection {
 
     async fn show_me(
         &self,
-        user: &UserId,
+        caller: &Caller,
         id: &Option<String>,
         get: &GetQuery,
     ) -> Result<(), Reply> {
         if !get.what.is_empty() {
             self.session
-                .send_all(&me::query(&self.server, user, id, get).await?);
+                .send_all(&me::query(&self.server, caller, id, get).await?);
         }
         Ok(())
     }
@@ -342,7 +360,7 @@ impl Connection {
     }
 
     /// Runs something beside the session's queue.
-    fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.server.tasks.spawn("request", task);
     }
 
@@ -387,7 +405,7 @@ impl Connection {
             }
             Name::Fnd => match self.fnd.take() {
                 Some(find) => {
-                    find.running.cancel();
+                    find.stop();
                     self.answer(leave.id.as_deref(), Some("fnd"), reply::OK);
                     Ok(())
                 }
@@ -410,7 +428,12 @@ impl Connection {
         }
     }
 
-    async fn publish(&mut self, caller: Caller, publish: Pub) -> Result<(), Reply> {
+    async fn publish(
+        &mut self,
+        caller: Caller,
+        publish: Pub,
+        attachments: Vec<String>,
+    ) -> Result<(), Reply> {
         let name = match self.resolve(&caller.user, &publish.topic)? {
             Name::Me | Name::Fnd => return Err(reply::NOT_ALLOWED.into()),
             Name::New(_) => return Err(reply::TOPIC_NOT_FOUND.into()),
@@ -424,6 +447,7 @@ impl Connection {
         let draft = Draft {
             head: publish.head.unwrap_or_default(),
             content: publish.content.ok_or(reply::MALFORMED)?,
+            attachments,
         };
         let request = TopicRequest::Pub {
             draft,
@@ -439,15 +463,14 @@ impl Connection {
         match self.resolve(user, &get.topic)? {
             Name::Me => {
                 self.session
-                    .send_all(&me::query(&self.server, user, &get.id, &get.query).await?);
+                    .send_all(&me::query(&self.server, &caller, &get.id, &get.query).await?);
                 Ok(())
             }
             Name::Fnd => {
                 if parts(&get.query.what).is_empty() {
                     return Err(reply::MALFORMED.into());
                 }
-                self.find(user, get.id, &get.query);
-                Ok(())
+                self.find(&caller, get.id, &get.query).await
             }
             Name::New(_) => Err(reply::TOPIC_NOT_FOUND.into()),
             Name::Topic(name, _) => {
@@ -460,11 +483,11 @@ impl Connection {
 
     async fn set(&mut self, caller: Caller, set: Set) -> Result<(), Reply> {
         match self.resolve(&caller.user, &set.topic)? {
-            Name::Me => self.set_me(&caller.user, set).await,
-            Name::Fnd => self.set_fnd(set),
+            Name::Me => self.set_me(&caller, set).await,
+            Name::Fnd => self.set_fnd(&caller.user, set).await,
             Name::New(_) => Err(reply::TOPIC_NOT_FOUND.into()),
             Name::Topic(name, _) => {
-                if !self.stands_in(&caller.user, &name).await? {
+                if caller.admin.is_none() && !self.stands_in(&caller.user, &name).await? {
                     return Err(reply::TOPIC_NOT_FOUND.into());
                 }
                 let request = TopicRequest::Set(Box::new(set.query));
@@ -475,76 +498,10 @@ impl Connection {
         }
     }
 
-    async fn set_me(&self, user: &UserId, set: Set) -> Result<(), Reply> {
-        if set.query.sub.is_some()
-            || set.query.tags.is_some()
-            || set.query.cred.is_some()
-            || set.query.aux.is_some()
-        {
-            return Err(reply::NOT_IMPLEMENTED.into());
-        }
-        let desc = set.query.desc.ok_or(reply::MALFORMED)?;
-        let answer = me::set_description(&self.server, user, &self.session, &desc).await?;
-        self.answer(set.id.as_deref(), Some("me"), answer);
-        Ok(())
-    }
-
-    fn set_fnd(&mut self, set: Set) -> Result<(), Reply> {
-        let find = self.fnd.as_mut().ok_or(reply::ATTACH_FIRST)?;
-        match set.query.desc.and_then(|it| it.public) {
-            Some(Value::String(query)) if query == "\u{2421}" => find.query.clear(),
-            Some(Value::String(query)) => find.query = query,
-            _ => return Err(reply::MALFORMED.into()),
-        }
-        self.answer(set.id.as_deref(), Some("fnd"), reply::OK);
-        Ok(())
-    }
-
-    /// Answers a question to `fnd`. A search may ask other domains, so it runs beside the queue; a
-    /// newer one takes its place.
-    fn find(&mut self, user: &UserId, id: Option<String>, get: &GetQuery) {
-        let Some(find) = &mut self.fnd else {
-            return self.answer(id.as_deref(), Some("fnd"), reply::ATTACH_FIRST);
-        };
-        let parts = parts(&get.what);
-        let nothing = |what: &str| Reply::with(reply::NO_CONTENT, json!({ "what": what }));
-        for what in parts.iter().filter(|it| **it != "sub") {
-            self.session.send(&nothing(what).into_frame(
-                id.clone(),
-                Some("fnd".to_owned()),
-                self.server.clock.now(),
-            ));
-        }
-        if !parts.contains(&"sub") {
-            return;
-        }
-        find.running.cancel();
-        find.running = CancellationToken::new();
-        let (running, query) = (find.running.clone(), find.query.clone());
-        let (server, session, user) =
-            (Arc::clone(&self.server), self.session.clone(), user.clone());
-        self.beside(async move {
-            let found = tokio::select! {
-                // Its client gets the answer to the newer question; this one is told so.
-                () = running.cancelled() => Ok(Vec::new()),
-                found = fnd::search(&server, &user, &query) => found,
-            };
-            let now = server.clock.now();
-            let topic = Some("fnd".to_owned());
-            session.send(&match found {
-                Ok(rows) if rows.is_empty() => nothing("sub").into_frame(id, topic, now),
-                Ok(rows) => {
-                    let mut meta = Meta::new(id, "fnd".to_owned(), now);
-                    meta.sub = Some(rows);
-                    ServerFrame::Meta(Box::new(meta))
-                }
-                Err(refusal) => refusal.into_frame(id, topic, now),
-            });
-        });
-    }
-
     async fn del(&mut self, caller: Caller, del: Del) -> Result<(), Reply> {
         let request = match del.what.as_str() {
+            "user" => return self.del_user(&caller, &del).await,
+            "cred" => return self.del_credential(&caller, &del).await,
             "msg" => TopicRequest::DeleteMessages {
                 ranges: del.delseq,
                 hard: del.hard,
@@ -554,7 +511,6 @@ impl Connection {
                 let target = self.server.ids.read(&del.user);
                 TopicRequest::Evict(target.map_err(|_| reply::USER_NOT_FOUND)?)
             }
-            "user" | "cred" => return Err(reply::NOT_IMPLEMENTED.into()),
             _ => return Err(reply::MALFORMED.into()),
         };
         let name = match self.resolve(&caller.user, &del.topic)? {
@@ -575,7 +531,7 @@ impl Connection {
     }
 
     /// Notes are never answered; wrong ones are dropped.
-    async fn note(&mut self, caller: Caller, note: &Note) -> Result<(), Reply> {
+    async fn note(&mut self, caller: Caller, note: Note) -> Result<(), Reply> {
         let Name::Topic(name, _) = self.resolve(&caller.user, &note.topic)? else {
             return Ok(());
         };
@@ -588,6 +544,14 @@ impl Connection {
             "recv" if note.seq > 0 && self.stands_in(&caller.user, &name).await? => {
                 TopicRequest::Received(note.seq)
             }
+            "call" if note.seq > 0 => match CallEvent::from_client(&note.event) {
+                Some(event) => TopicRequest::Call {
+                    seq: note.seq,
+                    event,
+                    payload: note.payload,
+                },
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
         self.tell_topic(caller, None, note.topic.clone(), &name, request)

@@ -1,23 +1,21 @@
-//! Coming in: the handshake, making an account, logging in (fact sheet, sections 1.5 and 6).
+//! Coming in: the handshake and logging in (fact sheet, sections 1.5 and 6).
+
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use freehold_proto::{Timestamp, UserId};
-use freehold_store::tables::rows::CredentialRow;
 use serde_json::{Value, json};
 
 use super::{
     connection::Connection,
     hello, reply,
     reply::Reply,
-    requests::{Acc, Credential, Hi, Login},
+    requests::{Credential, Hi, Login},
 };
-use crate::{
-    accounts::{AccountError, Caller, Level, NewAccount},
-    me, merge,
+use crate::accounts::{
+    AccountError,
+    credentials::{CREDENTIALS_MAX, Wanted},
+    entry::{Admission, Proven},
 };
-
-/// Credentials of one new account.
-const CREDENTIALS_MAX: usize = 4;
 
 impl Connection {
     pub(super) fn hi(&mut self, hi: Hi) -> Result<(), Reply> {
@@ -37,170 +35,144 @@ impl Connection {
             // Who is counted as here must not change while the session is on `me`.
             self.session.introduce(&hi.ua, hi.bkg);
         }
-        let answer = Reply::with(self.welcome, hello::params(&self.server.rules));
+        let params = hello::params(&self.server.rules, self.now());
+        let answer = Reply::with(self.welcome, params);
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
     }
 
-    pub(super) async fn acc(&mut self, acc: Acc) -> Result<(), Reply> {
-        if !acc.user.starts_with("new") {
-            return Err(match self.caller {
-                // Changing an account is not built yet.
-                Some(_) => reply::NOT_IMPLEMENTED.into(),
-                None if !acc.tmpscheme.is_empty() => reply::NOT_IMPLEMENTED.into(),
-                None => reply::AUTH_REQUIRED.into(),
-            });
+    pub(super) async fn login(&mut self, login: Login) -> Result<(), Reply> {
+        if login.scheme == "reset" {
+            return self.begin_reset(&login);
         }
-        if acc.login && self.caller.is_some() {
+        let proven = self.prove(&login.scheme, &login.secret).await?;
+        // COMPAT web app: it takes any error below 500 for a lost log-in, so the same person may log
+        // in again.
+        if self
+            .caller
+            .as_ref()
+            .is_some_and(|it| it.user != proven.user)
+        {
             return Err(reply::ALREADY_AUTHENTICATED.into());
         }
-        if !self.server.rules.registration_open {
-            return Err(reply::PERMISSION_DENIED.into());
-        }
-        match acc.scheme.as_str() {
-            "basic" => {}
-            "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
-            _ => return Err(reply::UNKNOWN_SCHEME.into()),
-        }
-        if !acc.tags.is_empty() {
-            return Err(reply::NOT_IMPLEMENTED.into());
-        }
-        let new = self.new_account(&acc)?;
-        let user = self
-            .server
-            .create_account(new)
-            .await
-            .map_err(|it| self.account_refusal(it))?;
-        let mut params = self.account_params(&user).await?;
-        let status = if acc.login {
-            self.log_in(&user, &mut params);
-            reply::OK
-        } else {
-            reply::CREATED
-        };
-        self.answer(acc.id.as_deref(), None, Reply::with(status, params));
+        let admission = self.admit(&proven, &login.cred).await?;
+        let answer = self.enter(admission, json!({}));
+        self.answer(login.id.as_deref(), None, answer);
         Ok(())
     }
 
-    fn new_account(&self, acc: &Acc) -> Result<NewAccount, Reply> {
-        let (login, password) = basic_secret(&acc.secret)?;
-        let part = |value: Option<&Value>| {
-            value
-                .map(|it| merge::into_stored(&bytes::Bytes::new(), it))
-                .unwrap_or_default()
-        };
-        let desc = acc.desc.as_ref();
-        let (public, private) = (
-            part(desc.and_then(|it| it.public.as_ref())),
-            part(desc.and_then(|it| it.private.as_ref())),
-        );
-        if !self.server.fits_description(&public) || !self.server.fits_description(&private) {
-            return Err(reply::TOO_LARGE.into());
-        }
-        if acc.cred.len() > CREDENTIALS_MAX {
-            return Err(reply::POLICY.into());
-        }
-        // Not confirmed: sending a code is not built yet.
-        let credential = |it: &Credential| CredentialRow {
-            method: it.meth.chars().take(16).collect(),
-            value: it.val.chars().take(256).collect(),
-            done: false,
-        };
-        Ok(NewAccount {
-            login,
-            password,
-            public,
-            private,
-            credentials: acc.cred.iter().map(credential).collect(),
-        })
-    }
-
-    fn account_refusal(&self, fault: AccountError) -> Reply {
-        match fault {
-            AccountError::Login(_) | AccountError::Password => {
-                Reply::with(reply::POLICY, json!({"what": "auth"}))
-            }
-            AccountError::Taken(_) => {
-                Reply::with(reply::DUPLICATE_CREDENTIAL, json!({"what": "auth"}))
-            }
-            AccountError::Wrong => reply::AUTH_FAILED.into(),
-            AccountError::Store(fault) => fault.into(),
-            AccountError::Internal(fault) => {
-                tracing::error!(fault, "an account request failed");
-                reply::INTERNAL.into()
-            }
-        }
-    }
-
-    async fn account_params(&self, user: &UserId) -> Result<Value, Reply> {
-        let wanted = user.clone();
-        let row = self
-            .server
-            .tables
-            .read(move |tables| tables.account(&wanted))
-            .await?;
-        let desc = row.map(|it| me::description(&it, Timestamp::EPOCH));
-        Ok(json!({"user": self.server.ids.shown(user), "authlvl": "auth", "desc": desc}))
-    }
-
-    fn log_in(&mut self, user: &UserId, params: &mut Value) {
-        let (token, expires) = self.server.tokens.issue(user, self.now());
-        params["token"] = token.into();
-        params["expires"] = expires.to_string().into();
-        self.caller = Some(Caller {
-            user: user.clone(),
-            level: Level::Authenticated,
-        });
-    }
-
-    pub(super) async fn login(&mut self, login: Login) -> Result<(), Reply> {
-        let user = match login.scheme.as_str() {
+    async fn prove(&self, scheme: &str, secret: &str) -> Result<Proven, Reply> {
+        let proven = match scheme {
             "basic" => {
-                let (name, password) = basic_secret(&login.secret)?;
-                self.server
-                    .enter(&name, password)
-                    .await
-                    .map_err(|it| self.account_refusal(it))?
+                let (name, password) = basic_secret(secret)?;
+                let origin = self.session.origin();
+                self.server.prove_by_password(&name, password, origin).await
             }
-            "token" => {
-                let token = STANDARD
-                    .decode(&login.secret)
-                    .map_err(|_| reply::AUTH_FAILED)?;
-                let user = self
-                    .server
-                    .tokens
-                    .check(&token, self.now())
-                    .ok_or(reply::AUTH_FAILED)?;
-                let wanted = user.clone();
-                let row = self
-                    .server
-                    .tables
-                    .read(move |tables| tables.account(&wanted))
-                    .await?;
-                row.map(|_| user).ok_or(reply::AUTH_FAILED)?
+            "token" => self.server.prove_by_token(secret).await,
+            "rest" => {
+                let origin = self.session.origin();
+                self.server.prove_by_service(secret, origin).await
             }
-            "reset" | "code" | "anonymous" => return Err(reply::NOT_IMPLEMENTED.into()),
+            // They make or change accounts, but nobody comes in with them.
+            "anonymous" | "code" => Err(AccountError::Wrong),
             _ => return Err(reply::UNKNOWN_SCHEME.into()),
         };
-        // COMPAT web app: it takes any error below 500 for a lost log-in, so the same person may log
-        // in again.
-        if self.caller.as_ref().is_some_and(|it| it.user != user) {
-            return Err(reply::ALREADY_AUTHENTICATED.into());
+        Ok(proven?)
+    }
+
+    /// Confirms what is to be confirmed, and says what the person may do then.
+    async fn admit(&self, proven: &Proven, creds: &[Credential]) -> Result<Admission, Reply> {
+        if creds.len() > CREDENTIALS_MAX {
+            return Err(AccountError::CredentialsTooMany.into());
         }
-        let mut params = json!({"user": self.server.ids.shown(&user), "authlvl": "auth"});
-        self.log_in(&user, &mut params);
-        self.answer(login.id.as_deref(), None, Reply::with(reply::OK, params));
+        let (server, origin) = (&self.server, self.session.origin());
+        let row = server.account(&proven.user).await?;
+        // Nobody who may not come in changes anything.
+        server.admit(proven, &row)?;
+        for cred in creds {
+            if cred.resp.is_empty() {
+                let wanted = Wanted::read(&cred.meth, &cred.val)?;
+                server.add_credential(&proven.user, &wanted, origin).await?;
+            } else {
+                let named = (cred.meth.as_str(), cred.val.as_str());
+                server
+                    .confirm_credential(&proven.user, named, &cred.resp)
+                    .await?;
+            }
+        }
+        let row = server.account(&proven.user).await?;
+        let admission = server.admit(proven, &row)?;
+        if !admission.missing.is_empty() {
+            let sent = server.remind(&proven.user, &row, &admission.missing, origin);
+            self.note_unsent(sent.await);
+        }
+        Ok(admission)
+    }
+
+    /// A mail that cannot be sent now does not stop what it belongs to: it can be asked for again.
+    pub(super) fn note_unsent(&self, sent: Result<(), AccountError>) {
+        if let Err(fault) = sent {
+            tracing::info!(session = self.session.id(), %fault, "a code was not sent");
+        }
+    }
+
+    /// Lets somebody in, or as far as confirming; the answer, with what else goes into it.
+    pub(super) fn enter(&mut self, admission: Admission, mut params: Value) -> Reply {
+        let Admission {
+            caller,
+            missing,
+            token,
+            expires,
+        } = admission;
+        params["user"] = self.server.ids.shown(&caller.user).into();
+        params["authlvl"] = caller.level.as_str().into();
+        params["token"] = token.into();
+        params["expires"] = expires.to_string().into();
+        if !missing.is_empty() {
+            params["cred"] = missing.into();
+            return Reply::with(reply::VALIDATE_CREDENTIALS, params);
+        }
+        self.server.sessions.enter(&caller.user, &self.session);
+        self.caller = Some(caller);
+        Reply::with(reply::OK, params)
+    }
+
+    /// Answers alike and at once whether there is anybody or not; what there is to do is done beside.
+    fn begin_reset(&self, login: &Login) -> Result<(), Reply> {
+        let text = secret_text(&login.secret)?;
+        let mut parts = text.splitn(3, ':');
+        let (scheme, method, value) = (parts.next(), parts.next(), parts.next());
+        let (Some("basic"), Some(method), Some(value)) = (scheme, method, value) else {
+            return Err(reply::MALFORMED.into());
+        };
+        let wanted = Wanted::read(method, value)?;
+        let (server, origin) = (Arc::clone(&self.server), self.session.origin());
+        let place = Arc::clone(&server.attempts.resets).try_acquire_owned();
+        self.beside(async move {
+            let Ok(_place) = place else {
+                return tracing::info!("too many new passwords are asked for at once");
+            };
+            if let Err(fault) = server.begin_reset(&wanted, origin).await {
+                tracing::info!(%fault, "a code for a new password was not sent");
+            }
+        });
+        self.answer(login.id.as_deref(), None, reply::AUTH_RESET);
         Ok(())
     }
 }
 
-/// `login:password` in base64.
-fn basic_secret(secret: &str) -> Result<(String, String), Reply> {
+/// The text in a secret.
+pub(super) fn secret_text(secret: &str) -> Result<String, Reply> {
     let text = STANDARD
         .decode(secret)
         .ok()
         .and_then(|it| String::from_utf8(it).ok());
-    let text = text.ok_or(reply::MALFORMED)?;
+    Ok(text.ok_or(reply::MALFORMED)?)
+}
+
+/// `login:password` in base64.
+pub(super) fn basic_secret(secret: &str) -> Result<(String, String), Reply> {
+    let text = secret_text(secret)?;
     let (login, password) = text.split_once(':').ok_or(reply::MALFORMED)?;
     Ok((login.to_owned(), password.to_owned()))
 }

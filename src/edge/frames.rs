@@ -247,6 +247,9 @@ pub struct Desc {
     /// When the other person was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// State of the account, shown to administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
 }
 
 /// One row of a list.
@@ -428,9 +431,15 @@ pub struct Info {
     pub src: Option<String>,
     /// Whose note it is.
     pub from: String,
-    /// `kp`, `recv`, `read`.
+    /// `kp`, `recv`, `read`, `call`.
     pub what: &'static str,
     /// Position.
     #[serde(skip_serializing_if = "is_zero")]
     pub seq: u32,
+    /// What happened to a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'static str>,
+    /// What only the other client understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Raw>,
 }

@@ -32,7 +32,7 @@ use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use tracing::{debug, warn};
 
 use super::{
-    longpoll,
+    files, longpoll,
     reply::{self, Reply, Status},
     websocket,
 };
@@ -48,7 +48,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may take to finish the requests in hand when the domain stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The address at the other end of a client's connection.
+/// Where a request comes from: the client, or the web server in front.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
@@ -94,7 +94,7 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX);
     let app = TowerToHyperService::new(app);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
         app.call(request)
     });
@@ -119,6 +119,7 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
 fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
+        .merge(files::routes())
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
         .with_state(Arc::clone(&server))

@@ -36,10 +36,16 @@ statuses! {
     SHUTDOWN = 205 "server shutdown";
     /// End of a page of messages.
     DELIVERED = 208 "delivered";
+    /// Confirm a credential first.
+    VALIDATE_CREDENTIALS = 300 "validate credentials";
+    /// A code is on its way, if there is anybody to get it.
+    AUTH_RESET = 301 "auth reset";
     /// The topic has another name for this client.
     USE_OTHER = 303 "use other";
     /// Nothing to change.
     NOT_MODIFIED = 304 "not modified";
+    /// There was nothing to do.
+    NO_ACTION = 304 "no action";
     /// Was not attached.
     NOT_JOINED = 304 "not joined";
     /// Cannot be read or makes no sense.
@@ -52,6 +58,8 @@ statuses! {
     UNKNOWN_SCHEME = 401 "unknown authentication scheme";
     /// Not allowed.
     PERMISSION_DENIED = 403 "permission denied";
+    /// The account cannot be used before an administrator agrees. Ours: no stock server has it.
+    AWAITS_APPROVAL = 403 "account awaits approval";
     /// No or a wrong API key.
     API_KEY_REQUIRED = 403 "valid API key required";
     /// No such topic.
@@ -62,6 +70,8 @@ statuses! {
     NOT_FOUND = 404 "not found";
     /// Not in this kind of topic.
     NOT_ALLOWED = 405 "operation or method not allowed";
+    /// Not the code that was sent.
+    INVALID_RESPONSE = 406 "invalid response";
     /// Logged in as somebody else.
     ALREADY_AUTHENTICATED = 409 "already authenticated";
     /// The log-in name is taken.
@@ -78,6 +88,8 @@ statuses! {
     SESSION_EXPIRED = 403 "invalid or expired session";
     /// Too weak, too many.
     POLICY = 422 "policy violation";
+    /// The line is taken.
+    BUSY = 486 "busy here";
     /// Our fault; whether it happened is not known.
     INTERNAL = 500 "internal error";
     /// Not built yet.

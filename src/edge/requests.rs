@@ -107,6 +107,23 @@ impl Request {
         }
     }
 
+    /// What kind of request it is, as clients call it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hi(_) => "hi",
+            Self::Acc(_) => "acc",
+            Self::Login(_) => "login",
+            Self::Sub(_) => "sub",
+            Self::Leave(_) => "leave",
+            Self::Pub(_) => "pub",
+            Self::Get(_) => "get",
+            Self::Set(_) => "set",
+            Self::Del(_) => "del",
+            Self::Note(_) => "note",
+        }
+    }
+
     /// The id to answer with, and the topic it names.
     #[must_use]
     pub fn address(&self) -> (Option<&str>, Option<&str>) {
@@ -170,6 +187,12 @@ pub struct Acc {
     pub secret: String,
     /// Scheme of a temporary right (password reset).
     pub tmpscheme: String,
+    /// Its secret, base64.
+    pub tmpsecret: String,
+    /// State of the account, for administrators.
+    pub status: String,
+    /// Authority of a new account, for administrators.
+    pub authlevel: String,
     /// Log in with the new account at once.
     pub login: bool,
     /// Tags to be found by.
@@ -202,6 +225,8 @@ pub struct Login {
     pub scheme: String,
     /// Its secret, base64.
     pub secret: String,
+    /// Credentials to confirm on the way.
+    pub cred: Vec<Credential>,
 }
 
 /// `{sub}`
@@ -387,14 +412,14 @@ pub struct Del {
     pub topic: String,
     /// `msg`, `topic`, `sub`, `user`, `cred`.
     pub what: String,
+    /// A member, or an account; empty for one's own.
+    pub user: String,
+    /// Which credential.
+    pub cred: Option<Credential>,
     /// Finally.
     pub hard: bool,
     /// Messages.
     pub delseq: Vec<Range>,
-    /// A member, or an account.
-    pub user: String,
-    /// A credential.
-    pub cred: Option<Credential>,
 }
 
 /// `{note}`
@@ -407,6 +432,10 @@ pub struct Note {
     pub what: String,
     /// Position.
     pub seq: u32,
+    /// What happened to a call.
+    pub event: String,
+    /// What only the other client understands.
+    pub payload: Option<Box<RawValue>>,
 }
 
 #[cfg(test)]

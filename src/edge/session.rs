@@ -18,7 +18,7 @@ use super::{
     encoding::{Encoded, Encoding},
     frames::{Packed, ServerFrame},
 };
-use crate::topic::TopicName;
+use crate::{accounts::attempts::Origin, topic::TopicName};
 
 /// Replies that may wait for one client. A page of history counts as one. A client that lets more
 /// pile up is cut off; it reconnects and reads what it missed.
@@ -49,6 +49,7 @@ struct Inner {
 struct Identity {
     agent: String,
     background: bool,
+    origin: Option<Origin>,
 }
 
 impl Session {
@@ -95,6 +96,18 @@ impl Session {
     #[must_use]
     pub fn background(&self) -> bool {
         self.0.identity.lock().background
+    }
+
+    /// Where the client comes from; nothing when that is not known, as behind a proxy that does not
+    /// say.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        self.0.identity.lock().origin
+    }
+
+    /// Notes where the client comes from.
+    pub fn comes_from(&self, origin: Option<Origin>) {
+        self.0.identity.lock().origin = origin;
     }
 
     /// Takes over what the client said of itself.

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
-        RawQuery, State,
+        Extension, RawQuery, State,
         ws::{Message, WebSocket, WebSocketUpgrade, close_code},
     },
     http::HeaderMap,
@@ -30,11 +30,12 @@ use super::{
     apikey,
     connection::Connection,
     encoding::{Encoded, Encoding},
-    http::refusal,
+    http::{ClientAddress, refusal},
+    origin::origin,
     reply,
     session::Session,
 };
-use crate::server::Server;
+use crate::{accounts::attempts::Origin, server::Server};
 
 /// How often a silent client is pinged.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -58,6 +59,7 @@ where
 
 pub(super) async fn upgrade(
     State(server): State<Arc<Server>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
@@ -67,6 +69,7 @@ pub(super) async fn upgrade(
         return std::future::ready(refusal(&server, reply::API_KEY_REQUIRED)).await;
     }
     let rules = &server.rules;
+    let origin = origin(&rules.proxies, address, &headers);
     // axum runs the conversation on a task of its own; shutdown waits for it all the same.
     let counted = server.tasks.token();
     upgrade
@@ -77,14 +80,15 @@ pub(super) async fn upgrade(
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
         .on_upgrade(async move |socket| {
-            converse(server, socket).await;
+            converse(server, socket, origin).await;
             drop(counted);
         })
 }
 
-async fn converse(server: Arc<Server>, socket: WebSocket) {
+async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>) {
     let closed = CancellationToken::new();
     let (session, queue) = Session::new(Encoding::Json, closed.clone());
+    session.comes_from(origin);
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();

@@ -221,6 +221,7 @@ fn face_of_person(tables: &Tables, ids: &Ids, peer: &UserId) -> Result<Face, Sto
         });
         return Ok(Face {
             public: row.public,
+            trusted: row.trusted,
             described: Timestamp::from_stored(row.updated),
             seen,
             ..Face::default()

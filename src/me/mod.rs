@@ -4,16 +4,18 @@
 mod contacts;
 mod presence;
 mod profile;
+mod tags;
 
 use std::sync::Arc;
 
-use freehold_proto::UserId;
 use serde_json::json;
 
 pub(crate) use presence::{announce, came_abroad, enter, leave, meet};
 pub(crate) use profile::{account, description, set_description};
+pub(crate) use tags::{set_tags, tell_tags};
 
 use crate::{
+    accounts::Caller,
     edge::{
         frames::{Meta, ServerFrame},
         reply::{self, Reply},
@@ -26,10 +28,11 @@ use crate::{
 /// Answers `{get me}`.
 pub(crate) async fn query(
     server: &Arc<Server>,
-    user: &UserId,
+    caller: &Caller,
     id: &Option<String>,
     get: &GetQuery,
 ) -> Result<Vec<ServerFrame>, Reply> {
+    let user = &caller.user;
     let parts = parts(&get.what);
     if parts.is_empty() {
         return Err(reply::MALFORMED.into());
@@ -45,7 +48,7 @@ pub(crate) async fn query(
         match part {
             "desc" => {
                 let mut meta = meta();
-                meta.desc = Some(profile::describe(server, user, &get.desc).await?);
+                meta.desc = Some(profile::describe(server, caller, &get.desc).await?);
                 frames.push(ServerFrame::Meta(meta));
             }
             "sub" => match contacts::list(server, user, &get.sub).await? {
@@ -58,14 +61,14 @@ pub(crate) async fn query(
                     }
                 }
             },
-            "tags" => {
-                let mut meta = meta();
-                meta.tags = Some(vec![format!(
-                    "basic:{}",
-                    account(server, user).await?.login
-                )]);
-                frames.push(ServerFrame::Meta(meta));
-            }
+            "tags" => match crate::accounts::tags::of_account(&account(server, user).await?) {
+                tags if tags.is_empty() => frames.push(none("tags")),
+                tags => {
+                    let mut meta = meta();
+                    meta.tags = Some(tags);
+                    frames.push(ServerFrame::Meta(meta));
+                }
+            },
             "cred" => match profile::credentials(server, user).await? {
                 creds if creds.is_empty() => frames.push(none("creds")),
                 creds => {

@@ -6,10 +6,7 @@ use freehold_federation::FindError;
 use freehold_proto::{AccessMode, DomainName, UserId, wire};
 use freehold_store::{Batch, Tables, TopicKey, tables::accounts::put_account};
 
-use super::{
-    account,
-    contacts::{Contact, contacts},
-};
+use super::contacts::{Contact, contacts};
 use crate::{
     edge::{
         frames::{Pres, ServerFrame},
@@ -63,7 +60,12 @@ pub(crate) async fn leave(
     }
     {
         let _turn = server.account_turn(user).await;
-        let mut row = account(server, user).await?;
+        let wanted = user.clone();
+        let read = move |tables: &Tables| tables.account(&wanted);
+        // Who was deleted has left already.
+        let Some(mut row) = server.tables.read(read).await? else {
+            return Ok(());
+        };
         row.seen = server.clock.now().as_millis();
         row.seen_agent = session.agent();
         let mut batch = Batch::new();

@@ -13,6 +13,7 @@ use super::{
     presence::tell_contact,
 };
 use crate::{
+    accounts::{Caller, access::State},
     edge::{
         frames::{Access, Cred, DefaultAccess, Desc, Pres, ServerFrame, raw},
         reply::{self, Reply},
@@ -52,11 +53,13 @@ pub(super) async fn credentials(server: &Server, user: &UserId) -> Result<Vec<Cr
 
 pub(super) async fn describe(
     server: &Server,
-    user: &UserId,
+    caller: &Caller,
     options: &GetOptions,
 ) -> Result<Desc, Reply> {
-    let row = account(server, user).await?;
-    Ok(description(&row, times::parse(options.ims.as_deref())))
+    let row = account(server, &caller.user).await?;
+    let mut desc = description(&row, times::parse(options.ims.as_deref()));
+    desc.state = caller.admin.is_some().then(|| State::of(&row).as_str());
+    Ok(desc)
 }
 
 /// An account as its owner sees it.
@@ -71,6 +74,7 @@ pub(crate) fn description(row: &AccountRow, since: Timestamp) -> Desc {
         }),
         acs: Some(Access::new(AccessMode::ME, AccessMode::ME)),
         public: raw(&row.public).filter(|_| updated > since),
+        trusted: raw(&row.trusted).filter(|_| updated > since),
         private: raw(&row.private).filter(|_| updated > since),
         ..Desc::default()
     }
@@ -79,11 +83,12 @@ pub(crate) fn description(row: &AccountRow, since: Timestamp) -> Desc {
 /// Answers `{set me desc}`: merges the change, stores it, tells contacts here and elsewhere.
 pub(crate) async fn set_description(
     server: &Arc<Server>,
-    user: &UserId,
+    caller: &Caller,
     session: &Session,
     change: &SetDesc,
 ) -> Result<Reply, Reply> {
-    if change.trusted.is_some() {
+    let user = &caller.user;
+    if change.trusted.is_some() && caller.admin.is_none() {
         return Err(reply::PERMISSION_DENIED.into());
     }
     let _turn = server.account_turn(user).await;
@@ -95,7 +100,11 @@ pub(crate) async fn set_description(
     if let Some(private) = &change.private {
         after.private = merge::into_stored(&before.private, private);
     }
-    if !server.fits_description(&after.public) || !server.fits_description(&after.private) {
+    if let Some(trusted) = &change.trusted {
+        after.trusted = merge::into_stored(&before.trusted, trusted);
+    }
+    let fits = [&after.public, &after.private, &after.trusted];
+    if !fits.into_iter().all(|it| server.fits_description(it)) {
         return Err(reply::TOO_LARGE.into());
     }
     if let Some(access) = &change.defacs {
@@ -116,7 +125,10 @@ pub(crate) async fn set_description(
     after.updated = server.clock.now().as_millis().max(before.updated + 1);
     let mut batch = Batch::new();
     put_account(&mut batch, user, &after);
-    let told = if after.public == before.public {
+    if let Some(admin) = caller.admin.as_ref().filter(|_| change.trusted.is_some()) {
+        server.audit(&mut batch, &admin.to_string(), Some(user), "trusted")?;
+    }
+    let told = if after.public == before.public && after.trusted == before.trusted {
         // A batch without guards is applied.
         let _applied = server.tables.commit(batch).await?;
         Vec::new()

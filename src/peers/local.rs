@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::{
+    accounts::access::State,
     edge::{
         frames::Raw,
         ids::{self, Head},
@@ -132,13 +133,9 @@ impl Door {
     async fn exists(&self, user: &UserId) -> Result<bool, Unavailable> {
         let wanted = user.clone();
         let read = move |tables: &Tables| tables.account(&wanted);
-        Ok(self
-            .server
-            .tables
-            .read(read)
-            .await
-            .map_err(unavailable)?
-            .is_some())
+        let account = self.server.tables.read(read).await.map_err(unavailable)?;
+        // Who waits for approval is nobody yet.
+        Ok(account.is_some_and(|it| State::of(&it) != State::Pending))
     }
 
     async fn decide(&self, origin: &DomainName, opened: Opened) -> Result<Pending, Unavailable> {
@@ -497,7 +494,9 @@ impl Local for Door {
                     user_of(tables, &us, &name)?.unwrap_or_else(|| UserId::new(DECOY, us))
                 }
             };
-            Ok(tables.account(&user)?.map(|account| wire::Person {
+            let account = tables.account(&user)?;
+            let account = account.filter(|it| State::of(it) == State::Ok);
+            Ok(account.map(|account| wire::Person {
                 user: user.to_string(),
                 public: account.public,
                 public_changed_ms: account.updated,

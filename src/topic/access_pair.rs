@@ -191,9 +191,14 @@ impl Actor {
             .await
     }
 
-    pub(super) fn unsubscribe_pair(&mut self, asked: &Asked) -> Result<(), Reply> {
+    pub(super) async fn unsubscribe_pair(&mut self, asked: &Asked) -> Result<(), Reply> {
         let now = self.now();
         self.pair_mut().leave(&asked.user, now)?;
+        // When both have left, nobody can read any more what they wrote.
+        let (batch, left) = match self.pair().is_deserted() {
+            true => self.begin_emptying(&asked.user).await?,
+            false => (Batch::new(), Vec::new()),
+        };
         let sessions = self.attached.remove_all(&asked.user);
         for session in &sessions {
             session.detach(self.key());
@@ -209,7 +214,7 @@ impl Actor {
             )
         }));
         effects.push(Effect::Left(asked.user.clone(), asked.session.clone()));
-        self.commit_all(Batch::new(), effects);
-        Ok(())
+        self.commit_all(batch, effects);
+        self.delete_spans(&asked.user, true, left).await.map(drop)
     }
 }

@@ -4,7 +4,7 @@
 use freehold_proto::{AccessMode, UserId};
 use freehold_store::{
     Batch, Tables,
-    tables::{rooms::create_room, rows::SpanRow},
+    tables::{rooms::create_room, rows::SpanRow, tags::TagOwner},
 };
 use serde_json::json;
 
@@ -67,7 +67,7 @@ impl Actor {
         room.record = record;
         let described = set.desc.as_ref();
         if let Some(desc) = described {
-            room.description = self.changed(&room.description, desc, asked.level)?;
+            room.description = self.changed(&room.description, desc, asked.admin)?;
         }
         let mode = AccessMode::NONE
             .changed_by(mode_of(set.sub.as_ref()))
@@ -81,7 +81,9 @@ impl Actor {
         }
         let mut batch = Batch::new();
         if let Some(tags) = &set.tags {
-            room.description.tags = self.new_tags(tags, &mut batch).await?;
+            room.description.tags = self
+                .new_tags(TagOwner::Group(group), tags, &mut batch)
+                .await?;
         }
         let row = storage::room_row(&room);
         create_room(&mut batch, self.key(), &row);
@@ -299,16 +301,16 @@ impl Actor {
         match room.kind {
             RoomKind::Saved if owns => self.empty_saved(asked).await,
             RoomKind::Group | RoomKind::Channel if owns => {
+                let (mut batch, left) = self.begin_emptying(&asked.user).await?;
+                self.drop_tags(&mut batch);
                 let now = self.now();
                 self.room_mut()?.close(&asked.user, now)?;
-                let mut batch = Batch::new();
-                self.drop_tags(&mut batch).await?;
                 let effects = vec![
                     asked.later(reply::OK, now),
                     Effect::Closed(Some(asked.session.clone())),
                 ];
                 self.commit_all(batch, effects);
-                Ok(())
+                self.delete_spans(&asked.user, true, left).await.map(drop)
             }
             _ => self.unsubscribe_room(asked).await,
         }
@@ -339,14 +341,16 @@ impl Actor {
             return Ok(false);
         }
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
-        if !matches!(room.kind, RoomKind::Group | RoomKind::Channel) {
+        let is_group = matches!(room.kind, RoomKind::Group | RoomKind::Channel);
+        if !is_group || !self.is_stored() || room.deleted.is_some() {
             return Err(reply::PERMISSION_DENIED.into());
         }
         let owns = room.mode(&asked.user).has(AccessMode::OWNER);
-        if (wanted && !owns) || !self.is_attached(&asked.session) {
+        let marks_only = !wanted && asked.admin;
+        if (wanted && !owns) || !(marks_only || self.is_attached(&asked.session)) {
             return Err(reply::PERMISSION_DENIED.into());
         }
-        let changed = self.changed(&room.description, desc, asked.level)?;
+        let changed = self.changed(&room.description, desc, asked.admin)?;
         if changed == room.description {
             return Ok(false);
         }
@@ -360,14 +364,14 @@ impl Actor {
         &self,
         before: &Description,
         desc: &SetDesc,
-        level: Level,
+        admin: bool,
     ) -> Result<Description, Reply> {
         let mut after = before.clone();
         if let Some(public) = &desc.public {
             after.public = merge::into_stored(&before.public, public);
         }
         if let Some(trusted) = &desc.trusted {
-            if level != Level::Root {
+            if !admin {
                 return Err(reply::PERMISSION_DENIED.into());
             }
             after.trusted = merge::into_stored(&before.trusted, trusted);

@@ -22,6 +22,7 @@ use super::{
     Command, TopicName, TopicRequest,
     asked::Asked,
     attached::Attached,
+    call::Ringing,
     command::Decision,
     conversation::Conversation,
     deletion::{Deletion, ERASE_AGAIN},
@@ -37,6 +38,7 @@ use crate::{
         reply::{self, Reply},
         session::Session,
     },
+    files::Held,
     server::Server,
 };
 
@@ -82,6 +84,8 @@ pub(super) enum Effect {
     Pinned(Option<Session>),
     /// Messages were deleted.
     Deleted(Deletion),
+    /// Files are referred to now, so nothing else need keep them.
+    Referred(Held),
     /// A person's private notes changed.
     Annotated(UserId, Session),
     /// The person at the other domain has another description.
@@ -94,7 +98,9 @@ pub(super) enum Effect {
     Release(UserId),
     /// Answer a peer.
     Decided(Decision, Verdict),
-    /// Tell the outbox that an author has been told.
+    /// Somebody's account is gone, and this topic with it.
+    Erased(UserId, Vec<Session>),
+    /// Tell whoever asked that it has been done.
     Told(oneshot::Sender<()>),
 }
 
@@ -107,6 +113,8 @@ pub(super) struct Actor {
     pub(super) name: TopicName,
     pub(super) topic: Conversation,
     pub(super) attached: Attached,
+    /// The call that rings or goes on.
+    pub(super) call: Option<Ringing>,
     /// Where erasing of deleted messages goes on.
     pub(super) erasing: u32,
     pub(super) place: Place,
@@ -126,6 +134,7 @@ impl Actor {
             server,
             name,
             attached: Attached::default(),
+            call: None,
             erasing: 0,
             place,
             is_stored: false,
@@ -153,6 +162,7 @@ impl Actor {
                 break;
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
+            let missed = self.call.as_ref().and_then(|it| it.until);
             let cursors = self
                 .cursors_due
                 .unwrap_or_else(|| Instant::now() + CURSORS_AFTER);
@@ -174,9 +184,11 @@ impl Actor {
                     }
                     self.idle_since = Instant::now();
                 }
+                () = sleep_until(missed.unwrap_or(cursors)), if ready && missed.is_some() => self.miss_call(),
                 () = stop.cancelled() => break,
             }
         }
+        self.cut_call();
         self.finish().await;
     }
 
@@ -184,6 +196,7 @@ impl Actor {
         self.attached.is_empty()
             && self.commits.is_empty()
             && self.cursors_due.is_none()
+            && self.call.is_none()
             && !self.has_to_erase()
     }
 
@@ -259,11 +272,14 @@ impl Actor {
                     session,
                     user: caller.user,
                     level: caller.level,
+                    admin: caller.admin.is_some(),
                     id,
                     name,
                 };
                 self.answer(&asked, request).await;
             }
+            // That the topic is loaded is enough.
+            Command::Resume => {}
             Command::Detach(session) => self.detach(&session),
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {
@@ -279,6 +295,7 @@ impl Actor {
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
+            Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {
                 seq,
                 reason,
@@ -408,6 +425,7 @@ impl Actor {
     fn detach(&mut self, session: &Session) {
         self.idle_since = Instant::now();
         if let Some((user, last)) = self.attached.remove(session) {
+            self.lose_call(session, &user);
             self.departed(&user, session, last);
         }
     }
@@ -459,6 +477,11 @@ impl Actor {
         while let Some(committed) = self.commits.next().await {
             self.settle(committed);
         }
+    }
+
+    /// Something failed half way: memory is not to be trusted.
+    pub(super) fn read_again(&mut self) {
+        self.stale = true;
     }
 
     /// Erasing failed; it is tried again.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     TopicRequest,
     actor::{Actor, Effect},
+    call,
     message::{self, Draft},
     standing::AccessChange,
 };
@@ -26,6 +27,7 @@ use crate::{
         requests::{SetDesc, SetQuery},
         session::Session,
     },
+    files::{HELD_MAX, Held, Referrer},
     merge,
 };
 
@@ -38,6 +40,8 @@ pub(super) struct Asked {
     pub(super) session: Session,
     pub(super) user: UserId,
     pub(super) level: Level,
+    /// An administrator asks, for themselves or for somebody else.
+    pub(super) admin: bool,
     pub(super) id: Option<String>,
     /// The topic as the client named it.
     pub(super) name: String,
@@ -85,7 +89,7 @@ impl Actor {
             } => self.subscribe_room(asked, as_reader, &set, &get).await,
             TopicRequest::Leave(false) => self.leave(asked),
             TopicRequest::Leave(true) | TopicRequest::DeleteTopic if is_pair => {
-                self.unsubscribe_pair(asked)
+                self.unsubscribe_pair(asked).await
             }
             TopicRequest::Leave(true) => self.unsubscribe_room(asked).await,
             TopicRequest::DeleteTopic => self.delete_room(asked).await,
@@ -104,6 +108,14 @@ impl Actor {
             }
             TopicRequest::Typing(what) => {
                 self.typing(asked, what);
+                Ok(())
+            }
+            TopicRequest::Call {
+                seq,
+                event,
+                payload,
+            } => {
+                self.call_event(asked, seq, event, payload);
                 Ok(())
             }
             TopicRequest::Received(seq) => self.progress(asked, 0, seq).await,
@@ -126,7 +138,10 @@ impl Actor {
 
     async fn set(&mut self, asked: &Asked, set: &SetQuery) -> Result<(), Reply> {
         self.load_reader(&asked.user).await?;
-        if self.topic.active(&asked.user).is_none() {
+        // Marks are for administrators to give, wherever they stand.
+        let marks = set.desc.as_ref().is_some_and(|it| it.trusted.is_some());
+        let admin = asked.admin && marks;
+        if !admin && self.topic.active(&asked.user).is_none() {
             return Err(reply::ATTACH_FIRST.into());
         }
         if set.tags.is_some() && self.topic.pair().is_some() || set.cred.is_some() {
@@ -145,7 +160,7 @@ impl Actor {
             }
         }
         if let Some(tags) = &set.tags {
-            self.set_tags(asked, tags, &mut batch, &mut effects).await?;
+            self.set_tags(asked, tags, &mut effects).await?;
         }
         if let Some(aux) = &set.aux {
             self.set_aux(asked, aux, &mut effects)?;
@@ -199,6 +214,7 @@ impl Actor {
             return Err(reply::NOT_JOINED.into());
         };
         asked.session.detach(self.key());
+        self.lose_call(&asked.session, &user);
         self.departed(&user, &asked.session, last);
         self.commit(Batch::new(), vec![asked.later(reply::OK, self.now())]);
         Ok(())
@@ -218,8 +234,13 @@ impl Actor {
         self.topic.may_publish(&asked.user)?;
         self.check_replacement(&asked.user, &draft).await?;
         self.check_way_out()?;
+        let begins_call = call::begins(&draft);
+        if begins_call {
+            self.may_call(&draft)?;
+        }
+        let held = self.hold(&draft.attachments).await?;
         let now = self.now();
-        let id = MessageId::mint(now, &freehold_keys::random().map_err(|_| reply::INTERNAL)?);
+        let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
         let mut row = MessageRow {
             author: asked.user.to_string(),
             message_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -230,6 +251,7 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         // The sender's domain decides who the sender is, not the client.
         draft.head.remove("sender");
+        let call = begins_call.then(|| draft.clone());
         let crossing = self.topic.pair().is_some_and(|it| it.foreigner().is_some());
         if crossing {
             row.envelope = Some(self.seal(asked, id, now, draft).await?);
@@ -247,6 +269,10 @@ impl Actor {
         }
         let seq = self.topic.publish(&asked.user, now)?;
         put_message(&mut batch, self.key(), seq, &row);
+        held.refer(&mut batch, &Referrer::Message(self.key(), seq));
+        if let Some(draft) = call {
+            self.ring(asked, seq, &draft);
+        }
         if crossing {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
         }
@@ -260,8 +286,17 @@ impl Actor {
             author: asked.user.clone(),
             except: noecho.then(|| asked.session.clone()),
         });
+        effects.push(Effect::Referred(held));
         self.commit_with_news(batch, effects);
         Ok(())
+    }
+
+    /// Keeps files from being collected until something refers to them.
+    pub(super) async fn hold(&self, urls: &[String]) -> Result<Held, Reply> {
+        if urls.len() > HELD_MAX {
+            return Err(reply::POLICY.into());
+        }
+        Ok(self.server.files.hold(urls).await?)
     }
 
     /// Visible at once, rather than a queue without end for a domain that is denied or gone.

@@ -6,10 +6,11 @@ use freehold_proto::UserId;
 use freehold_store::tables::rows::{MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
-use super::{message::Draft, one_to_one::PeerRelation};
+use super::{CallEvent, message::Draft, one_to_one::PeerRelation};
 use crate::{
     accounts::Caller,
     edge::{
+        frames::Raw,
         requests::{GetQuery, Range, SetQuery},
         session::Session,
     },
@@ -34,6 +35,16 @@ pub enum Command {
         name: String,
         /// What.
         request: TopicRequest,
+    },
+    /// Go on with what a restart interrupted.
+    Resume,
+    /// The account of one of our people is gone: their part in the topic ends, and the other one is
+    /// told.
+    Erase {
+        /// Whose.
+        user: UserId,
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
     },
     /// A client went away.
     Detach(Session),
@@ -155,6 +166,15 @@ pub enum TopicRequest {
     Evict(UserId),
     /// Typing.
     Typing(&'static str),
+    /// Something about a call.
+    Call {
+        /// The message that began it.
+        seq: u32,
+        /// What.
+        event: CallEvent,
+        /// What only the other client understands.
+        payload: Option<Raw>,
+    },
     /// Received up to here.
     Received(u32),
     /// Read up to here.

@@ -17,10 +17,13 @@ use super::{
     actor::{Actor, Effect},
     asked::Asked,
 };
-use crate::edge::{
-    frames::Deleted,
-    reply::{self, Reply, Status},
-    requests::{GetOptions, Range},
+use crate::{
+    edge::{
+        frames::Deleted,
+        reply::{self, Reply, Status},
+        requests::{GetOptions, Range},
+    },
+    files::{self, Referrer},
 };
 
 /// Messages named one by one in one request.
@@ -167,40 +170,74 @@ impl Actor {
     ) -> Result<Option<u32>, Reply> {
         let mut last = None;
         while !spans.is_empty() {
-            let id = self.topic.cleared().last + 1;
-            let row = DeletionRow {
-                spans: spans.clone(),
-                at: self.now().as_millis(),
-                by: user.to_string(),
-            };
-            let (key, whose) = (self.key(), (!hard).then(|| user.clone()));
-            let write = move |tables: &Tables| {
-                let mut batch = Batch::new();
-                let scope = (key, whose.as_ref());
-                let left = deletions::delete(tables, &mut batch, scope, id, row)?;
-                Ok((batch, left))
-            };
-            let (batch, left) = self.server.tables.read(write).await?;
-            let end = left.last().map_or(0, |it| it.high);
-            let done = spans.into_iter().filter_map(|it| {
-                let low = it.low.max(end);
-                (low < it.high).then_some(SpanRow { low, ..it })
-            });
-            let deletion = Deletion {
-                id,
-                by: user.clone(),
-                hard,
-                spans: done.collect(),
-            };
-            self.note_deletion(&deletion);
+            let (batch, deletion, left) = self.begin_deletion(user, hard, spans).await?;
+            last = Some(deletion.id);
             self.commit_all(batch, vec![Effect::Deleted(deletion)]);
             self.finish_commits().await;
             if self.is_stale() {
                 return Err(reply::INTERNAL.into());
             }
-            (spans, last) = (left, Some(id));
+            spans = left;
         }
         Ok(last)
+    }
+
+    /// The rows of one deletion, and the spans for which there is no room in it. Nothing may be under
+    /// way, and nothing else may begin before its batch is on its way.
+    pub(super) async fn begin_deletion(
+        &mut self,
+        user: &UserId,
+        hard: bool,
+        spans: Vec<SpanRow>,
+    ) -> Result<(Batch, Deletion, Vec<SpanRow>), Reply> {
+        let id = self.topic.cleared().last + 1;
+        let row = DeletionRow {
+            spans: spans.clone(),
+            at: self.now().as_millis(),
+            by: user.to_string(),
+        };
+        let (key, whose) = (self.key(), (!hard).then(|| user.clone()));
+        let write = move |tables: &Tables| {
+            let mut batch = Batch::new();
+            let scope = (key, whose.as_ref());
+            let left = deletions::delete(tables, &mut batch, scope, id, row)?;
+            Ok((batch, left))
+        };
+        let (mut batch, left) = self.server.tables.read(write).await?;
+        if hard {
+            deletions::put_half_erased(&mut batch, key, &self.name.to_text());
+        }
+        let end = left.last().map_or(0, |it| it.high);
+        let done = spans.into_iter().filter_map(|it| {
+            let low = it.low.max(end);
+            (low < it.high).then_some(SpanRow { low, ..it })
+        });
+        let deletion = Deletion {
+            id,
+            by: user.clone(),
+            hard,
+            spans: done.collect(),
+        };
+        self.note_deletion(&deletion);
+        Ok((batch, deletion, left))
+    }
+
+    /// The deletion of everything that was written here, for a topic that nobody is left in. Nobody
+    /// is told of it.
+    pub(super) async fn begin_emptying(
+        &mut self,
+        user: &UserId,
+    ) -> Result<(Batch, Vec<SpanRow>), Reply> {
+        if self.topic.head() == 0 {
+            return Ok((Batch::new(), Vec::new()));
+        }
+        self.finish_commits().await;
+        let all = SpanRow {
+            low: 1,
+            high: self.topic.head().saturating_add(1),
+        };
+        let (batch, _, left) = self.begin_deletion(user, true, vec![all]).await?;
+        Ok((batch, left))
     }
 
     fn note_deletion(&mut self, deletion: &Deletion) {
@@ -256,7 +293,8 @@ impl Actor {
     /// Takes the content of deleted messages from the disk, some at a time. What was begun and not
     /// noted is done again after a restart, which changes nothing.
     pub(super) async fn erase_some(&mut self) {
-        let (key, cleared, from) = (self.key(), self.topic.cleared(), self.erasing);
+        let (key, cleared) = (self.key(), self.topic.cleared());
+        let from = (self.erasing, self.now());
         let find = move |tables: &Tables| erase(tables, key, cleared, from);
         match self.server.tables.read(find).await {
             Ok(Erased::Part(batch, next)) => {
@@ -269,7 +307,11 @@ impl Actor {
                     erased: id,
                     ..self.topic.cleared()
                 });
-                self.commit_all(Batch::new(), Vec::new());
+                let mut batch = Batch::new();
+                if !self.has_to_erase() {
+                    deletions::remove_half_erased(&mut batch, key);
+                }
+                self.commit_all(batch, Vec::new());
             }
             Err(fault) => {
                 tracing::error!(%fault, "deleted messages cannot be erased now");
@@ -343,7 +385,7 @@ fn erase(
     tables: &Tables,
     topic: TopicKey,
     cleared: Cleared,
-    from: u32,
+    (from, now): (u32, Timestamp),
 ) -> Result<Erased, StoreError> {
     let wanted = (cleared.erased + 1, cleared.last_hard + 1);
     let page = tables.deletions(topic, None, wanted, 1)?;
@@ -356,6 +398,8 @@ fn erase(
     let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
     while seq < span.high && batch.ops() < ERASED_OPS {
         erase_message(tables, &mut batch, (topic, seq), id)?;
+        let referrer = Referrer::Message(topic, seq);
+        files::release(tables, &mut batch, &referrer, now)?;
         seq += 1;
     }
     Ok(Erased::Part(batch, seq))

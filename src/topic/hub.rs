@@ -8,9 +8,10 @@ use std::{
     },
 };
 
-use freehold_store::TopicKey;
+use freehold_store::{Tables, TopicKey};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::{Command, TopicName, actor::Actor};
 use crate::server::Server;
@@ -53,6 +54,31 @@ impl Hub {
             command = refused.0;
             if server.tasks.is_stopping() {
                 return;
+            }
+        }
+    }
+
+    /// Has every topic go on that was erasing deleted messages when the domain stopped.
+    pub async fn resume(server: Arc<Server>) {
+        const PAGE: usize = 100;
+        let mut after = None;
+        loop {
+            let read = move |tables: &Tables| tables.half_erased(after, PAGE);
+            let page = match server.tables.read(read).await {
+                Ok(page) => page,
+                Err(fault) => {
+                    return warn!(%fault, "what is to be erased cannot be read; the next start tries again");
+                }
+            };
+            for (_, name) in &page {
+                match TopicName::from_text(name) {
+                    Some(name) => Self::send(&server, &name, Command::Resume).await,
+                    None => warn!(name, "something is to be erased in a topic without a name"),
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(*last),
+                _ => return,
             }
         }
     }

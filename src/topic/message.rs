@@ -22,10 +22,17 @@ const REFERENCES: [&str; 3] = ["reply", "replace", "thread"];
 const NOT_FROM_ABROAD: [&str; 5] = ["reply", "replace", "thread", "forwarded", "sender"];
 
 /// What a client wants published, after the checks that need no topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) head: Head,
     pub(crate) content: Raw,
+    /// URLs of files that it refers to.
+    pub(crate) attachments: Vec<String>,
+}
+
+/// A new message id.
+pub(crate) fn mint(now: Timestamp) -> Result<MessageId, freehold_keys::KeyError> {
+    Ok(MessageId::mint(now, &freehold_keys::random()?))
 }
 
 /// The position that a head key refers to: `"12"`, `":12"` or `"grpX:12"`.

@@ -61,6 +61,28 @@ impl TopicName {
         }
     }
 
+    /// The whole name as text; [`TopicName::from_text`] reads it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::OneToOne(people) => format!("{} {}", people[0], people[1]),
+            Self::Group(group) => group.to_string(),
+            Self::Saved(user) => format!("slf {user}"),
+            Self::Reports(domain) => format!("sys {domain}"),
+        }
+    }
+
+    /// Reads what [`TopicName::to_text`] wrote; `None` if it is damaged.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(' ') {
+            None => text.parse().ok().map(Self::Group),
+            Some(("slf", user)) => user.parse().ok().map(Self::Saved),
+            Some(("sys", domain)) => domain.parse().ok().map(Self::Reports),
+            Some((a, b)) => Some(Self::one_to_one(&a.parse().ok()?, &b.parse().ok()?)),
+        }
+    }
+
     /// The room that a topic of this name is, unless it is one between two people. Of a group only
     /// its row says whether it has a channel.
     #[must_use]
@@ -95,6 +117,7 @@ mod tests {
             TopicName::Saved(me.clone()),
             TopicName::Reports("alpha.test".parse().unwrap()),
         ] {
+            assert_eq!(TopicName::from_text(&name.to_text()), Some(name.clone()));
             assert_eq!(TopicName::from_stored(&name.stored(&me), &me), Some(name));
         }
         assert_eq!(TopicName::from_stored("nonsense", &me), None);

@@ -43,6 +43,7 @@ impl Actor {
             Effect::Redescribed(except) => self.tell_redescribed(except.as_ref()),
             Effect::Pinned(except) => self.tell_inside("aux", except.as_ref()),
             Effect::Deleted(deletion) => self.tell_deleted(&deletion),
+            Effect::Referred(held) => drop(held),
             Effect::Moved(user, moved, except) => self.tell_progress(&user, moved, except.as_ref()),
             Effect::Left(user, session) => self.tell_left(&user, &session),
             Effect::Annotated(user, session) => {
@@ -75,6 +76,7 @@ impl Actor {
                 self.server.outbox.release(&peer, self.key(), &author);
                 self.server.wake(&peer);
             }
+            Effect::Erased(user, attached) => self.tell_erased(&user, &attached),
             // The outbox may have stopped; it asks again after the next start.
             Effect::Told(done) => drop(done.send(())),
             Effect::Decided(decision, verdict) => {
@@ -140,7 +142,11 @@ impl Actor {
                 topic: self.view(user),
                 ..data.clone()
             };
-            self.tell_attached(user, &ServerFrame::Data(data), except);
+            let frame = ServerFrame::Data(data);
+            self.tell_attached(user, &frame, except);
+            if user != author {
+                self.ring_elsewhere(seq, author, &frame);
+            }
             self.tell_news(user, author, seq, except);
         }
     }
@@ -291,6 +297,8 @@ impl Actor {
             from: self.server.ids.shown(from),
             what,
             seq,
+            event: None,
+            payload: None,
         })
     }
 

@@ -281,6 +281,38 @@ impl OneToOne {
         Ok(())
     }
 
+    /// True when both are of this domain and have left.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.people
+            .iter()
+            .all(|it| it.local && it.active().is_none())
+    }
+
+    /// The account of one of our people is gone. Nothing is wanted and nothing given any more; at home
+    /// the other one loses the topic too, elsewhere that is for the other domain.
+    pub fn erase(&mut self, user: &UserId, now: Timestamp) {
+        let (me, other) = self.pair_mut(user);
+        if let Some(standing) = &mut me.standing {
+            standing.want = AccessMode::NONE;
+            standing.want_version += 1;
+            standing.private = Bytes::new();
+            standing.deleted.get_or_insert(now);
+            standing.updated = now;
+            me.dirty = true;
+        }
+        if let Some(standing) = &mut other.standing {
+            standing.given = AccessMode::NONE;
+            standing.given_version += 1;
+            standing.updated = now;
+            if other.local {
+                standing.deleted.get_or_insert(now);
+            }
+            other.dirty = true;
+        }
+        self.urgent = true;
+    }
+
     /// Whether one of our people may write.
     pub fn may_publish(&self, user: &UserId) -> Result<(), Status> {
         let standing = self.person(user).active().ok_or(reply::ATTACH_FIRST)?;

@@ -151,6 +151,7 @@ impl Actor {
         let since = times::parse(options.ims.as_deref());
         let mut desc = Desc {
             public: raw(&profile.public).filter(|_| profile.updated > since),
+            trusted: raw(&profile.trusted).filter(|_| profile.updated > since),
             updated: Some(profile.updated),
             seen: profile.seen.filter(|_| {
                 // Whoever has no part in the topic, or does not listen, is not told who is here.
@@ -360,8 +361,12 @@ impl Actor {
             read: if reads { standing.read } else { 0 },
             recv: if reads { standing.received } else { 0 },
             public: profile
+                .as_ref()
                 .filter(|it| it.updated > since)
                 .and_then(|it| raw(&it.public)),
+            trusted: profile
+                .filter(|it| it.updated > since)
+                .and_then(|it| raw(&it.trusted)),
             private: raw(&standing.private).filter(|_| own && standing.updated > since),
             ..Sub::default()
         }))

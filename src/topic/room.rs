@@ -95,9 +95,7 @@ pub struct RoomLimits {
 }
 
 /// The reader of a channel may hold this and no more.
-const READER: AccessMode = AccessMode::JOIN
-    .or(AccessMode::READ)
-    .or(AccessMode::PRESENCE);
+const READER: AccessMode = AccessMode::READER;
 /// Who may change what others may do.
 const ADMIN: AccessMode = AccessMode::APPROVE.or(AccessMode::OWNER);
 /// Who may bring others in, and sees how everybody stands.

@@ -3,13 +3,31 @@
 //! checked for its form.
 
 #[cfg(test)]
+mod account_refusals;
+#[cfg(test)]
 mod accounts;
+#[cfg(test)]
+mod admin;
 #[cfg(test)]
 mod bot;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod crossing;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod edge;
+#[cfg(test)]
+mod erasure;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod files_killed;
+#[cfg(test)]
+mod files_s3;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
@@ -29,8 +47,20 @@ mod nobody;
 #[cfg(test)]
 mod poller;
 #[cfg(test)]
+mod postman;
+#[cfg(test)]
 mod presence;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod registration;
+#[cfg(test)]
 mod running;
+#[cfg(test)]
+mod searching;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod tags;

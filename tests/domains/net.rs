@@ -1,6 +1,12 @@
 //! A network of domains that find each other through one DNS server.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use freehold::{Domain, Running};
 use freehold_config::Config;
@@ -10,6 +16,7 @@ use freehold_interop::{DnsServer, Endpoint, Person};
 use freehold_keys::{KeyRing, fingerprint_to_text};
 use freehold_proto::{Clock as _, DomainName, ManualClock, Timestamp};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::guest::Guest;
 
@@ -95,7 +102,13 @@ impl House {
             first: millis(20),
             longest: millis(200),
         };
+        config.files.collect_every = millis(20);
         config
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn data(&self) -> &Path {
+        &self.folder
     }
 
     /// Changes a setting for the next start.
@@ -123,6 +136,39 @@ impl House {
         self.endpoint.client = domain.client_address();
         self.grpc = domain.grpc_address();
         self.running = Some(domain.start());
+    }
+
+    /// The domain as the operator has it in hand while it is stopped.
+    pub(crate) async fn in_hand(&self) -> Domain {
+        let config = self.config();
+        let keys = KeyRing::load(&config.keys_dir, &self.name, self.clock.now()).unwrap();
+        let clock: Arc<ManualClock> = Arc::clone(&self.clock);
+        Domain::build(config, keys, clock).await.unwrap()
+    }
+
+    /// The mails written so far to an address, where the configuration says `folder = "mail"`.
+    pub(crate) fn mails(&self, to: &str) -> Vec<String> {
+        let Ok(folder) = fs::read_dir(self.folder.join("mail")) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = folder.map(|it| it.unwrap().path()).collect();
+        paths.retain(|it| it.extension().is_some_and(|it| it == "eml"));
+        paths.sort();
+        let mails = paths.iter().map(|it| fs::read_to_string(it).unwrap());
+        let for_them = format!("To: {to}\r\n");
+        mails.filter(|it| it.contains(&for_them)).collect()
+    }
+
+    /// The code in the mail of this number to an address.
+    pub(crate) async fn code(&self, to: &str, number: usize) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.mails(to).len() < number {
+            assert!(Instant::now() < deadline, "no mail {number} came to {to}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        let mail = self.mails(to).swap_remove(number - 1);
+        let (_, after) = mail.split_once("type this code: ").unwrap();
+        after.chars().take(6).collect()
     }
 
     /// Stops it in good order.

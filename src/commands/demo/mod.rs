@@ -123,7 +123,12 @@ impl Demo {
         let anchor = anchor_text(&keys);
         let domain = Domain::build(config, keys, Arc::new(SystemClock)).await?;
         match domain
-            .add_user(person.login, &person.password, person.name)
+            .add_user(
+                person.login,
+                &person.password,
+                person.name,
+                freehold::accounts::Level::Authenticated,
+            )
             .await
         {
             // Added when this folder was first used.

@@ -1,6 +1,6 @@
 //! The calls of the service `pbx.Node` on one connection.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::http::{Request, Response};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tonic::{
 };
 
 use super::{codec::BytesCodec, conversation};
-use crate::server::Server;
+use crate::{edge::origin::origin, server::Server};
 
 const MESSAGE_LOOP: &str = "/pbx.Node/MessageLoop";
 
@@ -29,6 +29,8 @@ pub(super) struct Calls {
     pub(super) server: Arc<Server>,
     /// Places for sessions, those of all connections together.
     pub(super) places: Arc<Semaphore>,
+    /// The other end of the connection.
+    pub(super) address: IpAddr,
     /// Counts the sessions of this connection.
     pub(super) open: TaskTracker,
 }
@@ -62,8 +64,12 @@ impl StreamingService<Bytes> for Calls {
         let opened = place
             .map_err(|_| Status::resource_exhausted("too many sessions"))
             .map(|place| {
+                let proxies = &self.server.rules.proxies;
+                let headers = request.metadata().clone().into_headers();
+                let origin = origin(proxies, self.address, &headers);
                 let held = (place, self.open.token());
-                let frames = conversation::begin(&self.server, request.into_inner(), held);
+                let incoming = request.into_inner();
+                let frames = conversation::begin(&self.server, origin, incoming, held);
                 tonic::Response::new(frames)
             });
         ready(opened).boxed()

@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 use tracing::debug;
 
 use crate::{
+    accounts::attempts::Origin,
     edge::{
         connection::Connection,
         encoding::{Encoded, Encoding},
@@ -30,13 +31,14 @@ type Out = mpsc::Sender<Result<Bytes, Status>>;
 /// Begins a session; gives the stream of its frames. `held` is let go when the session has ended.
 pub(super) fn begin(
     server: &Arc<Server>,
+    origin: Option<Origin>,
     incoming: Streaming<Bytes>,
     held: impl Send + 'static,
 ) -> BoxStream<'static, Result<Bytes, Status>> {
     // One frame stands between the session and the connection; the rest waits in the session, which
     // has its bounds.
     let (out, mut taken) = mpsc::channel(1);
-    let conversation = converse(Arc::clone(server), incoming, out);
+    let conversation = converse(Arc::clone(server), origin, incoming, out);
     server.tasks.spawn("grpc session", async move {
         conversation.await;
         drop(held);
@@ -44,9 +46,15 @@ pub(super) fn begin(
     stream::poll_fn(move |context| taken.poll_recv(context)).boxed()
 }
 
-async fn converse(server: Arc<Server>, incoming: Streaming<Bytes>, out: Out) {
+async fn converse(
+    server: Arc<Server>,
+    origin: Option<Origin>,
+    incoming: Streaming<Bytes>,
+    out: Out,
+) {
     let closed = CancellationToken::new();
     let (session, queue) = Session::new(Encoding::Protobuf, closed.clone());
+    session.comes_from(origin);
     let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
     let end = async {

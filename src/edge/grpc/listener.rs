@@ -55,6 +55,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
                 let calls = Calls {
                     server: Arc::clone(&server),
                     places: Arc::clone(&places),
+                    address: address.ip(),
                     open: TaskTracker::new(),
                 };
                 server.tasks.spawn("grpc client", async move {

@@ -111,6 +111,9 @@ fn read_acc(acc: pbx::ClientAcc) -> Result<Acc, Wrong> {
         scheme: acc.scheme,
         secret: STANDARD.encode(acc.secret),
         tmpscheme: acc.tmp_scheme,
+        tmpsecret: STANDARD.encode(acc.tmp_secret),
+        status: acc.state,
+        authlevel: level(acc.auth_level)?.to_owned(),
         login: acc.login,
         tags: acc.tags,
         desc: acc.desc.map(read_desc).transpose()?,
@@ -131,6 +134,7 @@ fn read_login(login: pbx::ClientLogin) -> Login {
         id: given(login.id),
         scheme: login.scheme,
         secret: STANDARD.encode(login.secret),
+        cred: login.cred.into_iter().map(read_credential).collect(),
     }
 }
 
@@ -250,6 +254,22 @@ fn read_note(note: pbx::ClientNote) -> Result<Note, Wrong> {
         topic: note.topic,
         what: what.to_owned(),
         seq: unsigned("seq_id", note.seq_id)?,
+        event: event(note.event)?.to_owned(),
+        payload: json("payload", &note.payload)?,
+    })
+}
+
+fn event(number: i32) -> Result<&'static str, Wrong> {
+    let event = pbx::CallEvent::try_from(number).map_err(|_| Wrong("event"))?;
+    Ok(match event {
+        pbx::CallEvent::X2 => "",
+        pbx::CallEvent::Accept => "accept",
+        pbx::CallEvent::Answer => "answer",
+        pbx::CallEvent::HangUp => "hang-up",
+        pbx::CallEvent::IceCandidate => "ice-candidate",
+        pbx::CallEvent::Invite => "invite",
+        pbx::CallEvent::Offer => "offer",
+        pbx::CallEvent::Ringing => "ringing",
     })
 }
 

@@ -67,11 +67,14 @@ fn hello_and_log_in_read_as_in_json() {
         id: text("2"),
         scheme: text("basic"),
         secret: bytes("bot:a secret"),
-        ..Default::default()
+        cred: vec![credential()],
     };
     means(
         &message(Message::Login(login)),
-        json!({"login": {"id": "2", "scheme": "basic", "secret": "Ym90OmEgc2VjcmV0"}}),
+        json!({"login": {
+            "id": "2", "scheme": "basic", "secret": "Ym90OmEgc2VjcmV0",
+            "cred": [credential_in_json()],
+        }}),
     );
 }
 
@@ -87,6 +90,9 @@ fn an_account_reads_as_in_json() {
         desc: Some(set_desc()),
         cred: vec![credential()],
         tmp_scheme: text("code"),
+        tmp_secret: bytes("bot:a secret"),
+        state: text("susp"),
+        auth_level: pbx::AuthLevel::Anon.into(),
         ..Default::default()
     };
     means(
@@ -95,6 +101,7 @@ fn an_account_reads_as_in_json() {
             "id": "1", "user": "newX", "scheme": "basic", "secret": "Ym90OmEgc2VjcmV0",
             "login": true, "tags": ["robots"], "desc": set_desc_in_json(),
             "cred": [credential_in_json()], "tmpscheme": "code",
+            "tmpsecret": "Ym90OmEgc2VjcmV0", "status": "susp", "authlevel": "anon",
         }}),
     );
 }
@@ -253,6 +260,17 @@ fn a_message_and_what_goes_beside_it_read_as_in_json() {
     );
 }
 
+const EVENTS: [&str; 8] = [
+    "",
+    "accept",
+    "answer",
+    "hang-up",
+    "ice-candidate",
+    "invite",
+    "offer",
+    "ringing",
+];
+
 #[test]
 fn deletions_and_notes_read_as_in_json() {
     let kinds = ["", "msg", "topic", "sub", "user", "cred"];
@@ -284,6 +302,22 @@ fn deletions_and_notes_read_as_in_json() {
         means(
             &message(Message::Note(note)),
             json!({"note": {"topic": "usrX", "what": word, "seq": 7}}),
+        );
+    }
+    for (event, word) in EVENTS.into_iter().enumerate() {
+        let note = pbx::ClientNote {
+            topic: text("usrX"),
+            what: pbx::InfoNote::Call.into(),
+            seq_id: 7,
+            event: i32::try_from(event).unwrap(),
+            payload: bytes(r#"{"sdp":"x"}"#),
+            ..Default::default()
+        };
+        means(
+            &message(Message::Note(note)),
+            json!({"note": {
+                "topic": "usrX", "what": "call", "seq": 7, "event": word, "payload": {"sdp": "x"},
+            }}),
         );
     }
 }
@@ -466,6 +500,8 @@ fn news_and_notes_stand_where_clients_look_for_them() {
             from: text("usrX"),
             what,
             seq: 9,
+            event: None,
+            payload: None,
         };
         assert_eq!(
             sent(&ServerFrame::Info(info)),
@@ -479,6 +515,22 @@ fn news_and_notes_stand_where_clients_look_for_them() {
                 payload: Bytes::new(),
             })
         );
+    }
+    for (event, number) in EVENTS.into_iter().zip(0..) {
+        let info = Info {
+            topic: text("usrX"),
+            src: None,
+            from: text("usrX"),
+            what: "call",
+            seq: 9,
+            event: Some(event),
+            payload: json_text("{}"),
+        };
+        let server_msg::Message::Info(info) = sent(&ServerFrame::Info(info)) else {
+            panic!("{event} became something else");
+        };
+        assert_eq!((info.what, info.event), (4, number), "{event}");
+        assert_eq!(info.payload, "{}");
     }
 }
 
@@ -520,6 +572,7 @@ fn full_desc() -> Desc {
         trusted: json_text("1"),
         public: json_text("2"),
         private: json_text("3"),
+        state: Some("ok"),
         seen: Some(Seen {
             when: at(9),
             ua: text("bot/1"),
@@ -579,6 +632,7 @@ fn desc_sent() -> pbx::TopicDesc {
         public: bytes("2"),
         private: bytes("3"),
         trusted: bytes("1"),
+        state: text("ok"),
         last_seen_time: 9,
         last_seen_user_agent: text("bot/1"),
         is_chan: true,

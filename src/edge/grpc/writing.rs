@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use freehold_proto::{
     Timestamp,
-    pbx::{self, InfoNote, server_msg::Message, server_pres::What},
+    pbx::{self, CallEvent, InfoNote, server_msg::Message, server_pres::What},
 };
 use serde_json::{Value, value::RawValue};
 
@@ -88,7 +88,7 @@ fn desc_of(desc: &Desc) -> pbx::TopicDesc {
         del_id: number(desc.clear),
         public: json(desc.public.as_ref()),
         private: json(desc.private.as_ref()),
-        state: String::new(),
+        state: desc.state.unwrap_or_default().to_owned(),
         state_at: 0,
         trusted: json(desc.trusted.as_ref()),
         last_seen_time,
@@ -184,8 +184,21 @@ fn info_of(info: &Info) -> pbx::ServerInfo {
         what: what.into(),
         seq_id: number(info.seq),
         src: text(info.src.as_ref()),
-        event: pbx::CallEvent::X2.into(),
-        payload: Bytes::new(),
+        event: info.event.map_or(CallEvent::X2, event).into(),
+        payload: json(info.payload.as_ref()),
+    }
+}
+
+fn event(word: &str) -> CallEvent {
+    match word {
+        "accept" => CallEvent::Accept,
+        "answer" => CallEvent::Answer,
+        "hang-up" => CallEvent::HangUp,
+        "ice-candidate" => CallEvent::IceCandidate,
+        "invite" => CallEvent::Invite,
+        "offer" => CallEvent::Offer,
+        "ringing" => CallEvent::Ringing,
+        _ => CallEvent::X2,
     }
 }
 

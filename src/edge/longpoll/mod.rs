@@ -24,6 +24,7 @@ use self::polls::Polls;
 use super::{
     apikey,
     http::ClientAddress,
+    origin,
     reply::{self, Reply},
 };
 use crate::server::Server;
@@ -80,6 +81,7 @@ async fn serve(
         return Err(reply::API_KEY_REQUIRED.into());
     }
     let Some(sid) = query.and_then(sid) else {
+        let address = origin::address(&server.rules.proxies, address, &head.headers);
         let sid = polls.open(address)?;
         let params = json!({ "sid": sid });
         return Ok(Answer::Ctrl(Reply::with(reply::CREATED, params)));

@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::session::{self, Handle};
 use crate::{
+    accounts::attempts::Origin,
     edge::reply::{self, Status},
     server::Server,
 };
@@ -39,21 +40,20 @@ impl Polls {
         }
     }
 
-    /// Opens a session; gives its name.
-    pub(super) fn open(self: &Arc<Self>, address: IpAddr) -> Result<String, Status> {
+    /// Opens a session for a client at this address, if that is known; gives its name.
+    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Result<String, Status> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| reply::UNAVAILABLE)?;
-        // On this machine stands the web server in front, and with it everybody.
-        let ticket = match address.to_canonical().is_loopback() {
-            true => None,
-            false => Some(self.crowds.admit(address).ok_or(reply::UNAVAILABLE)?),
+        let ticket = match address {
+            Some(address) => Some(self.crowds.admit(address).ok_or(reply::UNAVAILABLE)?),
+            None => None,
         };
         let name: [u8; 16] = random().map_err(|fault| {
             error!(%fault, "a session cannot be named");
             reply::INTERNAL
         })?;
         let name = URL_SAFE_NO_PAD.encode(name);
-        let (handle, ends) = session::begin(&self.server);
+        let (handle, ends) = session::begin(&self.server, address.map(Origin::of));
         self.sessions.lock().insert(name.clone(), handle);
         let (polls, own) = (Arc::clone(self), name.clone());
         self.server.tasks.spawn("long polling", async move {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
+    accounts::attempts::Origin,
     edge::{
         connection::Connection,
         encoding::{Encoded, Encoding},
@@ -62,16 +63,25 @@ impl Handle {
 }
 
 /// A session, and the task in which it lives.
-pub(super) fn begin(server: &Arc<Server>) -> (Handle, impl Future<Output = ()> + use<>) {
+pub(super) fn begin(
+    server: &Arc<Server>,
+    origin: Option<Origin>,
+) -> (Handle, impl Future<Output = ()> + use<>) {
     let (said, to_handle) = mpsc::channel(SAID_MAX);
     let (polls, to_answer) = mpsc::channel(POLLS_MAX);
-    let live = live(Arc::clone(server), to_handle, to_answer);
+    let live = live(Arc::clone(server), origin, to_handle, to_answer);
     (Handle { said, polls }, live)
 }
 
-async fn live(server: Arc<Server>, said: mpsc::Receiver<Said>, polls: mpsc::Receiver<Poll>) {
+async fn live(
+    server: Arc<Server>,
+    origin: Option<Origin>,
+    said: mpsc::Receiver<Said>,
+    polls: mpsc::Receiver<Poll>,
+) {
     let closed = CancellationToken::new();
     let (session, queue) = Session::new(Encoding::Json, closed.clone());
+    session.comes_from(origin);
     let mut connection = Connection::new(Arc::clone(&server), session.clone());
     // COMPAT: the session was there before the client said hello.
     connection.welcome = reply::OK;

@@ -62,9 +62,14 @@ fn relation_now(
     topic: TopicKey,
     user: &UserId,
 ) -> Result<Option<(DomainName, wire::payload::Kind)>, StoreError> {
-    let (Some(own), Some(account)) = (tables.subscription(user, topic)?, tables.account(user)?)
-    else {
+    let Some(own) = tables.subscription(user, topic)? else {
         return Ok(None);
+    };
+    let (gone, public, public_changed_ms) = match (tables.account(user)?, tables.tombstone(user)?) {
+        (Some(account), _) => (false, account.public, account.updated),
+        // The last word of somebody who is gone.
+        (None, Some(stone)) => (true, bytes::Bytes::new(), stone.at),
+        (None, None) => return Ok(None),
     };
     let Ok(peer) = own.peer.parse::<UserId>() else {
         return Ok(None);
@@ -72,7 +77,7 @@ fn relation_now(
     let theirs = tables.subscription(&peer, topic)?.unwrap_or_default();
     // Who blocks does not say so (federation.md 8).
     let wants: AccessMode = own.want.parse().unwrap_or_default();
-    let want = if wants.has(AccessMode::JOIN) {
+    let want = if wants.has(AccessMode::JOIN) || gone {
         own.want
     } else {
         AccessMode::ONE_TO_ONE.to_string()
@@ -84,8 +89,8 @@ fn relation_now(
         want_version: own.want_version,
         given: theirs.given,
         given_version: theirs.given_version,
-        public: account.public,
-        public_changed_ms: account.updated,
+        public,
+        public_changed_ms,
     };
     Ok(Some((
         peer.domain().clone(),

@@ -8,6 +8,8 @@ use crate::{Batch, Order, StoreError, VALUE_MAX};
 
 /// Bytes of the value in one row; two go to the count of parts.
 const PART_BYTES: usize = VALUE_MAX - 2;
+/// More parts than any value has.
+const PARTS_MAX: usize = 1024;
 
 /// Adds the rows of `value` to a batch.
 pub(super) fn put(batch: &mut Batch, key: Vec<u8>, value: &Bytes) {
@@ -75,4 +77,15 @@ pub(super) fn get(tables: &Tables, key: &[u8]) -> Result<Option<Bytes>, StoreErr
         Some(row) => complete(tables, key, &row).map(Some),
         None => Ok(None),
     }
+}
+
+/// Removes a value with all its parts. Blocks.
+pub(super) fn remove(tables: &Tables, batch: &mut Batch, key: &[u8]) -> Result<(), StoreError> {
+    // A value that was longer once may have left parts behind.
+    let parts = tables.page(&keys::blob_parts(key), Order::Ascending, PARTS_MAX)?;
+    for (part, _) in parts {
+        batch.remove(part);
+    }
+    batch.remove(key.to_vec());
+    Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
     keys::{self, TopicKey},
     rows::{DeletionRow, SpanRow},
 };
-use crate::{Batch, Order, StoreError};
+use crate::{Batch, KeyRange, Order, StoreError};
 
 /// Holes read in one go while they are merged.
 const PAGE: usize = 64;
@@ -64,6 +64,27 @@ impl Tables {
                 return Ok(Some((start, high)));
             }
         }
+    }
+
+    /// Topics with deleted content on disk, from behind `after` on, each with the name it was noted
+    /// under.
+    pub fn half_erased(
+        &self,
+        after: Option<TopicKey>,
+        limit: usize,
+    ) -> Result<Vec<(TopicKey, String)>, StoreError> {
+        let whole = KeyRange::prefix(&keys::half_erased_all());
+        let range = match after {
+            Some(after) => whole.starting_at([keys::half_erased(after), vec![0]].concat()),
+            None => whole,
+        };
+        let mut found = Vec::new();
+        for (key, name) in self.page(&range, Order::Ascending, limit)? {
+            let topic = key.get(1..).and_then(TopicKey::from_slice);
+            let name = String::from_utf8(name.to_vec()).map_err(|_| damaged(&key))?;
+            found.push((topic.ok_or_else(|| damaged(&key))?, name));
+        }
+        Ok(found)
     }
 
     /// The last hole that begins below `high`.
@@ -167,6 +188,16 @@ fn widen(
     );
     *above = Some(wide);
     Ok(low)
+}
+
+/// Notes under `name` that a topic has deleted content on disk, so that a restart goes on erasing it.
+pub fn put_half_erased(batch: &mut Batch, topic: TopicKey, name: &str) {
+    batch.put(keys::half_erased(topic), name.as_bytes().to_vec());
+}
+
+/// Notes that nothing deleted is left on disk.
+pub fn remove_half_erased(batch: &mut Batch, topic: TopicKey) {
+    batch.remove(keys::half_erased(topic));
 }
 
 /// Spans in order, those that touch as one.

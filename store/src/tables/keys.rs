@@ -1,9 +1,10 @@
 //! How keys are built. One byte for the table, then parts that sort as they should: names end with a
 //! zero byte, numbers are big-endian.
 
-use freehold_proto::{DomainName, GroupId, MessageId, UserId};
+use freehold_proto::{DomainName, GroupId, MessageId, Timestamp, UserId};
 use sha2::{Digest, Sha256};
 
+use super::files::{FileKey, Referrer, Stock};
 use crate::KeyRange;
 
 /// Names a topic in keys: 16 bytes.
@@ -81,6 +82,83 @@ pub(crate) fn login(login: &str) -> Vec<u8> {
     [b"L", login.as_bytes()].concat()
 }
 
+/// Remembers that an id was given and must not be given again.
+pub(crate) fn tombstone(user: &UserId) -> Vec<u8> {
+    [b"WT".as_slice(), &user.local_bytes()].concat()
+}
+
+pub(crate) fn erasures() -> Vec<u8> {
+    b"WE".to_vec()
+}
+
+/// Stands while a deleted account's conversations are still to be ended.
+pub(crate) fn erasure(user: &UserId) -> Vec<u8> {
+    [b"WE".as_slice(), &user.local_bytes()].concat()
+}
+
+/// Stands for a text of any length and any characters.
+fn text_tag(parts: &[&str]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    tag
+}
+
+/// Whose a name at an outside service is.
+pub(crate) fn external(name: &str) -> Vec<u8> {
+    [b"WX".as_slice(), &text_tag(&[name])].concat()
+}
+
+/// Whose a confirmed credential is.
+pub(crate) fn credential(method: &str, value: &str) -> Vec<u8> {
+    [b"WC".as_slice(), &text_tag(&[method, value])].concat()
+}
+
+pub(crate) fn codes(user: &UserId) -> Vec<u8> {
+    [b"WK".as_slice(), &user.local_bytes()].concat()
+}
+
+/// A code that was sent to somebody and may still be used.
+pub(crate) fn code(user: &UserId, purpose: u8, method: &str) -> Vec<u8> {
+    [codes(user).as_slice(), &[purpose], &text_tag(&[method])].concat()
+}
+
+pub(crate) fn invitations() -> Vec<u8> {
+    b"WI".to_vec()
+}
+
+pub(crate) fn invitation(code: &str) -> Vec<u8> {
+    [invitations().as_slice(), &text_tag(&[code])].concat()
+}
+
+pub(crate) fn audit_trail() -> Vec<u8> {
+    b"WA".to_vec()
+}
+
+pub(crate) fn audit(at: i64, number: u32, random: [u8; 4]) -> Vec<u8> {
+    let at = u64::try_from(at).unwrap_or(0).to_be_bytes();
+    [b"WA".as_slice(), &at, &number.to_be_bytes(), &random].concat()
+}
+
+/// Everybody who carries a tag.
+pub(crate) fn tagged(tag: &str) -> Vec<u8> {
+    [b"Q".as_slice(), &text_tag(&[tag])].concat()
+}
+
+pub(crate) fn tag_of(tag: &str, owner: &[u8]) -> Vec<u8> {
+    [tagged(tag).as_slice(), owner].concat()
+}
+
+/// The one owner of a tag that only one may have.
+pub(crate) fn unique_tag(tag: &str) -> Vec<u8> {
+    [b"WU".as_slice(), &text_tag(&[tag])].concat()
+}
+
 pub(crate) fn topic(topic: TopicKey) -> Vec<u8> {
     [b"T".as_slice(), &topic.0].concat()
 }
@@ -127,6 +205,14 @@ pub(crate) fn deletion(topic: TopicKey, user: Option<&UserId>, id: u32) -> Vec<u
 /// Deletions with `low <= id < high`.
 pub(crate) fn deletions(topic: TopicKey, user: Option<&UserId>, low: u32, high: u32) -> KeyRange {
     KeyRange::new(deletion(topic, user, low), deletion(topic, user, high))
+}
+
+pub(crate) fn half_erased_all() -> Vec<u8> {
+    b"e".to_vec()
+}
+
+pub(crate) fn half_erased(topic: TopicKey) -> Vec<u8> {
+    [b"e".as_slice(), &topic.0].concat()
 }
 
 pub(crate) fn hole(topic: TopicKey, user: Option<&UserId>, low: u32) -> Vec<u8> {
@@ -250,6 +336,84 @@ pub(crate) fn pin(peer: &DomainName) -> Vec<u8> {
     [b"N", peer.as_str().as_bytes()].concat()
 }
 
+pub(crate) fn file(file: FileKey) -> Vec<u8> {
+    [b"H".as_slice(), file.as_bytes()].concat()
+}
+
+/// When a file came or last lost a reference.
+pub(crate) fn idle_since(file: FileKey) -> Vec<u8> {
+    [b"Zi".as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn references_to(file: FileKey) -> Vec<u8> {
+    [b"Zf".as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn reference_to(file: FileKey, referrer: &Referrer) -> Vec<u8> {
+    [references_to(file), named(referrer)].concat()
+}
+
+pub(crate) fn references_by(referrer: &Referrer) -> Vec<u8> {
+    [b"Zr".to_vec(), named(referrer)].concat()
+}
+
+pub(crate) fn reference_by(referrer: &Referrer, file: FileKey) -> Vec<u8> {
+    [references_by(referrer).as_slice(), file.as_bytes()].concat()
+}
+
+/// None is the beginning of another one.
+fn named(referrer: &Referrer) -> Vec<u8> {
+    match referrer {
+        Referrer::Message(topic, seq) => [b"m".as_slice(), &topic.0, &seq.to_be_bytes()].concat(),
+        Referrer::Account(user) => [b"a", user.to_string().as_bytes(), b"\0"].concat(),
+        Referrer::Topic(topic) => [b"t".as_slice(), &topic.0].concat(),
+    }
+}
+
+/// The `seq` in the key of a reference by a message.
+pub(crate) fn referring_seq(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(19..23)?.try_into().ok()?))
+}
+
+/// The file at the end of a key.
+pub(crate) fn last_file(key: &[u8]) -> Option<FileKey> {
+    key.last_chunk().copied().map(FileKey::from_bytes)
+}
+
+pub(crate) fn due_at(moment: Timestamp) -> Vec<u8> {
+    [b"Y".as_slice(), &moment.as_millis().to_be_bytes()].concat()
+}
+
+/// Behind all that is due at a moment.
+pub(crate) fn due_after(moment: Timestamp) -> Vec<u8> {
+    [due_at(moment).as_slice(), &[0xff; 17]].concat()
+}
+
+pub(crate) fn due(moment: Timestamp, file: FileKey) -> Vec<u8> {
+    [due_at(moment).as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn due_parts(key: &[u8]) -> Option<(Timestamp, FileKey)> {
+    let millis = i64::from_be_bytes(key.get(1..9)?.try_into().ok()?);
+    let file = FileKey::from_slice(key.get(9..)?)?;
+    Some((Timestamp::from_stored(millis), file))
+}
+
+pub(crate) fn usage(stock: &Stock) -> Vec<u8> {
+    match stock {
+        Stock::Domain => b"Ud".to_vec(),
+        Stock::Person(user) => [b"Up".as_slice(), &user.local_bytes()].concat(),
+    }
+}
+
+pub(crate) fn files_by(owner: &UserId) -> Vec<u8> {
+    [b"Uf".as_slice(), &owner.local_bytes()].concat()
+}
+
+pub(crate) fn file_by(owner: &UserId, file: FileKey) -> Vec<u8> {
+    [files_by(owner).as_slice(), file.as_bytes()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +435,10 @@ mod tests {
             parked(&domain, topic, &user, 0),
             cell(&domain, 0, topic, &user),
             stream_out(&domain),
+            reference_by(
+                &Referrer::Account(user.clone()),
+                FileKey::from_bytes([0; 16]),
+            ),
         ] {
             assert!(
                 key.len() <= KEY_MAX,

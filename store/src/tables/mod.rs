@@ -5,13 +5,17 @@
 //! outbox rows that it causes, into one batch.
 
 pub mod accounts;
+pub mod admin;
+pub mod credentials;
 pub mod deletions;
+pub mod files;
 pub mod keys;
 pub mod messages;
 pub mod outbox;
 pub mod peers;
 pub mod rooms;
 pub mod rows;
+pub mod tags;
 pub mod topics;
 
 mod blob;

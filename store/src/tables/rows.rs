@@ -34,6 +34,33 @@ pub struct AccountRow {
     /// User agent of that session.
     #[prost(string, tag = "10")]
     pub seen_agent: String,
+    /// Authority: 0 a usual account, 1 anonymous, 2 administrator.
+    #[prost(uint32, tag = "11")]
+    pub level: u32,
+    /// 0 in use, 1 suspended, 2 waiting for approval.
+    #[prost(uint32, tag = "12")]
+    pub state: u32,
+    /// When the state last changed, ms; 0 for never.
+    #[prost(int64, tag = "13")]
+    pub state_at: i64,
+    /// Counted up when older log-in tokens must not work any more.
+    #[prost(uint32, tag = "14")]
+    pub generation: u32,
+    /// The log-in whose tokens outlive that, 8 bytes; empty for none.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub spared: bytes::Bytes,
+    /// Tags the owner chose; those of the server follow from the rest of the row.
+    #[prost(string, repeated, tag = "16")]
+    pub tags: Vec<String>,
+    /// Marks of the administrators, JSON; empty for none.
+    #[prost(bytes = "bytes", tag = "17")]
+    pub trusted: bytes::Bytes,
+    /// What the owner always searches for.
+    #[prost(string, tag = "18")]
+    pub standing_query: String,
+    /// The name under which an outside service knows the owner; empty for none.
+    #[prost(string, tag = "19")]
+    pub external: String,
 }
 
 /// A way to reach an account's owner.
@@ -59,6 +86,82 @@ pub struct LoginRow {
     /// Argon2id hash, PHC string.
     #[prost(string, tag = "2")]
     pub password: String,
+}
+
+/// A code that was sent to prove a credential or to reset a password.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CodeRow {
+    /// `email`.
+    #[prost(string, tag = "1")]
+    pub method: String,
+    /// Where it was sent.
+    #[prost(string, tag = "2")]
+    pub value: String,
+    /// Keyed hash of the code.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hash: bytes::Bytes,
+    /// Counts until here, ms.
+    #[prost(int64, tag = "4")]
+    pub expires: i64,
+    /// Wrong answers so far.
+    #[prost(uint32, tag = "5")]
+    pub tries: u32,
+}
+
+/// Whose a credential, a tag or the like is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OwnerRow {
+    /// Random part of the user id, 8 bytes, or of the group id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: bytes::Bytes,
+}
+
+/// An id that belonged to an account that is gone.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TombstoneRow {
+    /// When it was deleted, ms.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+}
+
+/// An invitation to make an account.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InvitationRow {
+    /// What is typed.
+    #[prost(string, tag = "1")]
+    pub code: String,
+    /// For whom, in the operator's words.
+    #[prost(string, tag = "2")]
+    pub note: String,
+    /// When it was made, ms.
+    #[prost(int64, tag = "3")]
+    pub created: i64,
+    /// Counts until here, ms.
+    #[prost(int64, tag = "4")]
+    pub expires: i64,
+    /// Accounts it may still make.
+    #[prost(uint32, tag = "5")]
+    pub left: u32,
+    /// Accounts it has made.
+    #[prost(uint32, tag = "6")]
+    pub used: u32,
+}
+
+/// Something that an administrator did.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AuditRow {
+    /// When, ms.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+    /// Who: a user id, or `operator` for the command line.
+    #[prost(string, tag = "2")]
+    pub by: String,
+    /// To or for whom; empty for nobody.
+    #[prost(string, tag = "3")]
+    pub about: String,
+    /// What, such as `acc susp`.
+    #[prost(string, tag = "4")]
+    pub what: String,
 }
 
 /// A topic of this domain, or this domain's copy of one.
@@ -91,6 +194,9 @@ pub struct ClearedRow {
     #[prost(uint32, tag = "3")]
     pub erased: u32,
 }
+
+/// [`RoomRow::kind`] of a group with a channel.
+pub const CHANNEL: u32 = 2;
 
 /// A group, or a topic of one person with themselves or with the administrators.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -354,4 +460,41 @@ pub struct PinRow {
     /// When it was pinned, ms.
     #[prost(int64, tag = "4")]
     pub pinned: i64,
+}
+
+/// A file that one of our people uploaded.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FileRow {
+    /// Random part of the owner's id, 8 bytes; empty for the picture of an account in the making.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub owner: bytes::Bytes,
+    /// How many bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// What kind of bytes, a MIME type.
+    #[prost(string, tag = "3")]
+    pub mime: String,
+    /// What stands after the dot in its URL.
+    #[prost(string, tag = "4")]
+    pub extension: String,
+    /// What its owner calls it; empty for nothing.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// SHA-256 of the bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hash: bytes::Bytes,
+    /// When it came, ms.
+    #[prost(int64, tag = "7")]
+    pub created: i64,
+}
+
+/// How many files there are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UsageRow {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub files: u64,
+    /// How many bytes they have together.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }

@@ -6,12 +6,15 @@ use freehold_proto::{DomainName, MessageId, UserId};
 use proptest::prelude::*;
 
 use super::{
+    accounts, credentials,
     keys::TopicKey,
     messages,
     outbox::{self, CURSOR, MESSAGE},
     rows::{
-        DeletionRow, EnvelopeRow, MessageRow, OutboxRow, RoomRow, SeenRow, SpanRow, SubscriptionRow,
+        AccountRow, CredentialRow, DeletionRow, EnvelopeRow, LoginRow, MessageRow, OutboxRow,
+        RoomRow, SeenRow, SpanRow, SubscriptionRow,
     },
+    tags::{self, TagOwner},
     topics, *,
 };
 use crate::{MemoryEngine, Outcome};
@@ -201,6 +204,76 @@ fn the_outbox_keeps_order_and_a_cell_has_one_position() {
     );
     assert_eq!(tables.outbox_head(&peer).unwrap(), 3);
     assert!(tables.outbox(&peer, 3, 10).unwrap().is_empty());
+}
+
+fn texts(all: &[&str]) -> Vec<String> {
+    all.iter().map(|it| (*it).to_owned()).collect()
+}
+
+#[test]
+fn a_tag_leads_to_all_who_carry_it_and_an_alias_to_one() {
+    let tables = tables();
+    let (ann, amy) = (TagOwner::User([1; 8]), TagOwner::User([2; 8]));
+    let club = TagOwner::Group(freehold_proto::GroupId::from_bytes([3; 16]));
+    let set = |owner, old: &[&str], new: &[&str]| {
+        commit(&tables, |batch| {
+            tags::replace(batch, owner, &texts(old), &texts(new));
+        })
+    };
+    assert_eq!(set(ann, &[], &["travel", "alias:ann"]), Outcome::Applied);
+    assert_eq!(set(club, &[], &["travel", "alias:club"]), Outcome::Applied);
+    assert!(matches!(
+        set(amy, &[], &["travel", "alias:ann"]),
+        Outcome::GuardFailed { .. }
+    ));
+    assert_eq!(tables.tagged("travel", 10).unwrap(), [ann, club]);
+    assert_eq!(tables.unique_tag("alias:club").unwrap(), Some(club));
+    assert_eq!(
+        set(ann, &["travel", "alias:ann"], &["travel"]),
+        Outcome::Applied
+    );
+    assert_eq!(set(amy, &[], &["alias:ann"]), Outcome::Applied);
+    assert_eq!(tables.unique_tag("alias:ann").unwrap(), Some(amy));
+    assert_eq!(tables.tagged("alias:ann", 10).unwrap(), [amy]);
+}
+
+#[test]
+fn an_erased_account_leaves_nothing_but_its_id_taken() {
+    let tables = tables();
+    let ann = user(1, "a.test");
+    let row = AccountRow {
+        login: "ann".to_owned(),
+        public: vec![b'x'; 20_000].into(),
+        credentials: vec![CredentialRow {
+            method: "email".to_owned(),
+            value: "ann@b.test".to_owned(),
+            done: true,
+        }],
+        ..Default::default()
+    };
+    let all = texts(&["basic:ann", "email:ann@b.test"]);
+    let make = || {
+        commit(&tables, |batch| {
+            accounts::create_account(batch, &ann, &row, Some(&LoginRow::default()));
+            tags::replace(batch, TagOwner::User([1; 8]), &[], &all);
+            credentials::claim(batch, "email", "ann@b.test", &ann);
+        })
+    };
+    assert_eq!(make(), Outcome::Applied);
+    write(&tables, |batch| {
+        accounts::erase_account(&tables, batch, &ann, &row, &all, 5).unwrap();
+    });
+    assert_eq!(tables.account(&ann).unwrap(), None);
+    assert_eq!(tables.login("ann").unwrap(), None);
+    assert!(tables.tagged("basic:ann", 10).unwrap().is_empty());
+    assert_eq!(tables.credential("email", "ann@b.test").unwrap(), None);
+    assert_eq!(tables.tombstone(&ann).unwrap().unwrap().at, 5);
+    let left = tables.erasures(ann.domain()).unwrap();
+    assert_eq!(left, std::slice::from_ref(&ann));
+    assert!(
+        matches!(make(), Outcome::GuardFailed { .. }),
+        "the id came back"
+    );
 }
 
 #[test]

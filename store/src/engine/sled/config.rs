@@ -56,6 +56,12 @@ impl Config {
         })
     }
 
+    /// Bytes of free disk below which nothing is written.
+    #[must_use]
+    pub fn free_space_floor(&self) -> u64 {
+        self.free_space_floor
+    }
+
     /// Bytes free where the store is, or will be, and how many of them must stay free for it to
     /// write.
     pub fn free_space(&self) -> io::Result<(u64, u64)> {

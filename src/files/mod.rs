@@ -1,0 +1,182 @@
+//! Files that people upload: the bytes in a folder or a bucket, what is known of them in the store.
+//!
+//! A file is known once its row is durable, and its bytes are durable before its row is. It stays as
+//! long as something refers to it, and an hour beyond (`collect`). Nothing here knows HTTP.
+
+mod address;
+mod collect;
+mod held;
+mod incoming;
+mod kind;
+mod quota;
+mod storage;
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use freehold_config as config;
+use freehold_federation::Tasks;
+use freehold_proto::{Clock, DomainName, UserId};
+use freehold_store::{
+    StoreError, Tables,
+    tables::{files::FileKey, rows::FileRow},
+};
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+
+pub use address::FileAddress;
+pub use freehold_store::tables::files::Referrer;
+pub use held::{HELD_MAX, Held, release, release_messages, replace};
+pub use incoming::{Declared, Incoming, Stored};
+pub use kind::{is_shown, mime_of};
+pub use quota::Seat;
+pub use storage::StorageError;
+
+use held::Pins;
+use quota::Arriving;
+use storage::Storage;
+
+/// How long a file is kept that nothing refers to.
+pub const KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// Why a file is not taken or not given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The caller's fault: larger than a file may be.
+    #[error("the file is larger than {limit} bytes")]
+    TooLarge {
+        /// How large it may be.
+        limit: u64,
+    },
+    /// The caller's fault: this person has as much as one may have.
+    #[error("the person's files would take more than {limit} bytes")]
+    Quota {
+        /// How much that is.
+        limit: u64,
+    },
+    /// Nobody's fault: too many are on their way. They may try again later.
+    #[error("too many files are on their way")]
+    Busy,
+    /// The operator's fault: the domain has as much as it may have.
+    #[error("the files of all would take more than {limit} bytes")]
+    Full {
+        /// How much that is.
+        limit: u64,
+    },
+    /// The fault of the disk or of the service with the bucket.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Our own fault.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+/// How much may be kept.
+#[derive(Clone, Debug)]
+struct Limits {
+    file: u64,
+    person: u64,
+    total: u64,
+    collect_every: Duration,
+}
+
+/// The files of one domain.
+pub struct Files {
+    us: DomainName,
+    tables: Tables,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    storage: Storage,
+    limits: Limits,
+    pins: Mutex<Pins>,
+    arriving: Mutex<Arriving>,
+    /// Turns at making files known and forgetting them: both count what there is.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Files({}, {:?})", self.us, self.storage)
+    }
+}
+
+impl Files {
+    /// Finds the place of the bytes, and clears away what a killed process left half written there.
+    pub async fn open(
+        us: DomainName,
+        tables: Tables,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        config: &config::Files,
+    ) -> Result<Arc<Self>, StorageError> {
+        Ok(Arc::new(Self {
+            storage: Storage::open(&us, config, tasks.clone()).await?,
+            us,
+            tables,
+            clock,
+            tasks,
+            limits: Limits {
+                file: config.file_bytes_max,
+                person: config.person_bytes_max,
+                total: config.total_bytes_max,
+                collect_every: config.collect_every,
+            },
+            pins: Mutex::default(),
+            arriving: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Begins to collect what nothing refers to.
+    pub fn start(self: &Arc<Self>) {
+        self.tasks.spawn("files", collect::run(Arc::clone(self)));
+    }
+
+    /// The largest file taken, in bytes.
+    #[must_use]
+    pub fn file_bytes_max(&self) -> u64 {
+        self.limits.file
+    }
+
+    /// The file that an address names, if it is ours and there is one.
+    pub async fn find(&self, address: &FileAddress) -> Result<Option<FileRow>, StoreError> {
+        if address.domain != self.us {
+            return Ok(None);
+        }
+        let key = address.key;
+        let row = self.tables.read(move |tables| tables.file(key)).await?;
+        Ok(row.filter(|it| it.extension == address.extension))
+    }
+
+    /// A part of a file's bytes as they come from where they are kept. The range must not be empty.
+    pub async fn read(
+        &self,
+        file: FileKey,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
+        self.storage.read(file, range).await
+    }
+}
+
+/// The owner in a row.
+fn owner_of(row: &FileRow, us: &DomainName) -> Option<UserId> {
+    let local = <[u8; 8]>::try_from(&*row.owner).ok()?;
+    Some(UserId::new(local, us.clone()))
+}
+
+/// A file's key as it stands in URLs and names of objects: 22 characters.
+fn key_to_text(file: FileKey) -> String {
+    URL_SAFE_NO_PAD.encode(file.as_bytes())
+}
+
+fn key_from_text(text: &str) -> Option<FileKey> {
+    FileKey::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! The topic `fnd`: finding people and groups by what somebody typed into a search box (fact sheet,
+//! section 7).
+
+mod query;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use freehold_federation::FindQuery;
+use freehold_proto::{AccessMode, GroupId, Timestamp, UserId};
+use freehold_store::{
+    Tables, TopicKey,
+    tables::{
+        rows::{AccountRow, CHANNEL},
+        tags::TagOwner,
+    },
+};
+use futures_util::future::join_all;
+use serde_json::{json, value::to_raw_value};
+
+use self::query::{Named, Query, Term};
+use crate::{
+    accounts::{Caller, Level, access::State, tags},
+    edge::{
+        frames::{Access, Sub, raw},
+        reply::{self, Reply},
+    },
+    server::Server,
+    topic::channel_name,
+};
+
+/// Other domains asked by one query.
+const REMOTE_MAX: usize = 4;
+/// Rows shown at most.
+const ROWS_MAX: usize = 50;
+/// Owners of one tag that are looked at.
+const OWNERS_MAX: usize = 500;
+
+/// Who or what was found.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Found {
+    Person(UserId),
+    Group(GroupId),
+}
+
+/// Whoever a term finds, each with what matched.
+type Matches = BTreeMap<Found, BTreeSet<String>>;
+
+/// The rows a query finds. Asks other domains for addresses of theirs, each for a bounded time.
+pub(crate) async fn search(
+    server: &Arc<Server>,
+    asker: &Caller,
+    text: &str,
+) -> Result<Vec<Sub>, Reply> {
+    // COMPAT stock clients: what breaks the grammar finds nothing.
+    let Ok(mut query) = Query::parse(text, &server.us) else {
+        return Ok(Vec::new());
+    };
+    if !server.rules.masked_tags.is_empty() {
+        let own = tags::of_account(&server.account(&asker.user).await?);
+        query
+            .mask(&server.rules.masked_tags, &own)
+            .map_err(|_| reply::PERMISSION_DENIED)?;
+    }
+    let matches = matches(server, &query).await?;
+    let mut rows = Vec::new();
+    for (found, matched) in matches {
+        if rows.len() >= ROWS_MAX {
+            break;
+        }
+        let row = match found {
+            Found::Person(user) if user == asker.user => None,
+            Found::Person(user) => person_row(server, asker.level, &user, &matched).await?,
+            Found::Group(group) => group_row(server, asker.level, &group, &matched).await?,
+        };
+        rows.extend(row);
+    }
+    Ok(rows)
+}
+
+/// Everybody who answers to all of one kind of terms and to one of the other kind.
+async fn matches(server: &Arc<Server>, query: &Query) -> Result<Matches, Reply> {
+    let mut remote = 0;
+    let mut searches = Vec::new();
+    for term in query.all.iter().chain(&query.any) {
+        let abroad = match &term.person {
+            Some(Named::Address(_)) => true,
+            Some(Named::User(user)) => !server.ids.is_ours(user),
+            None => false,
+        };
+        remote += usize::from(abroad);
+        searches.push(find(server, term, !abroad || remote <= REMOTE_MAX));
+    }
+    let found: Result<Vec<Matches>, Reply> = join_all(searches).await.into_iter().collect();
+    let mut found = found?;
+    let any = found.split_off(query.all.len());
+    let mut groups = found.into_iter();
+    let mut all = groups.next();
+    for one in groups {
+        all = all.map(|it| both(it, one));
+    }
+    if !query.any.is_empty() {
+        let either = any.into_iter().fold(Matches::new(), either);
+        all = Some(match all {
+            Some(all) => both(all, either),
+            None => either,
+        });
+    }
+    Ok(all.unwrap_or_default())
+}
+
+fn both(mut one: Matches, mut other: Matches) -> Matches {
+    one.retain(|found, matched| match other.remove(found) {
+        Some(more) => {
+            matched.extend(more);
+            true
+        }
+        None => false,
+    });
+    one
+}
+
+fn either(mut one: Matches, other: Matches) -> Matches {
+    for (found, matched) in other {
+        one.entry(found).or_default().extend(matched);
+    }
+    one
+}
+
+/// Whoever answers to a term.
+async fn find(server: &Arc<Server>, term: &Term, abroad: bool) -> Result<Matches, Reply> {
+    let wanted = term.tags.clone();
+    let read = move |tables: &Tables| {
+        let mut owners = Vec::new();
+        for tag in wanted {
+            for owner in tables.tagged(&tag, OWNERS_MAX)? {
+                owners.push((owner, tag.clone()));
+            }
+        }
+        Ok(owners)
+    };
+    let mut matches = Matches::new();
+    for (owner, tag) in server.tables.read(read).await? {
+        let found = match owner {
+            TagOwner::User(local) => Found::Person(UserId::new(local, server.us.clone())),
+            TagOwner::Group(group) => Found::Group(group),
+        };
+        matches.entry(found).or_default().insert(tag);
+    }
+    let named = match &term.person {
+        Some(Named::User(user)) if server.ids.is_ours(user) => Some(user.clone()),
+        Some(named) if abroad => ask(server, named).await,
+        _ => None,
+    };
+    if let Some(user) = named {
+        let matched = matches.entry(Found::Person(user)).or_default();
+        matched.insert(term.typed.clone());
+    }
+    Ok(matches)
+}
+
+/// Nobody, too, when the other domain does not answer in time: it may the next time.
+async fn ask(server: &Arc<Server>, named: &Named) -> Option<UserId> {
+    let (domain, query) = match named {
+        Named::Address(address) => (
+            address.domain.clone(),
+            FindQuery::LocalPart(address.local.clone()),
+        ),
+        Named::User(user) => (user.domain().clone(), FindQuery::User(user.clone())),
+    };
+    match server.find_abroad(&domain, query).await {
+        Ok(found) => found,
+        Err(fault) => {
+            tracing::info!(peer = %domain, %fault, "a search at another domain has no answer");
+            None
+        }
+    }
+}
+
+/// A person as a row; nothing of those who cannot be found.
+async fn person_row(
+    server: &Arc<Server>,
+    asker: Level,
+    user: &UserId,
+    matched: &BTreeSet<String>,
+) -> Result<Option<Sub>, Reply> {
+    if !server.ids.is_ours(user) {
+        let profile = server.profile(user).await?;
+        return Ok(profile.map(|it| {
+            let access = it.access.and(AccessMode::ONE_TO_ONE);
+            let row = (it.updated, access, &*it.public, &*it.trusted);
+            found_row(server.ids.shown(user), row, matched)
+        }));
+    }
+    let wanted = user.clone();
+    let read = move |tables: &Tables| tables.account(&wanted);
+    let account = server.tables.read(read).await?;
+    let findable = |it: &AccountRow| server.rules.findable && State::of(it) == State::Ok;
+    Ok(account.filter(findable).map(|it| {
+        let access = match asker {
+            Level::Anonymous => &it.access_anon,
+            Level::Authenticated | Level::Root => &it.access_auth,
+        };
+        let access = access.parse().unwrap_or(AccessMode::NONE);
+        let updated = Timestamp::from_stored(it.updated);
+        let access = access.and(AccessMode::ONE_TO_ONE);
+        let row = (updated, access, &*it.public, &*it.trusted);
+        found_row(server.ids.shown(user), row, matched)
+    }))
+}
+
+fn found_row(
+    topic: String,
+    (updated, access, public, trusted): (Timestamp, AccessMode, &[u8], &[u8]),
+    matched: &BTreeSet<String>,
+) -> Sub {
+    Sub {
+        topic: Some(topic),
+        updated: Some(updated),
+        acs: Some(Access {
+            want: None,
+            given: None,
+            mode: access.to_string(),
+        }),
+        public: raw(public),
+        trusted: raw(trusted),
+        // COMPAT iOS: on fnd this is a list of the terms that matched.
+        private: to_raw_value(&json!(matched)).ok(),
+        ..Sub::default()
+    }
+}
+
+/// A group as a row; of one with a channel the channel, which is what strangers may join.
+async fn group_row(
+    server: &Arc<Server>,
+    asker: Level,
+    group: &GroupId,
+    matched: &BTreeSet<String>,
+) -> Result<Option<Sub>, Reply> {
+    let key = TopicKey::group(group);
+    let room = server.tables.read(move |tables| tables.room(key)).await?;
+    Ok(room.filter(|it| it.deleted == 0).map(|it| {
+        let is_channel = it.kind == CHANNEL;
+        let access = match asker {
+            _ if is_channel => AccessMode::READER,
+            Level::Anonymous => it.access_anon.parse().unwrap_or(AccessMode::NONE),
+            Level::Authenticated | Level::Root => {
+                it.access_auth.parse().unwrap_or(AccessMode::NONE)
+            }
+        };
+        let name = if is_channel {
+            channel_name(group)
+        } else {
+            group.to_string()
+        };
+        let updated = Timestamp::from_stored(it.updated);
+        let row = (updated, access, &*it.public, &*it.trusted);
+        Sub {
+            subcnt: it.members.saturating_add(it.readers),
+            ..found_row(name, row, matched)
+        }
+    }))
+}
+
+/// Whose an alias is, as clients name the owner; nothing while it is free.
+pub(crate) async fn alias_owner(server: &Arc<Server>, text: &str) -> Result<Option<String>, Reply> {
+    let tag = text.trim().to_lowercase();
+    let read = move |tables: &Tables| tables.unique_tag(&tag);
+    Ok(match server.tables.read(read).await? {
+        Some(TagOwner::User(local)) => {
+            Some(server.ids.shown(&UserId::new(local, server.us.clone())))
+        }
+        Some(TagOwner::Group(group)) => Some(group.to_string()),
+        None => None,
+    })
+}

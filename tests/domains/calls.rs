@@ -1,0 +1,184 @@
+//! Calls between two people: who rings, who takes it, how it ends (fact sheet, section 5.4).
+
+use std::time::Duration;
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::{Value, json};
+
+use crate::{
+    guest::{Guest, SOON},
+    net::{House, Net},
+};
+
+const CALLS: &str = "[calls]\nice_urls = [\"stun:turn.test:3478\", \"turn:turn.test:3478\"]\n\
+                     turn_secret = \"secret\"\nring_seconds = 2";
+
+/// Ann and Ben in a chat, each with a client that has it open; Ben has a second one that has not.
+struct Line {
+    _net: Net,
+    _house: House,
+    ann: Guest,
+    ben: Guest,
+    ben_too: Guest,
+}
+
+impl Line {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let house = net.domain_with("alpha.test", CALLS).await;
+        let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+        ann.opens(&ben).await;
+        ben.opens(&ann).await;
+        let ben_too = ben.second_session().await;
+        Self {
+            _net: net,
+            _house: house,
+            ann,
+            ben,
+            ben_too,
+        }
+    }
+
+    async fn rings(&mut self) -> u64 {
+        self.ann
+            .writes(&self.ben, json!({"webrtc": "started"}), " ")
+            .await
+    }
+}
+
+impl Guest {
+    async fn signals(&mut self, other: &Self, event: &str, seq: u64, payload: Value) {
+        let topic = self.name_of(other);
+        let note =
+            json!({"topic": topic, "what": "call", "seq": seq, "event": event, "payload": payload});
+        self.session.send_note(note).await.unwrap();
+    }
+
+    async fn is_signalled(&mut self, event: &str) -> Value {
+        let fits = |it: &Frame| {
+            let of = it.kind == FrameKind::Info && it.text("what") == "call";
+            of && it.text("event") == event
+        };
+        self.session.wait_for(event, SOON, fits).await.unwrap().body
+    }
+
+    /// Waits for the message that says how the call stands.
+    async fn sees_call(&mut self, state: &str) -> Value {
+        let fits = |it: &Frame| it.kind == FrameKind::Data && it.body["head"]["webrtc"] == state;
+        self.session.wait_for(state, SOON, fits).await.unwrap().body
+    }
+}
+
+#[tokio::test]
+async fn two_people_talk_and_only_their_two_clients_hear_the_signals() {
+    let mut line = Line::new().await;
+    let seq = line.rings().await;
+    line.ben.sees_call("started").await;
+    // The client that does not have the chat open rings too.
+    line.ben_too.sees_call("started").await;
+    line.ben
+        .signals(&line.ann, "ringing", seq, json!(null))
+        .await;
+    line.ann.is_signalled("ringing").await;
+    line.ben
+        .signals(&line.ann, "accept", seq, json!(null))
+        .await;
+    line.ann.is_signalled("accept").await;
+    line.ben_too.is_signalled("accept").await;
+    let accepted = line.ann.sees_call("accepted").await;
+    assert_eq!(accepted["head"]["replace"], format!(":{seq}"));
+    assert_eq!(accepted["from"], line.ann.person.id);
+    line.ann
+        .signals(&line.ben, "offer", seq, json!({"sdp": "o"}))
+        .await;
+    assert_eq!(line.ben.is_signalled("offer").await["payload"]["sdp"], "o");
+    line.ben
+        .signals(&line.ann, "answer", seq, json!({"sdp": "a"}))
+        .await;
+    assert_eq!(line.ann.is_signalled("answer").await["payload"]["sdp"], "a");
+    line.ben
+        .signals(&line.ann, "ice-candidate", seq, json!({"c": 1}))
+        .await;
+    line.ann.is_signalled("ice-candidate").await;
+    line.ben
+        .signals(&line.ann, "hang-up", seq, json!(null))
+        .await;
+    line.ann.is_signalled("hang-up").await;
+    let ended = line.ann.sees_call("finished").await;
+    assert_eq!(ended["head"]["replace"], format!(":{seq}"));
+    line.rings().await;
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_takes_is_missed() {
+    let mut line = Line::new().await;
+    line.rings().await;
+    line.ben.sees_call("missed").await;
+    line.ann.is_signalled("hang-up").await;
+    line.ben_too.is_signalled("hang-up").await;
+}
+
+#[tokio::test]
+async fn a_call_is_declined_by_any_client_of_the_one_who_is_called() {
+    let mut line = Line::new().await;
+    let seq = line.rings().await;
+    line.ben_too
+        .signals(&line.ann, "hang-up", seq, json!(null))
+        .await;
+    line.ann.sees_call("declined").await;
+    line.ben.is_signalled("hang-up").await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_ends_its_call() {
+    let mut line = Line::new().await;
+    line.rings().await;
+    line.ben.sees_call("started").await;
+    drop(line.ann.session);
+    line.ben.sees_call("disconnected").await;
+}
+
+#[tokio::test]
+async fn a_line_that_is_taken_is_busy_and_calls_need_two_and_a_server_for_them() {
+    let mut line = Line::new().await;
+    line.rings().await;
+    let topic = line.ben.name_of(&line.ann);
+    let call = |topic: &str, state: &str| json!({"topic": topic, "noecho": true, "head": {"webrtc": state}, "content": " "});
+    let refused = line.ben.is_refused("pub", call(&topic, "started")).await;
+    assert_eq!(refused, (486, "busy here".to_owned()));
+    let refused = line.ben.is_refused("pub", call(&topic, "accepted")).await;
+    assert_eq!(refused, (400, "malformed".to_owned()));
+    let made = line
+        .ann
+        .session
+        .request("sub", json!({"topic": "new1"}))
+        .await
+        .unwrap();
+    let refused = line
+        .ann
+        .is_refused("pub", call(made.text("topic"), "started"))
+        .await;
+    assert_eq!(refused, (403, "permission denied".to_owned()));
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, ben) = (house.guest("ann").await, house.guest("ben").await);
+    ann.opens(&ben).await;
+    let topic = ann.name_of(&ben);
+    let refused = ann.is_refused("pub", call(&topic, "started")).await;
+    assert_eq!(refused, (501, "not implemented".to_owned()));
+}
+
+#[tokio::test]
+async fn clients_are_given_passwords_for_the_turn_server_that_end_by_themselves() {
+    let line = Line::new().await;
+    let answer = line.ann.session.hello().clone();
+    let servers = &answer["iceServers"];
+    assert_eq!(servers[0], json!({"urls": ["stun:turn.test:3478"]}));
+    let turn = &servers[1];
+    assert_eq!(turn["urls"], json!(["turn:turn.test:3478"]));
+    let ends: u64 = turn["username"].as_str().unwrap().parse().unwrap();
+    let day = Duration::from_secs(86_400);
+    assert_eq!(ends, 1_767_323_045 + day.as_secs());
+    assert!(turn["credential"].as_str().unwrap().len() == 28);
+    assert_eq!(answer["callTimeout"], 2);
+}

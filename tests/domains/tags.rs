@@ -1,0 +1,114 @@
+//! Tags, as their owner sets them.
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::{Value, json};
+
+use crate::{desk::Desk, net::Net};
+
+fn tags(all: &[&str]) -> Value {
+    json!({ "tags": all })
+}
+
+#[tokio::test]
+async fn a_list_of_tags_takes_the_place_of_the_one_before() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut other) = (Desk::at(&alpha).await, Desk::at(&alpha).await);
+    let token = ann.signs_up("ann", tags(&["org:Example"])).await.params["token"].clone();
+    other.shows(&token).await;
+    other.asks("sub", json!({"topic": "me"})).await;
+    ann.asks("sub", json!({"topic": "me"})).await;
+    assert_eq!(
+        ann.sees_of_me("tags").await,
+        json!(["basic:ann", "org:example"])
+    );
+    let answer = ann
+        .sets_me(tags(&["basic:ann", "alias:anna", "org:b"]))
+        .await;
+    assert_eq!(answer.params, json!({"added": 2, "removed": 1}));
+    let told = |it: &Frame| it.kind == FrameKind::Pres && it.text("what") == "tags";
+    other.waits_for("pres tags", told).await;
+    assert_eq!(
+        ann.sees_of_me("tags").await,
+        json!(["basic:ann", "alias:anna", "org:b"])
+    );
+    for same in [tags(&["basic:ann", "org:b", "alias:anna"]), tags(&[])] {
+        assert_eq!(ann.sets_me(same).await.status(), (304, "not modified"));
+    }
+    assert_eq!(
+        ann.sets_me(tags(&["␡"])).await.params,
+        json!({"added": 0, "removed": 2})
+    );
+    assert_eq!(ann.sees_of_me("tags").await, json!(["basic:ann"]));
+}
+
+#[tokio::test]
+async fn tags_that_may_not_be_are_refused_and_nothing_changes() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut ann = Desk::at(&alpha).await;
+    ann.signs_up("ann", tags(&["alias:anna"])).await;
+    ann.asks("sub", json!({"topic": "me"})).await;
+    let many: Vec<String> = (0..17).map(|it| format!("org:x{it}")).collect();
+    let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+    many.push("basic:ann");
+    let denied = (403, "permission denied");
+    let malformed = (400, "malformed");
+    for (list, status) in [
+        (tags(&["alias:anna"]), denied),
+        (tags(&["basic:ann", "basic:amy"]), denied),
+        (tags(&["basic:ann", "email:a@b.test"]), denied),
+        (tags(&["basic:ann", "word"]), malformed),
+        (tags(&["basic:ann", "org:a b"]), malformed),
+        (tags(&["basic:ann", "alias:a1", "alias:b1"]), malformed),
+        (tags(&many), (422, "policy violation")),
+    ] {
+        let answer = ann.sets_me(list.clone()).await;
+        assert_eq!(answer.status(), status, "{list}");
+        assert_eq!(answer.params, json!({"what": "tags"}), "{list}");
+    }
+    assert_eq!(
+        ann.sees_of_me("tags").await,
+        json!(["basic:ann", "alias:anna"])
+    );
+    let mut eve = Desk::at(&alpha).await;
+    let answer = eve.signs_up("eve", tags(&["basic:root"])).await;
+    assert_eq!(
+        (answer.status(), answer.params.clone()),
+        (denied, json!({"what": "tags"}))
+    );
+    assert_eq!(eve.logs_in("eve", "secret of eve").await.code, 401);
+}
+
+#[tokio::test]
+async fn an_alias_has_one_owner() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut amy) = (Desk::at(&alpha).await, Desk::at(&alpha).await);
+    let id = ann.signs_up("ann", tags(&["alias:star"])).await.params["user"].clone();
+    let taken = (400, "malformed");
+    assert_eq!(
+        amy.signs_up("amy", tags(&["alias:star"])).await.status(),
+        taken
+    );
+    assert_eq!(amy.signs_up("amy", tags(&[])).await.code, 200);
+    let take = tags(&["basic:amy", "alias:Star"]);
+    assert_eq!(amy.sets_me(take.clone()).await.status(), taken);
+    // The way stock clients ask before.
+    amy.asks("sub", json!({"topic": "fnd"})).await;
+    let asks = |alias: &str| json!({"topic": "fnd", "desc": {"public": alias}});
+    let get = json!({"topic": "fnd", "what": "tags"});
+    amy.asks("set", asks("alias:star")).await;
+    assert_eq!(
+        amy.frame("get", get.clone()).await.body["tags"],
+        json!([id])
+    );
+    amy.asks("set", asks("alias:free")).await;
+    let answer = amy.asks("get", get).await;
+    assert_eq!(
+        (answer.code, &answer.params),
+        (204, &json!({"what": "tags"}))
+    );
+    ann.sets_me(tags(&["basic:ann"])).await;
+    assert_eq!(amy.sets_me(take).await.code, 200);
+}
