@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use freehold::accounts::Level;
 use freehold_interop::{Frame, FrameKind};
 use freehold_proto::pbx::{
-    ClientDel, ClientExtra, ClientGet, ClientLeave, ClientMsg, ClientNote, ClientPub, GetOpts,
-    GetQuery, InfoNote, SeqRange, client_del::What, client_msg::Message as Said,
-    server_msg::Message as Heard, server_pres,
+    ClientDel, ClientExtra, ClientGet, ClientLeave, ClientLogin, ClientMsg, ClientNote, ClientPub,
+    ClientSub, GetOpts, GetQuery, InfoNote, SeqRange, client_del::What,
+    client_msg::Message as Said, server_msg::Message as Heard, server_pres,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -252,6 +253,54 @@ async fn nothing_is_served_over_grpc_before_hello_and_log_in() {
     assert_eq!(bot.attaches("me").await.code, 409);
     bot.greets().await;
     assert_eq!(bot.attaches("me").await.code, 401);
+}
+
+#[tokio::test]
+async fn an_administrator_writes_for_somebody_over_grpc_and_nobody_else_does() {
+    let net = Net::new().await;
+    let mut alpha = alpha(&net).await;
+    alpha.stop().await;
+    let domain = alpha.in_hand().await;
+    let added = domain.add_user("root", "secret of root", "Root", Level::Root);
+    added.await.unwrap();
+    domain.close().await;
+    alpha.start().await;
+    let (mut ann, mut amy) = (alpha.guest("ann").await, alpha.guest("amy").await);
+    ann.opens(&amy).await;
+    amy.opens(&ann).await;
+    let for_ann = |said: Said| ClientMsg {
+        message: Some(said),
+        extra: Some(ClientExtra {
+            on_behalf_of: ann.person.id.clone(),
+            ..Default::default()
+        }),
+    };
+    let sub = Said::Sub(ClientSub {
+        id: "sub".to_owned(),
+        topic: amy.person.id.clone(),
+        ..Default::default()
+    });
+    let mut root = Bot::connect(&alpha).await;
+    root.greets().await;
+    let login = Said::Login(ClientLogin {
+        scheme: "basic".to_owned(),
+        secret: "root:secret of root".into(),
+        ..Default::default()
+    });
+    let params = root.asks(login).await.params;
+    assert_eq!(params["authlvl"], "\"root\"");
+    for (said, code) in [
+        (sub.clone(), 200),
+        (publish(&amy.person.id, "\"from above\""), 202),
+    ] {
+        root.sends(for_ann(said)).await;
+        assert_eq!(root.answer().await.code, code);
+    }
+    let message = amy.hears(&ann, "from above").await;
+    assert_eq!(message.from, ann.person.id);
+    let mut other = Bot::registered(&alpha, "other").await;
+    other.sends(for_ann(sub)).await;
+    assert_eq!(other.answer().await.code, 403);
 }
 
 #[tokio::test]
