@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use super::{AccountError, tags};
 use crate::{
     edge::session::Session,
+    files::{self, Referrer},
     server::Server,
     topic::{Command, TopicName, hub::Hub},
 };
@@ -55,10 +56,12 @@ pub(crate) async fn erase_row(
     }
     // Strictly later than what other domains know of the person.
     let at = server.clock.now().as_millis().max(row.updated + 1);
-    let gone = user.clone();
+    let (gone, now) = (user.clone(), server.clock.now());
     let gather = move |tables: &Tables| {
         let all = tags::of_account(&row);
         erase_account(tables, &mut batch, &gone, &row, &all, at)?;
+        let picture = Referrer::Account(gone);
+        files::release(tables, &mut batch, &picture, now)?;
         Ok(batch)
     };
     let batch = server.tables.read(gather).await?;

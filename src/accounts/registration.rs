@@ -4,7 +4,7 @@ use bytes::Bytes;
 use freehold_config::Registration;
 use freehold_proto::{AccessMode, UserId};
 use freehold_store::{
-    Batch, Outcome, Tables,
+    Outcome, Tables,
     tables::{
         accounts::create_account,
         admin::use_invitation,
@@ -22,7 +22,7 @@ use super::{
     tags,
     tags::TagFault,
 };
-use crate::server::Server;
+use crate::{files::Referrer, server::Server};
 
 /// The method of a credential that is an invitation.
 pub const INVITE: &str = "invite";
@@ -175,7 +175,8 @@ impl Server {
             user: Bytes::copy_from_slice(&user.local_bytes()),
             password,
         });
-        let mut batch = Batch::new();
+        let referrer = Referrer::Account(user.clone());
+        let (mut batch, _held) = self.files.show(referrer, &account.public).await?;
         create_account(&mut batch, &user, &account, way_in.as_ref());
         let owner = TagOwner::User(user.local_bytes());
         replace(&mut batch, owner, &[], &tags::of_account(&account));

@@ -4,6 +4,7 @@
 //! long as something refers to it, and an hour beyond (`collect`). Nothing here knows HTTP.
 
 mod address;
+mod card;
 mod collect;
 mod held;
 mod incoming;
@@ -19,13 +20,14 @@ use freehold_config as config;
 use freehold_federation::Tasks;
 use freehold_proto::{Clock, DomainName, UserId};
 use freehold_store::{
-    StoreError, Tables,
+    Batch, StoreError, Tables,
     tables::{files::FileKey, rows::FileRow},
 };
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 
 pub use address::FileAddress;
+pub use card::files_of_card;
 pub use freehold_store::tables::files::Referrer;
 pub use held::{HELD_MAX, Held, release, release_messages, replace};
 pub use incoming::{Declared, Incoming, Stored};
@@ -151,6 +153,23 @@ impl Files {
         let key = address.key;
         let row = self.tables.read(move |tables| tables.file(key)).await?;
         Ok(row.filter(|it| it.extension == address.extension))
+    }
+
+    /// Rows that make `referrer` refer to what its new description shows, and to nothing else any more.
+    /// The second is to be kept until they are committed.
+    pub async fn show(
+        self: &Arc<Self>,
+        referrer: Referrer,
+        public: &[u8],
+    ) -> Result<(Batch, Held), StoreError> {
+        let held = self.hold(&files_of_card(public)).await?;
+        let now = self.clock.now();
+        let rows = move |tables: &Tables| {
+            let mut batch = Batch::new();
+            replace(tables, &mut batch, &referrer, &held, now)?;
+            Ok((batch, held))
+        };
+        self.tables.read(rows).await
     }
 
     /// A part of a file's bytes as they come from where they are kept. The range must not be empty.

@@ -21,6 +21,7 @@ use crate::{
         session::Session,
         times,
     },
+    files::Referrer,
     merge,
     server::Server,
 };
@@ -123,7 +124,15 @@ pub(crate) async fn set_description(
     }
     // Strictly later than before, whatever the clock says: clients and peers compare.
     after.updated = server.clock.now().as_millis().max(before.updated + 1);
-    let mut batch = Batch::new();
+    // Kept until the new description is durable.
+    let (mut batch, _held) = match after.public == before.public {
+        true => (Batch::new(), None),
+        false => {
+            let referrer = Referrer::Account(user.clone());
+            let (batch, held) = server.files.show(referrer, &after.public).await?;
+            (batch, Some(held))
+        }
+    };
     put_account(&mut batch, user, &after);
     if let Some(admin) = caller.admin.as_ref().filter(|_| change.trusted.is_some()) {
         server.audit(&mut batch, &admin.to_string(), Some(user), "trusted")?;

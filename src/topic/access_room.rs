@@ -89,7 +89,9 @@ impl Actor {
         create_room(&mut batch, self.key(), &row);
         room.mark_stored(&row);
         self.set_room(room);
-        self.enter(asked, &get, vec![change], Some(&temporary), batch)
+        let mut files = Vec::new();
+        self.show_files(&mut batch, &mut files).await?;
+        self.enter(asked, &get, vec![change], Some(&temporary), (batch, files))
             .await
     }
 
@@ -132,7 +134,8 @@ impl Actor {
         if let Some(private) = private {
             self.topic.annotate(&asked.user, private, now)?;
         }
-        self.enter(asked, get, changes, None, Batch::new()).await
+        self.enter(asked, get, changes, None, Default::default())
+            .await
     }
 
     /// A group that ended, or never was, cannot be entered; the other rooms are made when needed.
@@ -157,7 +160,7 @@ impl Actor {
         get: &GetQuery,
         changes: Vec<AccessChange>,
         temporary: Option<&str>,
-        batch: Batch,
+        (batch, more): (Batch, Vec<Effect>),
     ) -> Result<(), Reply> {
         if !self.topic.may(&asked.user, AccessMode::JOIN) {
             // Whoever bans himself is heard before he is shut out.
@@ -186,6 +189,7 @@ impl Actor {
         let mut effects = vec![Effect::Reply(asked.session.clone(), frames)];
         effects.extend(self.access_effects(asked, changes));
         effects.extend(first.then(|| Effect::Arrived(asked.session.clone(), asked.user.clone())));
+        effects.extend(more);
         self.commit_all(batch, effects);
         Ok(())
     }
@@ -304,11 +308,14 @@ impl Actor {
                 let (mut batch, left) = self.begin_emptying(&asked.user).await?;
                 self.drop_tags(&mut batch);
                 let now = self.now();
-                self.room_mut()?.close(&asked.user, now)?;
-                let effects = vec![
+                let room = self.room_mut()?;
+                room.close(&asked.user, now)?;
+                room.description.public.clear();
+                let mut effects = vec![
                     asked.later(reply::OK, now),
                     Effect::Closed(Some(asked.session.clone())),
                 ];
+                self.show_files(&mut batch, &mut effects).await?;
                 self.commit_all(batch, effects);
                 self.delete_spans(&asked.user, true, left).await.map(drop)
             }

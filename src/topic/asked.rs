@@ -150,6 +150,9 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         if let Some(desc) = &set.desc {
             self.set_desc(asked, desc, &mut effects)?;
+            if desc.public.is_some() {
+                self.show_files(&mut batch, &mut effects).await?;
+            }
         }
         if let Some(sub) = &set.sub {
             if self.topic.pair().is_some() {
@@ -297,6 +300,22 @@ impl Actor {
             return Err(reply::POLICY.into());
         }
         Ok(self.server.files.hold(urls).await?)
+    }
+
+    /// Refers to the files that the description of a room shows now.
+    pub(super) async fn show_files(
+        &self,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        if let Some(room) = self.topic.room() {
+            let referrer = Referrer::Topic(self.key());
+            let public = &room.description.public;
+            let (rows, held) = self.server.files.show(referrer, public).await?;
+            batch.append(rows);
+            effects.push(Effect::Referred(held));
+        }
+        Ok(())
     }
 
     /// Visible at once, rather than a queue without end for a domain that is denied or gone.

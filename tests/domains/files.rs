@@ -704,3 +704,35 @@ async fn a_file_stays_as_long_as_a_message_refers_to_it_and_goes_with_its_deleti
     scene.settles_at(0).await;
     assert_eq!(scene.asks_for(&url, &[]).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_picture_stays_as_long_as_it_is_shown() {
+    let mut scene = Scene::new().await;
+    let old = scene.uploads(PNG).await.url();
+    let new = scene.uploads(b"another picture").await.url();
+    let photo = |url: &str| json!({"topic": "me", "desc": {"public": {"photo": {"ref": url}}}});
+    scene.ann.session.request("set", photo(&old)).await.unwrap();
+    let group = json!({"topic": "new1", "set": {"desc": {"public": {"photo": {"ref": new}}}}});
+    let made = scene.ann.session.request("sub", group).await.unwrap();
+    let group = made.text("topic").to_owned();
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.settles_at(2).await;
+    scene.ann.session.request("set", photo(&new)).await.unwrap();
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.settles_at(1).await;
+    assert_eq!(scene.asks_for(&old, &[]).await.status, 404);
+    let delete = json!({"topic": group, "what": "topic", "hard": true});
+    scene.ann.session.request("del", delete).await.unwrap();
+    scene.ann.session.request("set", photo("")).await.unwrap();
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.settles_at(0).await;
+}

@@ -112,3 +112,40 @@ async fn an_alias_has_one_owner() {
     ann.sets_me(tags(&["basic:ann"])).await;
     assert_eq!(amy.sets_me(take).await.code, 200);
 }
+
+#[tokio::test]
+async fn a_group_is_found_by_its_tags_until_its_owner_is_gone() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut amy) = (alpha.guest("ann").await, alpha.guest("amy").await);
+    let founding = json!({"topic": "new1", "set": {"tags": ["travel", "alias:club"],
+        "desc": {"public": {"fn": "Club"}}}});
+    let made = ann.session.request("sub", founding).await.unwrap();
+    let group = made.text("topic").to_owned();
+    for typed in ["travel", "alias:club", "basic:nobody,travel"] {
+        let rows = amy.finds(typed).await;
+        assert_eq!(rows.len(), 1, "{typed}");
+        assert_eq!(rows[0]["topic"], group, "{typed}");
+        assert_eq!(rows[0]["public"], json!({"fn": "Club"}));
+    }
+    let alias = json!({"topic": "me", "tags": ["basic:amy", "alias:club"]});
+    let taken = (400, "malformed".to_owned());
+    assert_eq!(amy.is_refused("set", alias.clone()).await, taken);
+    let tags = json!({"topic": group, "tags": ["sailing", "alias:club"]});
+    let answer = ann.session.request("set", tags).await.unwrap();
+    assert_eq!(answer.body["params"], json!({"added": 1, "removed": 1}));
+    assert!(amy.finds("travel").await.is_empty());
+    assert_eq!(amy.finds("sailing").await.len(), 1);
+    let wrong = json!({"topic": group, "tags": ["email:a@b.test"]});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(ann.is_refused("set", wrong).await, denied);
+
+    amy.session.subscribe(&group).await.unwrap();
+    let put_out = |it: &Frame| it.code() == 205 && it.text("topic") == group;
+    let deleted = json!({"what": "user", "hard": true});
+    ann.session.request("del", deleted).await.unwrap();
+    let told = amy.session.wait_for("205", crate::guest::SOON, put_out);
+    assert_eq!(told.await.unwrap().body["params"], json!({"unsub": true}));
+    assert!(amy.finds("sailing").await.is_empty());
+    amy.session.request("set", alias).await.unwrap();
+}

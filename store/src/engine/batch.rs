@@ -90,6 +90,13 @@ impl Batch {
         self.guard(key.into(), Some(value.into()))
     }
 
+    /// Adds everything of another batch behind what is in this one.
+    pub fn append(&mut self, mut other: Self) -> &mut Self {
+        self.guards.append(&mut other.guards);
+        self.writes.append(&mut other.writes);
+        self
+    }
+
     /// Whether there is nothing to judge and nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
