@@ -100,13 +100,9 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
     });
     let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let result = tokio::select! {
+        result = serving.as_mut() => result,
         // Upgraded connections end by themselves, with a word to the client.
-        () = server.tasks.stopped() => None,
-        result = serving.as_mut() => Some(result),
-    };
-    let result = match result {
-        Some(result) => result,
-        None => {
+        () = server.tasks.stopped() => {
             serving.as_mut().graceful_shutdown();
             timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
         }

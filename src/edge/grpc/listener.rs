@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Instant, interval_at, sleep, sleep_until},
+    time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -71,16 +71,34 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
+/// Serves one connection to its end.
 async fn connection(calls: Calls, stream: TcpStream, address: SocketAddr) {
     // Small frames must not wait for each other.
     if let Err(fault) = stream.set_nodelay(true) {
         debug!(%fault, %address, "a client left at once");
         return;
     }
-    let (server, open) = (Arc::clone(&calls.server), calls.open.clone());
-    let mut http2 = http2::Builder::new(Spawner(server.tasks.clone()));
+    let (tasks, open) = (calls.server.tasks.clone(), calls.open.clone());
+    let http2 = protocol(Spawner(tasks.clone()));
+    let mut served = pin!(http2.serve_connection(TokioIo::new(stream), calls));
+    tokio::select! {
+        outcome = served.as_mut() => {
+            debug!(?outcome, %address, "a client's connection ended");
+            return;
+        }
+        () = tasks.stopped() => {}
+        () = unused(&open) => debug!(%address, "a client's connection is not used"),
+    }
+    served.as_mut().graceful_shutdown();
+    let outcome = timeout(FAREWELL, served).await;
+    debug!(?outcome, %address, "a client's connection was closed");
+}
+
+fn protocol(spawner: Spawner) -> http2::Builder<Spawner> {
+    let mut http2 = http2::Builder::new(spawner);
     http2
         .timer(TokioTimer::new())
+        // Begins with 64 KiB for all streams together and grows with what is really read.
         .adaptive_window(true)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_MAX)
@@ -89,27 +107,7 @@ async fn connection(calls: Calls, stream: TcpStream, address: SocketAddr) {
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PROBE_INTERVAL)
         .keep_alive_timeout(PROBE_TIMEOUT);
-    let mut served = pin!(http2.serve_connection(TokioIo::new(stream), calls));
-    let ending = async {
-        tokio::select! {
-            () = server.tasks.stopped() => {}
-            () = unused(&open) => debug!(%address, "a client's connection was not used"),
-        }
-    };
-    let outcome = tokio::select! {
-        outcome = served.as_mut() => Some(outcome),
-        () = ending => None,
-    };
-    if outcome.is_some() {
-        debug!(?outcome, %address, "a client's connection ended");
-        return;
-    }
-    served.as_mut().graceful_shutdown();
-    let patience = sleep_until(Instant::now() + FAREWELL);
-    tokio::select! {
-        outcome = served => debug!(?outcome, %address, "a client's connection was closed"),
-        () = patience => debug!(%address, "a client's connection was cut off"),
-    }
+    http2
 }
 
 /// Completes when a connection has had no session for a while.
@@ -127,8 +125,6 @@ async fn unused(open: &TaskTracker) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
