@@ -70,7 +70,7 @@ pub(crate) struct Clients {
     pub(crate) registration: Given<String>,
 
     /// Addresses of web servers in front whose header X-Forwarded-For says where a client comes from,
-    /// for the limits on wrong passwords and on new accounts.
+    /// for the limits on wrong passwords, on new accounts and on sessions that poll.
     ///
     /// Default: `["127.0.0.1", "::1"]`
     pub(crate) proxies: Given<Vec<String>>,

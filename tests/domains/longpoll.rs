@@ -194,3 +194,27 @@ async fn a_domain_that_stops_says_so_to_who_polls() {
     );
     assert!(began.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn one_network_opens_only_so_many_sessions() {
+    let net = Net::new().await;
+    let alpha = net.domain_with("alpha.test", "proxies = []").await;
+    let query = format!("?apikey={STOCK_API_KEY}");
+    for _ in 0..256 {
+        let opened = request(&alpha.endpoint, "GET", &query, "").await;
+        assert_eq!(opened.status, 201, "{opened:?}");
+    }
+    let refused = request(&alpha.endpoint, "GET", &query, "").await;
+    assert_eq!(refused.status, 503);
+    let ctrl = &refused.frame("alpha.test")["ctrl"];
+    assert_eq!(ctrl["text"], "service unavailable");
+}
+
+#[tokio::test]
+async fn a_web_server_in_front_is_not_taken_for_its_clients() {
+    let net = Net::new().await;
+    let alpha = domain(&net).await;
+    for _ in 0..260 {
+        Poller::connect(&alpha.endpoint).await;
+    }
+}
