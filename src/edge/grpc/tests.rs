@@ -396,6 +396,29 @@ fn what_cannot_be_read_is_refused_with_the_id_of_the_request() {
     ));
 }
 
+proptest::proptest! {
+    #[test]
+    fn whatever_arrives_is_read_or_refused(
+        changes in proptest::collection::vec((proptest::num::usize::ANY, proptest::num::u8::ANY), 0..8),
+        cut in proptest::num::usize::ANY,
+    ) {
+        let sub = pbx::ClientSub {
+            id: text("1"),
+            topic: text("grpX"),
+            set_query: Some(set_query()),
+            get_query: Some(get_query()),
+        };
+        let mut bytes = message(Message::Sub(sub)).encode_to_vec();
+        for (place, byte) in changes {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut % (bytes.len() * 2));
+        // Neither outcome is wrong; a panic is.
+        drop(read(bytes.into()));
+    }
+}
+
 fn json_text(text: &str) -> Option<Raw> {
     raw(text.as_bytes())
 }
