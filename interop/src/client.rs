@@ -129,6 +129,11 @@ pub struct Session {
 impl Session {
     /// Connects and shakes hands. `who` is for messages about failures.
     pub async fn open(endpoint: &Endpoint, who: &str) -> Result<Self> {
+        Self::open_as(endpoint, who, false).await
+    }
+
+    /// The same, in the background when it is not a person who opens it.
+    pub async fn open_as(endpoint: &Endpoint, who: &str, background: bool) -> Result<Self> {
         let gone = |why: String| Failure::Disconnected {
             who: format!("{who}@{}", endpoint.domain),
             why,
@@ -149,8 +154,8 @@ impl Session {
             next_id: 1,
             inbox: VecDeque::new(),
         };
-        let hi =
-            json!({"ver": "0.25.3", "ua": "FreeholdInterop/1", "lang": "en-US", "platf": "web"});
+        let hi = json!({"ver": "0.25.3", "ua": "FreeholdInterop/1", "lang": "en-US",
+            "platf": "web", "bkg": background});
         let answer = session.request("hi", hi).await?;
         let named = ["ver", "build"].map(|key| answer.body["params"][key].is_string());
         expect(answer.code() == 201 && named == [true; 2], || {

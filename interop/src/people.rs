@@ -54,13 +54,23 @@ impl Person {
         self.log_in("token", &self.token).await
     }
 
+    /// The same as a phone does that a push woke.
+    pub async fn come_back_in_background(&self) -> Result<Session> {
+        let session = Session::open_as(&self.endpoint, &self.login, true).await?;
+        self.enter(session, "token", &self.token).await
+    }
+
     /// Connects again with name and password, attached to `me`.
     pub async fn log_in_by_password(&self) -> Result<Session> {
         self.log_in("basic", &password_secret(&self.login)).await
     }
 
     async fn log_in(&self, scheme: &str, secret: &str) -> Result<Session> {
-        let mut session = Session::open(&self.endpoint, &self.login).await?;
+        let session = Session::open(&self.endpoint, &self.login).await?;
+        self.enter(session, scheme, secret).await
+    }
+
+    async fn enter(&self, mut session: Session, scheme: &str, secret: &str) -> Result<Session> {
         let (id, _) = identity(&session.login(scheme, secret).await?)?;
         expect(id == self.id, || {
             format!("{} became {id} instead of {}", self.login, self.id)

@@ -227,7 +227,7 @@ impl Connection {
         let user = caller.user.clone();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
-                let came = me::enter(&self.server, &user, &self.session);
+                let came = me::enter(&self.server, &user, &self.session).await?;
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
                     me::set_description(&self.server, &caller, &self.session, desc).await?;
                 }
@@ -444,6 +444,8 @@ impl Connection {
         if !open && !self.session.is_attached(name.key()) {
             return Err(reply::ATTACH_FIRST.into());
         }
+        let (server, session) = (Arc::clone(&self.server), self.session.clone());
+        self.beside(me::tell_agent(server, caller.user.clone(), session));
         let draft = Draft {
             head: publish.head.unwrap_or_default(),
             content: publish.content.ok_or(reply::MALFORMED)?,

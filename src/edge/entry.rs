@@ -11,10 +11,13 @@ use super::{
     reply::Reply,
     requests::{Credential, Hi, Login},
 };
-use crate::accounts::{
-    AccountError,
-    credentials::{CREDENTIALS_MAX, Wanted},
-    entry::{Admission, Proven},
+use crate::{
+    accounts::{
+        AccountError,
+        credentials::{CREDENTIALS_MAX, Wanted},
+        entry::{Admission, Proven},
+    },
+    me,
 };
 
 impl Connection {
@@ -133,6 +136,10 @@ impl Connection {
             return Reply::with(reply::VALIDATE_CREDENTIALS, params);
         }
         self.server.sessions.enter(&caller.user, &self.session);
+        if self.session.background() && self.caller.is_none() {
+            let (server, session) = (Arc::clone(&self.server), self.session.clone());
+            self.beside(me::come_forward(server, caller.user.clone(), session));
+        }
         self.caller = Some(caller);
         Reply::with(reply::OK, params)
     }

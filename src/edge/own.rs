@@ -26,13 +26,17 @@ impl Connection {
         {
             return Err(reply::MALFORMED.into());
         }
-        // One's rights on `me` are what they are.
-        if query.sub.is_some() {
-            return Err(reply::NOT_IMPLEMENTED.into());
-        }
         let answer = |reply: Reply| self.answer(set.id.as_deref(), Some("me"), reply);
         if let Some(desc) = &query.desc {
             answer(me::set_description(&self.server, caller, &self.session, desc).await?);
+        }
+        if let Some(sub) = &query.sub {
+            // Nobody else stands in it.
+            if sub.user.as_deref().is_some_and(|it| !it.is_empty()) {
+                return Err(reply::MALFORMED.into());
+            }
+            let mode = sub.mode.as_deref().unwrap_or_default();
+            answer(me::set_own_mode(&self.server, &caller.user, &self.session, mode).await?);
         }
         if let Some(tags) = &query.tags {
             answer(me::set_tags(&self.server, &caller.user, &self.session, tags).await?);

@@ -117,6 +117,16 @@ impl Session {
         identity.background = background;
     }
 
+    /// A person uses it now.
+    pub fn come_forward(&self) {
+        self.0.identity.lock().background = false;
+    }
+
+    /// Completes when the session ends.
+    pub async fn closed(&self) {
+        self.0.closed.cancelled().await;
+    }
+
     /// Attached to `me`.
     #[must_use]
     pub fn on_me(&self) -> bool {
@@ -148,6 +158,12 @@ impl Session {
     #[must_use]
     pub fn is_attached(&self, key: TopicKey) -> bool {
         self.0.topics.lock().contains_key(&key)
+    }
+
+    /// All topics it is attached to, or has asked to be.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicName> {
+        self.0.topics.lock().values().cloned().collect()
     }
 
     /// All topics it is attached to. It is to none afterwards.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-pub(crate) use presence::{announce, came_abroad, enter, leave, meet};
+pub(crate) use presence::{
+    announce, came_abroad, come_forward, enter, leave, meet, set_own_mode, tell_agent,
+};
 pub(crate) use profile::{account, description, set_description};
 pub(crate) use tags::{set_tags, tell_tags};
 

@@ -1,21 +1,27 @@
 //! Who is here: coming and going, told to contacts here and elsewhere (fact sheet, section 4).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use freehold_federation::FindError;
 use freehold_proto::{AccessMode, DomainName, UserId, wire};
-use freehold_store::{Batch, Tables, TopicKey, tables::accounts::put_account};
+use freehold_store::{
+    Batch, Tables, TopicKey,
+    tables::{accounts::put_account, rows::AccountRow},
+};
 
 use super::contacts::{Contact, contacts};
 use crate::{
     edge::{
-        frames::{Pres, ServerFrame},
+        frames::{Access, AccessDelta, Pres, ServerFrame},
         reply::{self, Reply},
         session::Session,
     },
     server::Server,
-    topic::storage,
+    topic::{Command, hub::Hub, storage},
 };
+
+/// For so long a session that a push woke is nobody's presence (fact sheet, section 4).
+const BACKGROUND: Duration = Duration::from_secs(5);
 
 /// Tells one contact here something about a person.
 pub(super) fn tell_contact(
@@ -35,9 +41,93 @@ pub(super) fn tell_contact(
     server.online.tell(peer, &ServerFrame::Pres(pres), |_| true);
 }
 
-/// A session attaches to `me`; true when the person comes with it: the first one in the foreground.
-pub(crate) fn enter(server: &Server, user: &UserId, session: &Session) -> bool {
-    !session.set_on_me(true) && server.online.enter(user, session)
+/// A session attaches to `me`; true when the person comes with it: the first one in the foreground of
+/// somebody who wishes to be seen.
+pub(crate) async fn enter(
+    server: &Server,
+    user: &UserId,
+    session: &Session,
+) -> Result<bool, Reply> {
+    let hidden = !own_mode(&server.account(user).await?).has(AccessMode::PRESENCE);
+    Ok(!session.set_on_me(true) && server.online.enter(user, session, hidden))
+}
+
+/// A session that a push woke counts as used by a person once it has lived for a while.
+pub(crate) async fn come_forward(server: Arc<Server>, user: UserId, session: Session) {
+    tokio::select! {
+        () = session.closed() => return,
+        () = tokio::time::sleep(BACKGROUND) => {}
+    }
+    if server.online.come_forward(&user, &session)
+        && announce(&server, &user, &session).await.is_err()
+    {
+        tracing::warn!(%user, "could not tell that somebody came");
+    }
+    for name in session.topics() {
+        let (session, user) = (session.clone(), user.clone());
+        Hub::send(&server, &name, Command::Forward { session, user }).await;
+    }
+}
+
+/// Somebody uses another program than their contacts know of.
+pub(crate) async fn tell_agent(server: Arc<Server>, user: UserId, session: Session) {
+    if server.online.uses(&user, &session).is_some()
+        && tell_presence(&server, &user, &session, "ua").await.is_err()
+    {
+        tracing::warn!(%user, "could not tell what somebody uses");
+    }
+}
+
+/// Somebody wishes to be seen or not (`P` in their own mode on `me`).
+pub(crate) async fn set_own_mode(
+    server: &Arc<Server>,
+    user: &UserId,
+    session: &Session,
+    mode: &str,
+) -> Result<Reply, Reply> {
+    let (before, after) = {
+        let _turn = server.account_turn(user).await;
+        let mut row = server.account(user).await?;
+        let before = own_mode(&row);
+        let after = before.changed_by(mode).map_err(|_| reply::MALFORMED)?;
+        // On `me` one may neither be more than one is, nor lose one's own account.
+        let after = after
+            .and(AccessMode::ME)
+            .or(AccessMode::ME.without(AccessMode::PRESENCE));
+        if after == before {
+            return Ok(reply::NOT_MODIFIED.into());
+        }
+        row.want_me = after.to_string();
+        let mut batch = Batch::new();
+        put_account(&mut batch, user, &row);
+        // A batch without guards is applied.
+        let _applied = server.tables.commit(batch).await?;
+        (before, after)
+    };
+    let hidden = !after.has(AccessMode::PRESENCE);
+    if server.online.hide(user, hidden) {
+        let what = if hidden { "off" } else { "on" };
+        tell_presence(server, user, session, what).await?;
+    }
+    let pres = Pres {
+        topic: "me".to_owned(),
+        what: "acs",
+        dacs: Some(AccessDelta {
+            want: before.delta_to(after),
+            given: String::new(),
+        }),
+        ..Pres::default()
+    };
+    server
+        .online
+        .tell(user, &ServerFrame::Pres(pres), |it| it != session);
+    let acs = Access::new(after, AccessMode::ME);
+    Ok(Reply::with(reply::OK, serde_json::json!({ "acs": acs })))
+}
+
+/// What somebody wants on their own `me`.
+pub(crate) fn own_mode(row: &AccountRow) -> AccessMode {
+    row.want_me.parse().unwrap_or(AccessMode::ME)
 }
 
 /// Tells contacts that the person has come.
@@ -104,9 +194,11 @@ async fn tell_presence(
         Ok(told)
     };
     for (peer, announced) in server.tables.read(read).await? {
+        // Another domain is told of coming and going only.
+        let crosses = what != "ua" && announced;
         if server.ids.is_ours(&peer) {
             tell_contact(server, user, &peer, what, Some(session.agent()));
-        } else if announced {
+        } else if crosses {
             server.signal(peer.domain(), presence(user, &peer, what));
         }
     }

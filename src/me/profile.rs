@@ -10,7 +10,7 @@ use freehold_store::{
 
 use super::{
     contacts::{Contact, contacts},
-    presence::tell_contact,
+    presence::{own_mode, tell_contact},
 };
 use crate::{
     accounts::{Caller, access::State},
@@ -73,7 +73,7 @@ pub(crate) fn description(row: &AccountRow, since: Timestamp) -> Desc {
             auth: row.access_auth.clone(),
             anon: row.access_anon.clone(),
         }),
-        acs: Some(Access::new(AccessMode::ME, AccessMode::ME)),
+        acs: Some(Access::new(own_mode(row), AccessMode::ME)),
         public: raw(&row.public).filter(|_| updated > since),
         trusted: raw(&row.trusted).filter(|_| updated > since),
         private: raw(&row.private).filter(|_| updated > since),

@@ -29,6 +29,7 @@ use super::{
     hub::{Hub, Place},
     one_to_one::OneToOne,
     room::Room,
+    sent::Sent,
     standing::{AccessChange, CursorMove},
     storage,
 };
@@ -115,6 +116,8 @@ pub(super) struct Actor {
     pub(super) attached: Attached,
     /// The call that rings or goes on.
     pub(super) call: Option<Ringing>,
+    /// What was written last.
+    pub(super) sent: Sent,
     /// Where erasing of deleted messages goes on.
     pub(super) erasing: u32,
     pub(super) place: Place,
@@ -135,6 +138,7 @@ impl Actor {
             name,
             attached: Attached::default(),
             call: None,
+            sent: Sent::default(),
             erasing: 0,
             place,
             is_stored: false,
@@ -220,6 +224,7 @@ impl Actor {
                 let head = topic.head();
                 self.place.durable_head.store(head, Ordering::Release);
                 self.topic = topic;
+                self.sent.forget();
                 self.cursors_due = None;
                 self.stale = false;
                 true
@@ -280,6 +285,7 @@ impl Actor {
             }
             // That the topic is loaded is enough.
             Command::Resume => {}
+            Command::Forward { session, user } => self.arrived(&user, &session),
             Command::Detach(session) => self.detach(&session),
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {

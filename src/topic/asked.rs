@@ -11,12 +11,14 @@ use freehold_store::{
     },
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     TopicRequest,
     actor::{Actor, Effect},
     call,
     message::{self, Draft},
+    sent::Request,
     standing::AccessChange,
 };
 use crate::{
@@ -68,6 +70,18 @@ impl Asked {
 /// Access in an answer.
 pub(super) fn acs(change: &AccessChange) -> Value {
     json!(Access::new(change.want.1, change.given.1))
+}
+
+fn request_of(asked: &Asked, draft: &Draft) -> Option<Request> {
+    let words = Sha256::new()
+        .chain_update(message::head_bytes(&draft.head))
+        .chain_update(b"\0")
+        .chain_update(draft.content.get());
+    Some(Request {
+        session: asked.session.id(),
+        id: asked.id.clone()?,
+        words: words.finalize().into(),
+    })
 }
 
 impl Actor {
@@ -237,13 +251,25 @@ impl Actor {
         self.topic.may_publish(&asked.user)?;
         self.check_replacement(&asked.user, &draft).await?;
         self.check_way_out()?;
+        if let Some(seq) = self.sent_before(asked, &draft).await? {
+            let accepted = Reply::with(reply::ACCEPTED, json!({ "seq": seq }));
+            // Behind the commit of the first one, which may be under way.
+            self.commit(Batch::new(), vec![asked.later(accepted, self.now())]);
+            return Ok(());
+        }
+        let request = request_of(asked, &draft);
         let begins_call = call::begins(&draft);
         if begins_call {
             self.may_call(&draft)?;
         }
         let held = self.hold(&draft.attachments).await?;
         let now = self.now();
-        let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
+        let given = message::id_by_client(&draft.head, self.key(), &asked.user);
+        let given = given.map_err(|_| reply::MALFORMED)?;
+        let id = match given {
+            Some(id) => id,
+            None => message::mint(now).map_err(|_| reply::INTERNAL)?,
+        };
         let mut row = MessageRow {
             author: asked.user.to_string(),
             message_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -278,7 +304,15 @@ impl Actor {
         }
         if crossing {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
+        } else if given.is_some() {
+            put_seen(
+                &mut batch,
+                &self.server.us,
+                id,
+                &self.seen_row(&row, seq, id),
+            );
         }
+        self.sent.note(request, given, seq);
         let accepted = Reply::with(reply::ACCEPTED, json!({ "seq": seq }));
         if asked.id.is_some() {
             effects.insert(0, asked.later(accepted, now));
@@ -300,6 +334,35 @@ impl Actor {
             return Err(reply::POLICY.into());
         }
         Ok(self.server.files.hold(urls).await?)
+    }
+
+    /// The position of a message that this one is once more: the same request of the same session, or
+    /// one to which its client gave the same id (rules.md 12).
+    async fn sent_before(&self, asked: &Asked, draft: &Draft) -> Result<Option<u32>, Reply> {
+        let request = request_of(asked, draft);
+        if let Some(seq) = request.and_then(|it| self.sent.by_request(&it)) {
+            return Ok(Some(seq));
+        }
+        let id = message::id_by_client(&draft.head, self.key(), &asked.user);
+        let Some(id) = id.map_err(|_| reply::MALFORMED)? else {
+            return Ok(None);
+        };
+        if let Some(seq) = self.sent.by_id(id) {
+            return Ok(Some(seq));
+        }
+        let us = self.server.us.clone();
+        let read = move |tables: &freehold_store::Tables| tables.seen(&us, id);
+        Ok(self.server.tables.read(read).await?.map(|it| it.seq))
+    }
+
+    fn seen_row(&self, row: &MessageRow, seq: u32, id: MessageId) -> SeenRow {
+        SeenRow {
+            header_hash: Bytes::copy_from_slice(id.as_bytes()),
+            refused: 0,
+            topic: Bytes::copy_from_slice(self.key().as_bytes()),
+            seq,
+            at: row.received,
+        }
     }
 
     /// Refers to the files that the description of a room shows now.
@@ -412,10 +475,7 @@ impl Actor {
             .ok_or(reply::INTERNAL)?;
         let seen = SeenRow {
             header_hash: Bytes::copy_from_slice(&envelope.header_hash()),
-            refused: 0,
-            topic: Bytes::copy_from_slice(self.key().as_bytes()),
-            seq,
-            at: row.received,
+            ..self.seen_row(row, seq, id)
         };
         put_seen(batch, &self.server.us, id, &seen);
         self.server

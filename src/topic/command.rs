@@ -46,6 +46,13 @@ pub enum Command {
         /// Completed when that is durable.
         done: oneshot::Sender<()>,
     },
+    /// A session that was in the background is used by a person now.
+    Forward {
+        /// Which.
+        session: Session,
+        /// Whose.
+        user: UserId,
+    },
     /// A client went away.
     Detach(Session),
     /// Another domain hands over a message of its person.

@@ -1,13 +1,15 @@
 //! One message: from what a client sent to a row, and from a row to what clients are shown.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use freehold_proto::{Envelope, MessageId, Timestamp, UserId, wire};
+use freehold_proto::{Envelope, Malformed, MessageId, Timestamp, UserId, wire};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::rows::{EnvelopeRow, MessageRow},
 };
 use prost::Message as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::edge::{
     frames::{Data, Raw, raw},
@@ -28,6 +30,40 @@ pub(crate) struct Draft {
     pub(crate) content: Raw,
     /// URLs of files that it refers to.
     pub(crate) attachments: Vec<String>,
+}
+
+/// Head key of our own: 128 bits that a client gives a message, as 22 characters of base64url. A client
+/// that sends the message again under the same id has it stored once (docs/CLIENTS.md).
+const CLIENT_ID: &str = "fh-id";
+
+/// The id of a message to which its client gave one: made of it, of the author and of the topic, so
+/// that nobody can take the id of somebody else's message. `None` when the client gave none.
+pub(crate) fn id_by_client(
+    head: &Head,
+    topic: TopicKey,
+    author: &UserId,
+) -> Result<Option<MessageId>, Malformed> {
+    let Some(given) = head.get(CLIENT_ID) else {
+        return Ok(None);
+    };
+    let malformed = || Malformed::Id {
+        what: "message",
+        id: given.to_string().chars().take(64).collect(),
+    };
+    let text = given.as_str().ok_or_else(malformed)?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed())?;
+    let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| malformed())?;
+    let hash: [u8; 32] = Sha256::new()
+        .chain_update(b"freehold/client-message/v1\0")
+        .chain_update(topic.as_bytes())
+        .chain_update(author.to_string())
+        .chain_update(b"\0")
+        .chain_update(bytes)
+        .finalize()
+        .into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    Ok(Some(MessageId::from_bytes(id)))
 }
 
 /// A new message id.
@@ -220,6 +256,24 @@ mod tests {
         }
         assert_eq!(referred(&json!("x")), None);
         assert_eq!(referred(&json!(12)), None);
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_has_the_same_id_and_nobody_else_gets_it() {
+        let user = |number| UserId::new([number; 8], "alpha.test".parse().unwrap());
+        let (ann, ben) = (user(1), user(2));
+        let chat = TopicKey::one_to_one(&ann, &ben);
+        let head = |id: Value| Head::from_iter([(CLIENT_ID.to_owned(), id)]);
+        let given = head(json!("AAAAAAAAAAAAAAAAAAAAAA"));
+        let id = |head: &Head, topic, author| id_by_client(head, topic, author).unwrap();
+        let first = id(&given, chat, &ann).unwrap();
+        assert_eq!(id(&given, chat, &ann), Some(first));
+        assert_ne!(id(&given, chat, &ben), Some(first));
+        assert_ne!(id(&given, TopicKey::saved(&ann), &ann), Some(first));
+        assert_eq!(id(&Head::new(), chat, &ann), None);
+        for wrong in [json!(1), json!(""), json!("AAAA"), json!("?")] {
+            assert!(id_by_client(&head(wrong), chat, &ann).is_err());
+        }
     }
 
     #[test]

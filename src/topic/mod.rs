@@ -27,6 +27,7 @@ pub mod one_to_one;
 mod query;
 pub mod room;
 mod room_tags;
+mod sent;
 pub mod standing;
 pub(crate) mod storage;
 

@@ -19,7 +19,6 @@ use crate::{
 const BYTES_MAX: usize = 4096;
 const HI: &str = r#"{"hi":{"id":"hi","ver":"0.25.3","ua":"raw/1"}}"#;
 const MALFORMED: (u64, &str) = (400, "malformed");
-const NOT_IMPLEMENTED: (u64, &str) = (501, "not implemented");
 const HUNG_UP: [ErrorKind; 2] = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
 const NOT_FOUND: (u64, &str) = (404, "topic not found");
 
@@ -237,11 +236,8 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_yet_says_so() {
-    let mut scene = Scene::new().await;
-    let request = json!({"set": {"id": "1", "topic": "me", "sub": {"mode": "JRWP"}}});
-    let table = [(request.to_string(), NOT_IMPLEMENTED)];
-    scene.check(&table).await;
+async fn a_path_that_nobody_serves_is_not_found() {
+    let scene = Scene::new().await;
     for target in ["/v0/file/", "/v0/unknown"] {
         let (status, _, body) = http(&scene.alpha, &format!("GET {target} HTTP/1.1")).await;
         assert_eq!(

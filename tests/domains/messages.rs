@@ -205,3 +205,42 @@ async fn anybody_may_report_and_only_administrators_read() {
     let body = json!({"topic": "sys", "what": "data"});
     assert_eq!(ann.is_refused("get", body).await, denied);
 }
+
+#[tokio::test]
+async fn a_message_that_is_sent_again_is_stored_once() {
+    let (_net, mut house, mut ann, mut ben) = two().await;
+    let topic = ann.name_of(&ben);
+    let again = |id: &str, text: &str| json!({"pub": {"id": id, "topic": topic, "noecho": true, "content": text}});
+    let seq = |frame: Frame| frame.body["params"]["seq"].as_u64().unwrap();
+    // The same request once more is the same message; another one under its name is not.
+    assert_eq!(
+        seq(ann.session.send_whole(again("x", "a"), "x").await.unwrap()),
+        3
+    );
+    assert_eq!(
+        seq(ann.session.send_whole(again("x", "a"), "x").await.unwrap()),
+        3
+    );
+    assert_eq!(
+        seq(ann.session.send_whole(again("x", "b"), "x").await.unwrap()),
+        4
+    );
+    // A client may name its message, and repeat it over sessions and restarts.
+    let head = json!({"fh-id": "AAAAAAAAAAAAAAAAAAAAAA"});
+    assert_eq!(ann.writes(&ben, head.clone(), "named").await, 5);
+    house.stop().await;
+    house.start().await;
+    for guest in [&mut ann, &mut ben] {
+        house.welcomes_back(guest).await;
+    }
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    assert_eq!(ann.writes(&ben, head.clone(), "named").await, 5);
+    assert_eq!(ann.writes(&ben, head.clone(), "named").await, 5);
+    assert_eq!(ben.writes(&ann, head, "of another author").await, 6);
+    let wrong = json!({"topic": topic, "head": {"fh-id": 1}, "content": "x"});
+    assert_eq!(
+        ann.is_refused("pub", wrong).await,
+        (400, "malformed".to_owned())
+    );
+}

@@ -1,6 +1,7 @@
 //! Who is here, who is typing, and what the other sessions of a person learn.
 
 use freehold_interop::{Frame, FrameKind, Person};
+use serde_json::json;
 
 use crate::{
     guest::{Couriers, Guest, SOON},
@@ -123,4 +124,60 @@ async fn another_session_of_the_same_person_learns_everything() {
         .iter()
         .any(|it| it.text("src") == name && it.text("what") == "off");
     assert!(!left, "{heard:?}");
+}
+
+#[tokio::test]
+async fn somebody_who_wishes_to_be_unseen_is_and_stays_so_until_they_say_otherwise() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    let hide = json!({"topic": "me", "sub": {"mode": "-P"}});
+    let answer = ann.session.request("set", hide).await.unwrap();
+    assert_eq!(answer.body["params"]["acs"]["mode"], "JS");
+    ben.notices(FrameKind::Pres, &ann, "off").await;
+    let rows = ben.session.get("me", "sub").await.unwrap().unwrap();
+    assert!(rows[0].get("online").is_none());
+    let mut again = ann.second_session().await;
+    let desc = again.session.get("me", "desc").await.unwrap().unwrap();
+    assert_eq!(desc["acs"]["want"], "JS");
+    assert!(
+        !ben.has_heard(&ann)
+            .await
+            .iter()
+            .any(|it| it.text("what") == "on")
+    );
+    let show = json!({"topic": "me", "sub": {"mode": "JPS"}});
+    again.session.request("set", show.clone()).await.unwrap();
+    ben.notices(FrameKind::Pres, &ann, "on").await;
+    let same = again.session.request("set", show).await.unwrap();
+    assert_eq!(same.code(), 304);
+    let more = json!({"topic": "me", "sub": {"mode": "JRWPASDO"}});
+    assert_eq!(
+        again.session.request("set", more).await.unwrap().code(),
+        304
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_a_push_woke_shows_nobody_until_it_has_lived_for_a_while() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    let person = leaves(ben);
+    let name = ann.session.who().to_owned();
+    let away = |it: &Frame| it.text("what") == "off";
+    ann.session.wait_for(&name, SOON, away).await.unwrap();
+    let session = person.come_back_in_background().await.unwrap();
+    let ben = Guest { person, session };
+    assert!(
+        !ann.has_heard(&ben)
+            .await
+            .iter()
+            .any(|it| it.text("what") == "on")
+    );
+    ann.notices(FrameKind::Pres, &ben, "on").await;
 }

@@ -61,6 +61,9 @@ pub struct AccountRow {
     /// The name under which an outside service knows the owner; empty for none.
     #[prost(string, tag = "19")]
     pub external: String,
+    /// What the owner wants on `me`; empty for the usual. Without `P` nobody sees them come and go.
+    #[prost(string, tag = "20")]
+    pub want_me: String,
 }
 
 /// A way to reach an account's owner.
