@@ -1,6 +1,6 @@
 # Freehold from a fresh checkout: `make demo` to try it, `make test` to prove it.
 #
-# Needs Rust (rustup), gcc, make, Python 3 and Node 20 or newer with npm. `make test` also needs
+# Needs Rust (rustup), gcc, make, Python 3 with venv and Node 20 or newer with npm. `make test` also needs
 # Chromium: as root it installs Debian's, otherwise it says how.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -8,15 +8,16 @@ CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit web chromium
+.PHONY: demo test bench example audit web chromium grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
 	cargo build --release --locked --bin freehold
 	@exec $(TARGET)/release/freehold demo $(ARGS)
 
-# The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium.
-test: chromium web tests/clients/node_modules/.package-lock.json tests/s3/.venv
+# The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
+# gRPC stubs in Python.
+test: chromium web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
@@ -56,6 +57,13 @@ web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs
 tests/s3/.venv: tests/s3/requirements.txt
 	python3 -m venv $@
 	$@/bin/pip install --quiet --no-deps --requirement $<
+	@touch $@
+
+grpc-venv: $(TARGET)/grpc-venv/.installed
+
+$(TARGET)/grpc-venv/.installed: tests/clients/requirements.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 chromium:

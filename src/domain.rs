@@ -15,7 +15,7 @@ use crate::{
     accounts::{
         AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
     },
-    edge::{http, ids::Ids},
+    edge::{grpc, http, ids::Ids},
     files::{Files, StorageError},
     mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
@@ -69,6 +69,7 @@ pub struct Domain {
     server: Arc<Server>,
     clients: TcpListener,
     client_address: SocketAddr,
+    grpc: Option<(TcpListener, SocketAddr)>,
     federation: Bound,
     directory: Arc<Directory>,
     federation_address: SocketAddr,
@@ -101,10 +102,11 @@ impl Domain {
         let pins = Arc::new(StoredPins(tables.clone()));
         let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
         let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
-        let address = config.clients.listen;
-        let listen = |source| BuildError::Listen { address, source };
-        let clients = TcpListener::bind(address).await.map_err(listen)?;
-        let client_address = clients.local_addr().map_err(listen)?;
+        let (clients, client_address) = listen(config.clients.listen).await?;
+        let grpc = match config.clients.grpc_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let rules = ClientRules {
             api_keys: config.clients.api_keys,
             message_bytes_max: config.clients.message_bytes_max,
@@ -147,6 +149,7 @@ impl Domain {
             server: server(tables, &keys, clock, rules, parts)?,
             clients,
             client_address,
+            grpc,
             federation_address: federation.local_addr(),
             federation,
             directory,
@@ -158,6 +161,12 @@ impl Domain {
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Where clients that speak gRPC connect, if they can.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// Where peers connect.
@@ -177,6 +186,7 @@ impl Domain {
         let Self {
             server,
             clients,
+            grpc,
             federation,
             directory,
             web_root,
@@ -195,6 +205,10 @@ impl Domain {
             "clients",
             http::serve(Arc::clone(&server), clients, web_root),
         );
+        if let Some((listener, address)) = grpc {
+            tasks.spawn("grpc", grpc::serve(Arc::clone(&server), listener));
+            info!(domain = %server.us, grpc = %address, "serving gRPC");
+        }
         if let Some(post) = &server.post {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
@@ -207,6 +221,13 @@ impl Domain {
     pub async fn close(self) {
         close(&self.server).await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let fault = |source| BuildError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
 }
 
 /// What a domain is put together from, beside its store and its keys.

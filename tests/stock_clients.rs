@@ -1,6 +1,6 @@
 //! Stock clients against a demonstration of two domains, and against one strict domain: the Tinode SDK
-//! in Node, and the Tinode web app in Chromium. What they do and expect is in `tests/clients/`; pictures of the web app go to
-//! `target/screenshots`.
+//! in Node, the Tinode web app in Chromium, and the Tinode stubs for Python over gRPC. What they do and
+//! expect is in `tests/clients/`; pictures of the web app go to `target/screenshots`.
 
 #![cfg(feature = "demo")]
 
@@ -33,6 +33,11 @@ fn the_stock_sdk_talks_across_two_domains() {
 }
 
 #[test]
+fn the_stock_sdk_talks_by_long_polling() {
+    play("polling.mjs", &[]);
+}
+
+#[test]
 fn the_stock_sdk_sends_and_fetches_files() {
     play("files.mjs", &[]);
 }
@@ -40,14 +45,22 @@ fn the_stock_sdk_sends_and_fetches_files() {
 #[test]
 fn the_stock_web_app_talks_across_two_domains() {
     need("/usr/bin/chromium", "make chromium");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let shots = target
-        .expect("it lies in the target folder")
-        .join("screenshots");
+    let shots = target().join("screenshots");
     play(
         "web.mjs",
         &["--shots", shots.to_str().expect("a plain path")],
     );
+}
+
+#[test]
+fn the_stock_stubs_for_python_make_a_bot_that_answers() {
+    let python = target().join("grpc-venv/bin/python");
+    need(plain(&python), "make grpc-venv");
+    let _turn = STAGE.lock();
+    let mut demo = Demo::start();
+    let network = demo.network.clone();
+    run(plain(&python), "grpc_bot.py", &[plain(&network)]);
+    demo.stop();
 }
 
 #[test]
@@ -72,6 +85,7 @@ fn stock_clients_make_and_keep_accounts_where_invitation_and_address_are_asked_f
     let (mut served, url) = serve(&config);
     let mails = data.join("mail");
     run(
+        "node",
         "accounts.mjs",
         &[&url, "alpha.test", plain(&mails), invitation],
     );
@@ -115,29 +129,30 @@ fn serve(config: &Path) -> (Process, String) {
     (process, url)
 }
 
-/// Runs a driver on a fresh network and shows what it said when a scene failed.
+/// Runs a driver in Node on a fresh network.
 fn play(driver: &str, options: &[&str]) {
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
     let _turn = STAGE.lock();
     let mut demo = Demo::start();
     let network = demo.network.clone();
-    run(driver, &[options, &[plain(&network)]].concat());
+    run("node", driver, &[options, &[plain(&network)]].concat());
     demo.stop();
 }
 
 /// Runs a driver and shows what it said when a scene failed.
-fn run(driver: &str, arguments: &[&str]) {
+fn run(program: &str, driver: &str, arguments: &[&str]) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let said = folder.path().join("said");
     let output = File::create(&said).expect("the folder is ours");
-    let mut node = Command::new("node");
-    node.arg(root().join("tests/clients").join(driver))
+    let mut command = Command::new(program);
+    command
+        .arg(root().join("tests/clients").join(driver))
         .args(arguments)
         .stdout(output.try_clone().expect("a file can be shared"))
         .stderr(output);
-    let node = node.spawn().expect("node runs: it is on the path");
-    let status = Process(node).wait(PLAYED_WITHIN);
+    let player = command.spawn().expect("it is installed and on the path");
+    let status = Process(player).wait(PLAYED_WITHIN);
     let said = fs::read_to_string(said).expect("a driver says text");
     let good = status.is_some_and(|it| it.success());
     assert!(
@@ -153,6 +168,11 @@ fn terminate(process: &mut Process) {
     assert!(told.expect("kill runs").success());
     let status = process.wait(ENDED_WITHIN);
     assert!(status.is_some_and(|it| it.success()), "SIGTERM: {status:?}");
+}
+
+fn target() -> &'static Path {
+    let within = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    within.expect("it lies in the target folder")
 }
 
 fn root() -> &'static Path {

@@ -51,6 +51,12 @@ pub(crate) struct Clients {
     /// Default: `"127.0.0.1:6060"`
     pub(crate) listen: Given<String>,
 
+    /// Address and port for clients and bots that speak gRPC (HTTP/2 without TLS); without it nobody
+    /// can. For the world outside this machine, let a web server with a certificate pass it on.
+    ///
+    /// Example: `"127.0.0.1:16060"`
+    pub(crate) grpc_listen: Given<String>,
+
     /// The folder with the web app, served at /. Without it the page is one sentence.
     ///
     /// Example: `"/usr/share/freehold/web"`
@@ -64,7 +70,7 @@ pub(crate) struct Clients {
     pub(crate) registration: Given<String>,
 
     /// Addresses of web servers in front whose header X-Forwarded-For says where a client comes from,
-    /// for the limits on wrong passwords and on new accounts.
+    /// for the limits on wrong passwords, on new accounts and on sessions that poll.
     ///
     /// Default: `["127.0.0.1", "::1"]`
     pub(crate) proxies: Given<Vec<String>>,

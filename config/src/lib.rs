@@ -99,6 +99,8 @@ pub struct S3 {
 pub struct Clients {
     /// Address and port of the listener.
     pub listen: SocketAddr,
+    /// Address and port of the listener for gRPC, if there is to be one.
+    pub grpc_listen: Option<SocketAddr>,
     /// The folder with the web app, served at `/`. Need not exist.
     pub web_root: Option<PathBuf>,
     /// What a client may show as its API key.

@@ -44,6 +44,7 @@ fn every_mistake_is_told_at_once() {
         colour = "blue"
         [clients]
         listen = "localhost"
+        grpc_listen = "16060"
         findable = "yes"
         message_bytes_max = 1
         registration = "perhaps"
@@ -71,6 +72,7 @@ fn every_mistake_is_told_at_once() {
             "colour is not a key that Freehold knows.",
             "domain is missing.",
             "clients.listen = \"localhost\": must be an IP address and a port, such as 127.0.0.1:6060.",
+            "clients.grpc_listen = \"16060\": must be an IP address and a port, such as 127.0.0.1:6060.",
             "clients.registration must be \"closed\" or \"open\" or \"invite\" or \"approval\", not \"perhaps\".",
             "clients.findable must be true or false, not a value of type string.",
             "clients.api_keys must hold at least one key, none empty.",

@@ -44,6 +44,7 @@ pub use config::Config;
 pub use engine::{Bound, Federation, LinkReport, LinkState};
 pub use error::{BindError, FindError, LinkError, LinkLost, PeerMisbehaved, PeerUnsupported};
 pub use policy::Policy;
+pub use strangers::{Strangers, Ticket};
 pub use tasks::Tasks;
 
 /// Stubs generated from `proto/schema/peer.proto`.

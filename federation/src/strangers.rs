@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// Counts strangers. Clones share the count.
 #[derive(Clone, Debug)]
-pub(crate) struct Strangers {
+pub struct Strangers {
     max: usize,
     per_prefix_max: usize,
     // Invariant: the sum of all values is the number of tickets, and no value is 0.
@@ -19,13 +19,16 @@ pub(crate) struct Strangers {
 
 /// The place of one stranger. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub struct Ticket {
     prefix: Ipv6Addr,
     strangers: Strangers,
 }
 
 impl Strangers {
-    pub(crate) fn new(max: usize, per_prefix_max: usize) -> Self {
+    /// So many places, and so many for one prefix: the /24 of an IPv4 address or the /56 of an IPv6
+    /// address.
+    #[must_use]
+    pub fn new(max: usize, per_prefix_max: usize) -> Self {
         Self {
             max,
             per_prefix_max,
@@ -34,7 +37,8 @@ impl Strangers {
     }
 
     /// A place for a connection from `address`, if there is one.
-    pub(crate) fn admit(&self, address: IpAddr) -> Option<Ticket> {
+    #[must_use]
+    pub fn admit(&self, address: IpAddr) -> Option<Ticket> {
         let prefix = prefix_of(address);
         let mut prefixes = self.prefixes.lock();
         let total: usize = prefixes.values().sum();

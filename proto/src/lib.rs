@@ -33,6 +33,16 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/freehold.peer.v1.rs"));
 }
 
+/// The messages of `schema/client.proto`, as clients speak them over gRPC.
+#[expect(
+    missing_docs,
+    clippy::large_enum_variant,
+    reason = "generated; documented in the schema"
+)]
+pub mod pbx {
+    include!(concat!(env!("OUT_DIR"), "/pbx.rs"));
+}
+
 pub use access::AccessMode;
 pub use address::Address;
 pub use domain::DomainName;

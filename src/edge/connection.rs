@@ -11,8 +11,9 @@ use freehold_store::Tables;
 use serde_json::json;
 
 use super::{
+    encoding::Encoding,
     finding::Find,
-    reply,
+    grpc, reply,
     reply::{Reply, Status},
     requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, SetQuery, Sub},
     session::Session,
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) version: Option<(u32, u32)>,
     pub(super) caller: Option<Caller>,
+    /// What the first `{hi}` is answered with.
+    pub(super) welcome: Status,
     pub(super) fnd: Option<Find>,
 }
 
@@ -54,6 +57,7 @@ impl Connection {
             session,
             version: None,
             caller: None,
+            welcome: reply::CREATED,
             fnd: None,
         }
     }
@@ -71,17 +75,20 @@ impl Connection {
     }
 
     /// Handles one frame.
-    pub(super) async fn handle(&mut self, frame: &[u8]) {
+    pub(super) async fn handle(&mut self, frame: Bytes) {
         if frame.len() > self.server.rules.message_bytes_max {
             return self.answer(None, None, reply::TOO_LARGE);
         }
-        let (request, extra) = match Request::parse(frame) {
+        let parsed = match self.session.encoding() {
+            Encoding::Json => Request::parse(&frame),
+            Encoding::Protobuf => grpc::read(frame),
+        };
+        let (request, extra) = match parsed {
             Ok(parsed) => parsed,
             Err(fault) => {
                 tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
-                let (id, is_note) = Request::identify(frame);
-                if !is_note {
-                    self.answer(id.as_deref(), None, reply::MALFORMED);
+                if !fault.is_note() {
+                    self.answer(fault.id(), None, reply::MALFORMED);
                 }
                 return;
             }

@@ -38,10 +38,8 @@ impl Connection {
             // Who is counted as here must not change while the session is on `me`.
             self.session.introduce(&hi.ua, hi.bkg);
         }
-        let answer = Reply::with(
-            reply::CREATED,
-            hello::params(&self.server.rules, self.now()),
-        );
+        let params = hello::params(&self.server.rules, self.now());
+        let answer = Reply::with(self.welcome, params);
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
     }

@@ -1,17 +1,19 @@
 //! What we say to clients: the five server messages of the client protocol (fact sheet, section 2.4)
-//! as JSON text.
+//! in the form of their JSON text.
 //!
 //! COMPAT stock clients 0.25: every timestamp has exactly 24 characters, every `ctrl` carries `code`,
 //! `text` and `ts`, arrays are never null.
 
 use std::cell::OnceCell;
 
-use axum::extract::ws::Utf8Bytes;
 use freehold_proto::{AccessMode, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
-use super::requests::Range;
+use super::{
+    encoding::{Encoded, Encoding},
+    requests::Range,
+};
 
 /// One frame to a client.
 #[derive(Debug, Serialize)]
@@ -29,21 +31,12 @@ pub enum ServerFrame {
     Info(Info),
 }
 
-impl ServerFrame {
-    /// The text of the frame.
-    #[must_use]
-    pub fn to_text(&self) -> Utf8Bytes {
-        serde_json::to_string(self)
-            .expect("frames hold text keys and valid JSON only")
-            .into()
-    }
-}
-
-/// A frame on its way to many sessions: its text is made once, by the first that needs it.
+/// A frame on its way to many sessions: it is encoded once for each encoding that somebody needs.
 #[derive(Debug)]
 pub struct Packed<'a> {
     frame: &'a ServerFrame,
-    text: OnceCell<Utf8Bytes>,
+    json: OnceCell<Encoded>,
+    protobuf: OnceCell<Encoded>,
 }
 
 impl<'a> Packed<'a> {
@@ -52,14 +45,19 @@ impl<'a> Packed<'a> {
     pub fn new(frame: &'a ServerFrame) -> Self {
         Self {
             frame,
-            text: OnceCell::new(),
+            json: OnceCell::new(),
+            protobuf: OnceCell::new(),
         }
     }
 
-    /// The text of the frame.
+    /// The frame as a session takes it.
     #[must_use]
-    pub fn text(&self) -> Utf8Bytes {
-        self.text.get_or_init(|| self.frame.to_text()).clone()
+    pub fn encoded(&self, encoding: Encoding) -> Encoded {
+        let cell = match encoding {
+            Encoding::Json => &self.json,
+            Encoding::Protobuf => &self.protobuf,
+        };
+        cell.get_or_init(|| self.frame.encode(encoding)).clone()
     }
 }
 

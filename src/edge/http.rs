@@ -1,8 +1,10 @@
-//! The client listener: WebSocket at `/v0/channels`, the web app at `/`.
+//! The client listener: WebSocket at `/v0/channels`, long polling at `/v0/channels/lp`, the web app at
+//! `/`.
 
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -24,13 +26,13 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use tracing::{debug, warn};
 
 use super::{
-    files,
+    files, longpoll,
     reply::{self, Reply, Status},
     websocket,
 };
@@ -42,6 +44,9 @@ const CONNECTIONS_MAX: usize = 50_000;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a connection may take to finish the requests in hand when the domain stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where a request comes from: the client, or the web server in front.
 #[derive(Clone, Copy, Debug)]
@@ -93,25 +98,28 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         request.extensions_mut().insert(ClientAddress(address.ip()));
         app.call(request)
     });
-    let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let stop = server.tasks.stop_token();
-    tokio::select! {
+    let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
         // Upgraded connections end by themselves, with a word to the client.
-        () = stop.cancelled() => {}
-        result = serving => if let Err(fault) = result {
-            debug!(%fault, %address, "a client connection ended badly");
+        () = server.tasks.stopped() => {
+            serving.as_mut().graceful_shutdown();
+            timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
         }
+    };
+    if let Err(fault) = result {
+        debug!(%fault, %address, "a client connection ended badly");
     }
 }
 
 fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
-        .route("/v0/channels/lp", any(not_built))
         .merge(files::routes())
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
-        .with_state(server);
+        .with_state(Arc::clone(&server))
+        .merge(longpoll::routes(server));
     let app = match web_root.filter(|it| it.join("index.html").is_file()) {
         Some(root) => app.fallback_service(ServeDir::new(root)),
         None => app.fallback(no_web_app),
@@ -134,10 +142,6 @@ pub(super) fn refusal(server: &Server, status: Status) -> Response {
         body,
     )
         .into_response()
-}
-
-async fn not_built(State(server): State<Arc<Server>>) -> Response {
-    std::future::ready(refusal(&server, reply::NOT_IMPLEMENTED)).await
 }
 
 async fn not_found(State(server): State<Arc<Server>>) -> Response {

@@ -1,16 +1,21 @@
-//! The client edge: HTTP and WebSocket on the outside, requests and frames of the client protocol on
-//! the inside. Ids are global behind it and local in front of it; `ids` is the one place between.
+//! The client edge: WebSocket, long polling and gRPC on the outside, requests and frames of the client
+//! protocol on the inside. Ids are global behind it and local in front of it; `ids` is the one place
+//! between.
 
 mod account;
 mod apikey;
 mod connection;
+pub mod encoding;
 mod entry;
 mod files;
 mod finding;
 pub mod frames;
+pub mod grpc;
 mod hello;
 pub mod http;
 pub mod ids;
+mod longpoll;
+mod origin;
 mod own;
 mod refusal;
 pub mod reply;

@@ -82,6 +82,10 @@ statuses! {
     OUT_OF_SEQUENCE = 409 "command out of sequence";
     /// Larger than allowed.
     TOO_LARGE = 413 "too large";
+    /// The same over long polling. COMPAT.
+    BODY_TOO_LARGE = 417 "too large";
+    /// No such session, over long polling.
+    SESSION_EXPIRED = 403 "invalid or expired session";
     /// Too weak, too many.
     POLICY = 422 "policy violation";
     /// The line is taken.

@@ -1,5 +1,5 @@
 //! What clients say to us: the client messages of the protocol (fact sheet, section 2.1), parsed from
-//! one JSON frame.
+//! one JSON frame; `grpc` makes the same from protobuf.
 //!
 //! COMPAT stock clients 0.25: the JavaScript SDK drops every falsy field, so an absent number is 0 and
 //! an absent bool false; unknown fields are ignored.
@@ -54,17 +54,55 @@ struct ClientFrame {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// Not JSON, or a field of a wrong type.
-    #[error("not a client message: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("not a client message: {fault}")]
+    Json {
+        /// What is wrong.
+        fault: serde_json::Error,
+        /// The id of the request, if one can be read.
+        id: Option<String>,
+        /// It was meant as a note, which is never answered.
+        is_note: bool,
+    },
     /// None or several of the known keys.
     #[error("a frame needs exactly one of hi, acc, login, sub, leave, pub, get, set, del, note")]
     Keys,
+    /// Not protobuf, or of other types.
+    #[error("not a client message: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A field that is there, but holds what it must not.
+    #[error("{field} cannot be read")]
+    Field {
+        /// The id of the request.
+        id: Option<String>,
+        /// Which field.
+        field: &'static str,
+    },
+}
+
+impl Unreadable {
+    /// The id to answer with, if it is known.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Field { id, .. } | Self::Json { id, .. } => id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// True when it was meant as a note, as far as can be told.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(self, Self::Json { is_note: true, .. })
+    }
 }
 
 impl Request {
     /// Reads one frame.
     pub fn parse(text: &[u8]) -> Result<(Self, Extra), Unreadable> {
-        let frame: ClientFrame = serde_json::from_slice(text)?;
+        let frame: ClientFrame = serde_json::from_slice(text).map_err(|fault| {
+            let (id, is_note) = Self::identify(text);
+            Unreadable::Json { fault, id, is_note }
+        })?;
         let mut found = [
             frame.hi.map(Self::Hi),
             frame.acc.map(Self::Acc),
@@ -104,8 +142,7 @@ impl Request {
 
     /// What can be told of a frame that is no request: its id, if it has one, and whether it was meant
     /// as a note, which is never answered.
-    #[must_use]
-    pub fn identify(text: &[u8]) -> (Option<String>, bool) {
+    fn identify(text: &[u8]) -> (Option<String>, bool) {
         let frame: Value = serde_json::from_slice(text).unwrap_or_default();
         let Some(frame) = frame.as_object() else {
             return (None, false);

@@ -8,14 +8,16 @@ use std::{
     },
 };
 
-use axum::extract::ws::Utf8Bytes;
 use freehold_store::TopicKey;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::frames::{Packed, ServerFrame};
+use super::{
+    encoding::{Encoded, Encoding},
+    frames::{Packed, ServerFrame},
+};
 use crate::{accounts::attempts::Origin, topic::TopicName};
 
 /// Replies that may wait for one client. A page of history counts as one. A client that lets more
@@ -33,7 +35,8 @@ pub struct Session(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: u64,
-    out: mpsc::Sender<Vec<Utf8Bytes>>,
+    encoding: Encoding,
+    out: mpsc::Sender<Vec<Encoded>>,
     waiting_bytes: AtomicUsize,
     closed: CancellationToken,
     identity: Mutex<Identity>,
@@ -52,11 +55,15 @@ struct Identity {
 impl Session {
     /// A session and the queue that its connection empties. It ends when `closed` is cancelled.
     #[must_use]
-    pub fn new(closed: CancellationToken) -> (Self, mpsc::Receiver<Vec<Utf8Bytes>>) {
+    pub fn new(
+        encoding: Encoding,
+        closed: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Vec<Encoded>>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (out, queue) = mpsc::channel(QUEUE_MAX);
         let inner = Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            encoding,
             out,
             waiting_bytes: AtomicUsize::new(0),
             closed,
@@ -71,6 +78,12 @@ impl Session {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.0.id
+    }
+
+    /// How its frames travel.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.0.encoding
     }
 
     /// The client's program.
@@ -167,22 +180,23 @@ impl Session {
 
     /// Queues a frame that others get too.
     pub fn send_packed(&self, frame: &Packed<'_>) {
-        self.queue(vec![frame.text()]);
+        self.queue(vec![frame.encoded(self.0.encoding)]);
     }
 
     /// Queues several frames as one. Never waits: a full queue ends the session.
     pub fn send_all(&self, frames: &[ServerFrame]) {
         if !frames.is_empty() {
-            self.queue(frames.iter().map(ServerFrame::to_text).collect());
+            let encode = |it: &ServerFrame| it.encode(self.0.encoding);
+            self.queue(frames.iter().map(encode).collect());
         }
     }
 
-    fn queue(&self, texts: Vec<Utf8Bytes>) {
-        let size = size_of(&texts);
+    fn queue(&self, frames: Vec<Encoded>) {
+        let size = size_of(&frames);
         let before = self.0.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let full = before > QUEUE_BYTES_MAX
             || matches!(
-                self.0.out.try_send(texts),
+                self.0.out.try_send(frames),
                 Err(mpsc::error::TrySendError::Full(_))
             );
         if full {
@@ -195,10 +209,10 @@ impl Session {
     }
 
     /// Notes that queued frames have gone out.
-    pub fn sent(&self, texts: &[Utf8Bytes]) {
+    pub fn sent(&self, frames: &[Encoded]) {
         self.0
             .waiting_bytes
-            .fetch_sub(size_of(texts), Ordering::Relaxed);
+            .fetch_sub(size_of(frames), Ordering::Relaxed);
     }
 
     /// True once the session has ended or is about to.
@@ -219,8 +233,8 @@ impl PartialEq for Session {
     }
 }
 
-fn size_of(texts: &[Utf8Bytes]) -> usize {
-    texts.iter().map(|it| it.len()).sum()
+fn size_of(frames: &[Encoded]) -> usize {
+    frames.iter().map(Encoded::size).sum()
 }
 
 #[cfg(test)]
@@ -237,7 +251,7 @@ mod tests {
     #[test]
     fn a_client_that_takes_nothing_is_cut_off_by_count() {
         let closed = CancellationToken::new();
-        let (session, _queue) = Session::new(closed.clone());
+        let (session, _queue) = Session::new(Encoding::Json, closed.clone());
         for _ in 0..QUEUE_MAX {
             session.send(&frame(1));
         }
@@ -249,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_cut_off_by_bytes_and_one_that_does_is_not() {
         let closed = CancellationToken::new();
-        let (session, mut queue) = Session::new(closed.clone());
+        let (session, mut queue) = Session::new(Encoding::Json, closed.clone());
         for _ in 0..10 {
             session.send(&frame(QUEUE_BYTES_MAX));
             session.sent(&queue.recv().await.unwrap());

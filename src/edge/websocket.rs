@@ -3,12 +3,12 @@
 //! COMPAT stock clients: text and binary frames are taken, text is sent; a frame that is just `1` is a
 //! probe and gets `0`.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
         Extension, RawQuery, State,
-        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code},
+        ws::{Message, WebSocket, WebSocketUpgrade, close_code},
     },
     http::HeaderMap,
     response::Response,
@@ -29,7 +29,9 @@ use tracing::debug;
 use super::{
     apikey,
     connection::Connection,
+    encoding::{Encoded, Encoding},
     http::{ClientAddress, refusal},
+    origin::origin,
     reply,
     session::Session,
 };
@@ -83,21 +85,9 @@ pub(super) async fn upgrade(
         })
 }
 
-/// Where a client comes from: as the proxy says, if one that is believed hands it on.
-fn origin(proxies: &[IpAddr], address: IpAddr, headers: &HeaderMap) -> Option<Origin> {
-    let address = address.to_canonical();
-    if !proxies.contains(&address) {
-        return Some(Origin::of(address));
-    }
-    // The last one is what the proxy saw; those before it are what its client claimed.
-    let said = headers.get_all("x-forwarded-for").iter().next_back()?;
-    let last = said.to_str().ok()?.rsplit(',').next()?;
-    last.trim().parse().ok().map(Origin::of)
-}
-
 async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>) {
     let closed = CancellationToken::new();
-    let (session, queue) = Session::new(closed.clone());
+    let (session, queue) = Session::new(Encoding::Json, closed.clone());
     session.comes_from(origin);
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
@@ -121,7 +111,7 @@ async fn write(
     server: Arc<Server>,
     session: Session,
     mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::Receiver<Vec<Utf8Bytes>>,
+    mut queue: mpsc::Receiver<Vec<Encoded>>,
     mut urgent: mpsc::Receiver<Message>,
     closed: CancellationToken,
 ) {
@@ -131,9 +121,9 @@ async fn write(
             biased;
             () = closed.cancelled() => break,
             Some(message) = urgent.recv() => send(&mut sink, [message]).await,
-            Some(texts) = queue.recv() => {
-                let sent = send(&mut sink, texts.iter().cloned().map(Message::Text)).await;
-                session.sent(&texts);
+            Some(frames) = queue.recv() => {
+                let sent = send(&mut sink, frames.iter().cloned().map(Message::from)).await;
+                session.sent(&frames);
                 sent
             }
             _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())]).await,
@@ -145,8 +135,8 @@ async fn write(
     closed.cancel();
     // Answers that were ready before the end still go out.
     queue.close();
-    while let Ok(texts) = queue.try_recv() {
-        if !send(&mut sink, texts.into_iter().map(Message::Text)).await {
+    while let Ok(frames) = queue.try_recv() {
+        if !send(&mut sink, frames.into_iter().map(Message::from)).await {
             return;
         }
     }
@@ -213,29 +203,9 @@ async fn read(
                 break;
             }
         } else if !frame.is_empty() {
-            connection.handle(&frame).await;
+            connection.handle(frame).await;
         }
     }
     closed.cancel();
     connection.end().await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_proxy_that_is_believed_says_where_a_client_comes_from() {
-        let proxies = ["127.0.0.1".parse().unwrap()];
-        let mut headers = HeaderMap::new();
-        let from = |address: &str, headers: &HeaderMap| {
-            origin(&proxies, address.parse().unwrap(), headers)
-        };
-        let of = |text: &str| Some(Origin::of(text.parse().unwrap()));
-        assert_eq!(from("127.0.0.1", &headers), None);
-        headers.append("x-forwarded-for", "192.0.2.9, 192.0.2.1".parse().unwrap());
-        assert_eq!(from("127.0.0.1", &headers), of("192.0.2.1"));
-        assert_eq!(from("::ffff:127.0.0.1", &headers), of("192.0.2.1"));
-        assert_eq!(from("198.51.100.7", &headers), of("198.51.100.7"));
-    }
 }

@@ -3,7 +3,12 @@
 use std::{fs, io::ErrorKind};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use freehold_interop::STOCK_API_KEY;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 
 use crate::{
     guest::Guest,
@@ -231,13 +236,8 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_yet_says_so() {
+async fn a_path_that_nobody_serves_is_not_found() {
     let scene = Scene::new().await;
-    for target in ["/v0/channels/lp", "/v0/channels/lp?apikey=x&sid=y"] {
-        let (status, _, body) = http(&scene.alpha, &format!("GET {target} HTTP/1.1")).await;
-        assert_eq!(status, 501, "{target}");
-        assert_eq!(ctrl(&body)["text"], "not implemented");
-    }
     for target in ["/v0/file/", "/v0/unknown"] {
         let (status, _, body) = http(&scene.alpha, &format!("GET {target} HTTP/1.1")).await;
         assert_eq!(
@@ -478,6 +478,30 @@ async fn without_an_api_key_there_is_no_session() {
     assert_eq!(by_header.asks(HI).await.0, 201);
     let plain = http(&scene.alpha, "GET /v0/channels HTTP/1.1").await;
     assert!((400..500).contains(&plain.0), "{plain:?}");
+}
+
+#[tokio::test]
+async fn compression_of_frames_is_offered_in_vain() {
+    let scene = Scene::new().await;
+    let mut stream = TcpStream::connect(scene.alpha.endpoint.client)
+        .await
+        .unwrap();
+    let request = format!(
+        "GET /v0/channels?apikey={STOCK_API_KEY} HTTP/1.1\r\nHost: alpha.test\r\n\
+         Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = String::new();
+    let mut lines = BufReader::new(stream);
+    while !head.ends_with("\r\n\r\n") {
+        assert!(lines.read_line(&mut head).await.unwrap() > 0, "{head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let head = head.to_lowercase();
+    assert!(!head.contains("sec-websocket-extensions"), "{head}");
+    assert!(!head.contains("sec-websocket-protocol"), "{head}");
 }
 
 #[tokio::test]

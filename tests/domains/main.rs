@@ -9,6 +9,8 @@ mod accounts;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod bot;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod credentials;
@@ -31,13 +33,19 @@ mod first_contact;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod longpoll;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod net;
 #[cfg(test)]
 mod nobody;
+#[cfg(test)]
+mod poller;
 #[cfg(test)]
 mod postman;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -33,6 +34,8 @@ pub(crate) struct House {
     pub(crate) name: DomainName,
     /// Where its clients connect. Another one after each start.
     pub(crate) endpoint: Endpoint,
+    /// Where they connect with gRPC, if they can.
+    pub(crate) grpc: Option<SocketAddr>,
     folder: PathBuf,
     settings: String,
     clock: Arc<ManualClock>,
@@ -66,6 +69,7 @@ impl Net {
                 domain: name.clone(),
                 client: self.dns.address(),
             },
+            grpc: None,
             settings: settings(&name, clients, &self.dns),
             name,
             folder,
@@ -130,6 +134,7 @@ impl House {
             .publish(&self.name, domain.federation_address(), &root)
             .unwrap();
         self.endpoint.client = domain.client_address();
+        self.grpc = domain.grpc_address();
         self.running = Some(domain.start());
     }
 

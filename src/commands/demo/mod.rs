@@ -37,6 +37,9 @@ const CAST: [(&str, &str, &str); 10] = [
     ("kappa.test", "judy", "Judy"),
 ];
 
+/// From the port of clients to the one for gRPC; a free one where there is none that high.
+const GRPC_PORT_OFFSET: u16 = 10_000;
+
 /// Where the web app is when nobody says where: assembled in a checkout.
 const WEB_ROOT: &str = "web/dist";
 
@@ -153,9 +156,15 @@ impl Demo {
                 CommandError::Usage(format!("There are too few ports from {first} on."))
             })?,
         };
+        // As far from the other port as those of the stock server are from each other.
+        let grpc_port = match port {
+            0 => 0,
+            port => port.checked_add(GRPC_PORT_OFFSET).unwrap_or(0),
+        };
         let mut text = format!(
             "domain = \"{name}\"\n\n\
-             [clients]\nlisten = \"{host}:{port}\"\nregistration = \"open\"\n",
+             [clients]\nlisten = \"{host}:{port}\"\ngrpc_listen = \"{host}:{grpc_port}\"\n\
+             registration = \"open\"\n",
             host = Ipv4Addr::LOCALHOST,
         );
         if let Some(web_root) = self.web_root()? {
@@ -216,6 +225,7 @@ impl Built {
         Shown {
             domain: self.name.clone(),
             client: self.domain.client_address(),
+            grpc: self.domain.grpc_address(),
             federation: self.domain.federation_address(),
             person: person.clone(),
         }

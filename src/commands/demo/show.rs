@@ -13,6 +13,7 @@ use crate::commands::say;
 pub(super) struct Shown {
     pub(super) domain: DomainName,
     pub(super) client: SocketAddr,
+    pub(super) grpc: Option<SocketAddr>,
     pub(super) federation: SocketAddr,
     pub(super) person: Person,
 }
@@ -28,6 +29,7 @@ struct NetworkLine {
 struct DomainPart {
     domain: String,
     client: String,
+    grpc: Option<SocketAddr>,
     federation: SocketAddr,
     users: [UserPart; 1],
 }
@@ -48,6 +50,7 @@ impl Shown {
         DomainPart {
             domain: self.domain.to_string(),
             client: self.url(),
+            grpc: self.grpc,
             federation: self.federation,
             users: [UserPart {
                 login: self.person.login,

@@ -1,8 +1,8 @@
 // A person with the stock Tinode SDK in hand.
 //
 // The SDK is the npm package as published. It looks for the browser's WebSocket, XMLHttpRequest and
-// indexedDB once, when it is loaded, so these are put in place first; the WebSocket shows every frame
-// to the frame check before the SDK sees it.
+// indexedDB once, when it is loaded, so these are put in place first; WebSocket and long polling show
+// every frame to the frame check before the SDK sees it.
 
 import 'fake-indexeddb/auto';
 import WebSocket from 'ws';
@@ -27,7 +27,18 @@ class WatchedWebSocket extends WebSocket {
   }
 }
 
-Object.assign(globalThis, { WebSocket: WatchedWebSocket, XMLHttpRequest: xhr2.XMLHttpRequest ?? xhr2 });
+class WatchedRequest extends (xhr2.XMLHttpRequest ?? xhr2) {
+  open(method, address, ...rest) {
+    super.open(method, address, ...rest);
+    const url = new URL(address);
+    if (url.pathname !== '/v0/channels/lp') return;
+    this.addEventListener('load', () => {
+      if (this.responseText) frames.take(this.responseText, false, domains.get(url.host));
+    });
+  }
+}
+
+Object.assign(globalThis, { WebSocket: WatchedWebSocket, XMLHttpRequest: WatchedRequest });
 const { Tinode } = (await import('tinode-sdk')).default;
 
 const PAGE = 24;
@@ -40,11 +51,11 @@ export class Person {
   #connections = 0;
   #wire;
 
-  constructor({ name, login, password, email, address }, domain) {
+  constructor({ name, login, password, email, address }, domain, { transport = 'ws' } = {}) {
     Object.assign(this, { name, login, password, email, address, domain });
     domains.set(domain.host, domain.name);
     this.tinode = new Tinode(
-      { appName: 'FreeholdTest/1', host: domain.host, apiKey: STOCK_API_KEY, transport: 'ws', secure: false, persist: false },
+      { appName: 'FreeholdTest/1', host: domain.host, apiKey: STOCK_API_KEY, transport, secure: false, persist: false },
       () => {},
     );
     this.tinode.onMessage = (packet) => this.inbox.push(packet);

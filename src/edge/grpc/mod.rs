@@ -1,0 +1,18 @@
+//! The client protocol over gRPC: a listener of its own, one session for each `MessageLoop`.
+//!
+//! The messages are those of `proto/schema/client.proto`. They are read and written here, not by the
+//! gRPC library: what cannot be read gets a `{ctrl}` with 400 as over WebSocket, and a frame for many
+//! is encoded once. COMPAT fact sheet, section 2.1, "gRPC oddities".
+
+mod calls;
+mod codec;
+mod conversation;
+mod listener;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+pub use listener::serve;
+pub(super) use reading::read;
+pub(super) use writing::message_of;
