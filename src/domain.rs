@@ -119,6 +119,7 @@ impl Domain {
             proxies: config.clients.proxies,
             findable: config.clients.findable,
             group_members_max: config.clients.group_members_max,
+            delete_for_both: config.clients.delete_for_both,
             deletion_age: config.clients.delete_within,
             calls: config.calls.map(|calls| CallRules {
                 timeout: calls.timeout,

@@ -69,6 +69,8 @@ pub struct ClientRules {
     pub group_members_max: usize,
     /// Calls between two people, if there are any.
     pub calls: Option<CallRules>,
+    /// The two of a chat within the domain may take their own messages from each other.
+    pub delete_for_both: bool,
     /// How old a message may be that somebody takes from everybody who does not own the group.
     pub deletion_age: Option<Duration>,
 }

@@ -128,6 +128,7 @@ impl Checker<'_> {
             1000,
             (2, 100_000),
         );
+        let delete_for_both = self.value("clients.delete_for_both", section.delete_for_both, false);
         let delete_within = self.number(
             "clients.delete_within_seconds",
             section.delete_within_seconds,
@@ -150,6 +151,7 @@ impl Checker<'_> {
             registration: registration?,
             findable: findable?,
             group_members_max: usize::try_from(group_members_max?).ok()?,
+            delete_for_both: delete_for_both?,
             delete_within: delete_within.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
             proxies: proxies?,
             anonymous: anonymous?,

@@ -112,6 +112,12 @@ pub(crate) struct Clients {
     /// Default: `1000`
     pub(crate) group_members_max: Given<u64>,
 
+    /// Whether in a chat between two people of this domain each may delete their own messages for both.
+    /// It counts for chats begun from then on; in others the two may give each other the right.
+    ///
+    /// Default: `false`
+    pub(crate) delete_for_both: Given<bool>,
+
     /// For how many seconds after it came a message may be deleted for everybody by those who may
     /// delete in a group but do not own it. 0 is for ever.
     ///

@@ -115,6 +115,8 @@ pub struct Clients {
     pub findable: bool,
     /// Members of one group.
     pub group_members_max: usize,
+    /// Whether the two of a chat may delete their own messages for both.
+    pub delete_for_both: bool,
     /// How old a message may be that is deleted for everybody, unless by the group's owner.
     pub delete_within: Option<Duration>,
     /// Web servers in front whose word on where a client comes from is believed.

@@ -241,7 +241,8 @@ impl Actor {
 
     async fn load(&self) -> Result<(Conversation, bool), StoreError> {
         let (name, us, now) = (self.name.clone(), self.server.us.clone(), self.now());
-        let read = move |tables: &Tables| storage::load(tables, &name, &us, now);
+        let deletes = self.server.rules.delete_for_both;
+        let read = move |tables: &Tables| storage::load(tables, &name, (&us, deletes), now);
         let (topic, is_stored) = self.server.tables.read(read).await?;
         if let Some(foreigner) = topic.pair().and_then(|it| it.foreigner()) {
             self.server.outbox.prepare(foreigner.id.domain()).await?;

@@ -71,6 +71,8 @@ pub struct OneToOne {
     /// A message from elsewhere that was answered *later*. Until it is offered again nothing behind it
     /// is taken, even if the recipient accepts in between, so that the author's order holds.
     pub held: Option<MessageId>,
+    /// Both may take their own messages from each other.
+    pub deletes: bool,
     /// What is attached to the topic (pins), JSON; empty for none.
     pub aux: Bytes,
     /// What was deleted so far.
@@ -98,6 +100,7 @@ impl OneToOne {
             created: None,
             touched: None,
             held: None,
+            deletes: false,
             aux: Bytes::new(),
             cleared: Cleared::default(),
             row_dirty: false,
@@ -148,12 +151,14 @@ impl OneToOne {
         theirs: AccessMode,
         now: Timestamp,
     ) -> Result<Vec<AccessChange>, Status> {
-        let may = one_to_one(theirs);
+        let deletes = self.deletes;
+        let own = |mode| with_deletion(one_to_one(mode), deletes);
+        let may = own(theirs);
         let (me, other) = self.pair_mut(user);
         if me.active().is_some() {
             return Ok(Vec::new());
         }
-        let want = one_to_one(mode.unwrap_or(may)).or(AccessMode::JOIN);
+        let want = own(mode.unwrap_or(may)).or(AccessMode::JOIN);
         let given = me.standing.as_ref().map_or(may, |before| before.given);
         if !given.has(AccessMode::JOIN) {
             return Err(reply::PERMISSION_DENIED);
@@ -161,7 +166,7 @@ impl OneToOne {
         let mut changes = vec![renew(me, want, given, user, now)];
         if other.standing.is_none() {
             let their_want = if other.local { may } else { AccessMode::NONE };
-            let mut standing = Standing::new(their_want, one_to_one(grant), now);
+            let mut standing = Standing::new(their_want, own(grant), now);
             if !other.local {
                 // That is for the other domain to count.
                 standing.want_version = 0;
@@ -186,13 +191,14 @@ impl OneToOne {
         mode: &str,
         now: Timestamp,
     ) -> Result<Option<AccessChange>, Status> {
+        let mask = with_deletion(AccessMode::ONE_TO_ONE, self.deletes);
         let (me, _) = self.pair_mut(user);
         let standing = active_mut(me)?;
         let before = standing.want;
         let after = before
             .changed_by(mode)
             .map_err(|_| reply::MALFORMED)?
-            .and(AccessMode::ONE_TO_ONE);
+            .and(mask);
         if after == before {
             return Ok(None);
         }
@@ -219,6 +225,7 @@ impl OneToOne {
         mode: &str,
         now: Timestamp,
     ) -> Result<Option<AccessChange>, Status> {
+        let mask = with_deletion(AccessMode::ONE_TO_ONE, self.deletes);
         let (me, other) = self.pair_mut(actor);
         active_mut(me)?;
         let standing = other.standing.as_mut().ok_or(reply::NOT_FOUND)?;
@@ -226,7 +233,7 @@ impl OneToOne {
         let after = before
             .changed_by(mode)
             .map_err(|_| reply::MALFORMED)?
-            .and(AccessMode::ONE_TO_ONE);
+            .and(mask);
         if after == before {
             return Ok(None);
         }
@@ -491,6 +498,15 @@ impl OneToOne {
         let moved = standing.advance(read, received)?;
         me.dirty = true;
         Some(moved)
+    }
+}
+
+/// Adds the right to delete where both have it.
+fn with_deletion(mode: AccessMode, deletes: bool) -> AccessMode {
+    if deletes {
+        mode.or(AccessMode::DELETE)
+    } else {
+        mode
     }
 }
 

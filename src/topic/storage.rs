@@ -31,14 +31,16 @@ const BATCH_BYTES: usize = 400 * 1024;
 pub(crate) fn load(
     tables: &Tables,
     name: &TopicName,
-    us: &DomainName,
+    (us, deletes): (&DomainName, bool),
     now: Timestamp,
 ) -> Result<(Conversation, bool), StoreError> {
     let TopicName::OneToOne(people) = name else {
         let (room, stored) = load_room(tables, name, now)?;
         return Ok((Conversation::Room(Box::new(room)), stored));
     };
-    let pair = load_pair(tables, people, us)?;
+    let mut pair = load_pair(tables, people, us)?;
+    // Deletion does not cross the border yet.
+    pair.deletes = deletes && pair.foreigner().is_none();
     let stored = pair.created.is_some();
     Ok((Conversation::Pair(Box::new(pair)), stored))
 }
@@ -379,7 +381,7 @@ mod tests {
         assert!(batches.len() > 4 && stored && !topic.is_dirty());
         store(&tables, batches);
 
-        let (mut read, stored) = load(&tables, &name, &us, at(2)).unwrap();
+        let (mut read, stored) = load(&tables, &name, (&us, false), at(2)).unwrap();
         assert!(stored);
         assert_eq!(room(&mut read).members, room(&mut topic).members);
         assert_eq!(tables.room(name.key()).unwrap().unwrap().members, MEMBERS);
@@ -391,7 +393,7 @@ mod tests {
 
         room(&mut read).close(&owner, at(4)).unwrap();
         store(&tables, write(Batch::new(), &name, &mut read, &mut true));
-        let (mut ended, _) = load(&tables, &name, &us, at(5)).unwrap();
+        let (mut ended, _) = load(&tables, &name, (&us, false), at(5)).unwrap();
         assert_eq!(room(&mut ended).size(), 0);
         assert_eq!(room(&mut ended).deleted, Some(at(4)));
     }

@@ -244,3 +244,26 @@ async fn a_message_that_is_sent_again_is_stored_once() {
         (400, "malformed".to_owned())
     );
 }
+
+#[tokio::test]
+async fn where_it_is_allowed_each_takes_back_what_they_wrote_themselves() {
+    let net = Net::new().await;
+    let house = net
+        .domain_with("alpha.test", "delete_for_both = true")
+        .await;
+    let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    assert_eq!(ann.access(&ben).await[2], "JRWPAD");
+    for text in ["one", "two"] {
+        ann.says(&ben, text).await;
+        ben.hears(&ann, text).await;
+        ben.says(&ann, text).await;
+        ann.hears(&ben, text).await;
+    }
+    let (here, there) = (ann.name_of(&ben), ben.name_of(&ann));
+    ann.deletes(&here, json!([{"low": 1, "hi": 4}]), true).await;
+    assert_eq!(ann.seqs(&here).await, [4]);
+    // What was his stays with him.
+    assert_eq!(ben.seqs(&there).await, [2, 4]);
+}
