@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 
 use crate::{
     accounts::{
-        access::State, attempts::Attempts, codes::Codes, password::Passwords, service::Service,
-        sessions::LoggedIn, token::Tokens,
+        Level, access::State, attempts::Attempts, codes::Codes, password::Passwords,
+        service::Service, sessions::LoggedIn, token::Tokens,
     },
     edge::{frames::Seen, ids::Ids},
     files::Files,
@@ -159,8 +159,10 @@ pub struct Profile {
     pub trusted: Bytes,
     /// When it changed.
     pub updated: Timestamp,
-    /// What the person lets strangers do.
+    /// What the person lets strangers with an account do.
     pub access: AccessMode,
+    /// The same for anonymous strangers.
+    pub access_anon: AccessMode,
     /// When the person was last here.
     pub seen: Option<Seen>,
 }
@@ -174,7 +176,17 @@ impl Profile {
             trusted: Bytes::new(),
             updated: now,
             access: AccessMode::ONE_TO_ONE,
+            access_anon: AccessMode::NONE,
             seen: None,
+        }
+    }
+
+    /// What a stranger of this level is given.
+    #[must_use]
+    pub fn access_for(&self, level: Level) -> AccessMode {
+        match level {
+            Level::Anonymous => self.access_anon,
+            Level::Authenticated | Level::Root => self.access,
         }
     }
 
@@ -185,6 +197,7 @@ impl Profile {
             trusted: row.trusted,
             updated: Timestamp::from_stored(row.updated),
             access: row.access_auth.parse().unwrap_or(AccessMode::ONE_TO_ONE),
+            access_anon: row.access_anon.parse().unwrap_or(AccessMode::NONE),
             seen: (row.seen != 0).then_some(Seen {
                 when: seen,
                 ua: row.seen_agent,
@@ -199,6 +212,7 @@ impl Profile {
             // By our clock: clients compare it with what we told them before.
             updated: Timestamp::from_stored(row.updated),
             access: AccessMode::ONE_TO_ONE,
+            access_anon: AccessMode::NONE,
             seen: None,
         }
     }

@@ -84,7 +84,7 @@ impl Server {
         {
             return Ok(());
         }
-        self.refuse_others(wanted).await?;
+        self.refuse_probing(wanted, origin).await?;
         let mut after = before.clone();
         after
             .credentials
@@ -100,6 +100,23 @@ impl Server {
         let mut batch = Batch::new();
         put_changed(&mut batch, user, &before, &after);
         self.send_code(batch, user, &after, wanted, origin).await
+    }
+
+    /// Refuses an address that is somebody else's; whoever asks for many does not hear.
+    async fn refuse_probing(
+        &self,
+        wanted: &Wanted,
+        origin: Option<Origin>,
+    ) -> Result<(), AccountError> {
+        let now = self.clock.now();
+        if !origin.is_none_or(|it| self.attempts.origins.has_room(&it, now)) {
+            return Err(AccountError::TooOften);
+        }
+        let refused = self.refuse_others(wanted).await;
+        if let (Err(AccountError::CredentialTaken), Some(origin)) = (&refused, origin) {
+            self.attempts.origins.count(origin, now);
+        }
+        refused
     }
 
     async fn refuse_others(&self, wanted: &Wanted) -> Result<(), AccountError> {

@@ -8,6 +8,7 @@ use super::{
     AccountError, Caller, Level,
     access::{State, level_of, missing_credentials, takes},
     attempts::Origin,
+    canonical_login,
     token::{Grant, LoginId},
 };
 use crate::server::Server;
@@ -45,8 +46,11 @@ impl Server {
     ) -> Result<Proven, AccountError> {
         // An invitation may have been typed behind the name; it was used up when the account was made.
         let name = login.split('+').next().unwrap_or_default();
-        let name = name.trim().to_lowercase();
         let now = self.clock.now();
+        let Ok(name) = canonical_login(name) else {
+            // Nobody can have it. It is not counted by name: what is counted takes memory.
+            return self.refuse_impossible(password, origin).await;
+        };
         let room = self.attempts.names.has_room(&name, now)
             && origin.is_none_or(|it| self.attempts.origins.has_room(&it, now));
         if !room {
@@ -70,6 +74,23 @@ impl Server {
             self.attempts.names.forget(&name);
         }
         proven
+    }
+
+    /// Refuses a name that nobody can have, in the time that a wrong password takes.
+    async fn refuse_impossible(
+        &self,
+        password: String,
+        origin: Option<Origin>,
+    ) -> Result<Proven, AccountError> {
+        let now = self.clock.now();
+        if !origin.is_none_or(|it| self.attempts.origins.has_room(&it, now)) {
+            return Err(AccountError::TooOften);
+        }
+        let _never = self.passwords.verify(password, None).await?;
+        if let Some(origin) = origin {
+            self.attempts.origins.count(origin, now);
+        }
+        Err(AccountError::Wrong)
     }
 
     async fn prove_here(&self, row: &LoginRow, password: String) -> Result<Proven, AccountError> {

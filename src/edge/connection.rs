@@ -233,6 +233,10 @@ impl Connection {
         let user = caller.user.clone();
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
+                // An administrator speaks for others, but does not stand for them.
+                if self.caller.as_ref().is_some_and(|it| it.user != user) {
+                    return Err(reply::PERMISSION_DENIED.into());
+                }
                 let came = me::enter(&self.server, &user, &self.session).await?;
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
                     me::set_description(&self.server, &caller, &self.session, desc).await?;
@@ -267,6 +271,8 @@ impl Connection {
                 if whose.is_some_and(|it| !it.is_empty()) {
                     return Err(reply::MALFORMED.into());
                 }
+                let key = name.key();
+                let before = self.session.is_attached(key);
                 if !self.session.attach(&name) {
                     return Err(reply::POLICY.into());
                 }
@@ -275,8 +281,13 @@ impl Connection {
                     set: Box::new(set),
                     get: Box::new(get),
                 };
-                self.ask_topic(caller, sub.id, sub.topic, name, request)
-                    .await
+                let asked = self
+                    .ask_topic(caller, sub.id, sub.topic, name, request)
+                    .await;
+                if asked.is_err() && !before {
+                    self.session.detach(key);
+                }
+                asked
             }
         }
     }
@@ -359,7 +370,13 @@ impl Connection {
         self.beside(async move {
             match me::meet(&server, &other).await {
                 Ok(()) => Hub::send(&server, &name, command).await,
-                Err(refusal) => refuse(&server, command, refusal),
+                Err(refusal) => {
+                    // Nobody was there to attach to.
+                    if let Command::Request { session, .. } = &command {
+                        session.detach(name.key());
+                    }
+                    refuse(&server, command, refusal);
+                }
             }
         });
         Ok(())
@@ -555,14 +572,16 @@ impl Connection {
             "recv" if note.seq > 0 && self.stands_in(&caller.user, &name).await? => {
                 TopicRequest::Received(note.seq)
             }
-            "call" if note.seq > 0 => match CallEvent::from_client(&note.event) {
-                Some(event) => TopicRequest::Call {
-                    seq: note.seq,
-                    event,
-                    payload: note.payload,
-                },
-                None => return Ok(()),
-            },
+            "call" if note.seq > 0 && self.stands_in(&caller.user, &name).await? => {
+                match CallEvent::from_client(&note.event) {
+                    Some(event) => TopicRequest::Call {
+                        seq: note.seq,
+                        event,
+                        payload: note.payload,
+                    },
+                    None => return Ok(()),
+                }
+            }
             _ => return Ok(()),
         };
         self.tell_topic(caller, None, note.topic.clone(), &name, request)

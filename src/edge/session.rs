@@ -149,6 +149,11 @@ impl Session {
         true
     }
 
+    /// Notes that a topic has attached it, whatever was asked meanwhile.
+    pub fn keep(&self, name: &TopicName) {
+        self.0.topics.lock().insert(name.key(), name.clone());
+    }
+
     /// Notes that it is not attached to a topic any more; true when it was.
     pub fn detach(&self, key: TopicKey) -> bool {
         self.0.topics.lock().remove(&key).is_some()

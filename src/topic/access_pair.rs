@@ -56,10 +56,7 @@ impl Actor {
             self.topic.annotate(&asked.user, merged, now)?;
         }
         // COMPAT stock clients: 200 to a repeated {sub}, never 304 (fact sheet, section 9.2).
-        // The client may have gone while its request waited; its end has been dealt with then.
-        if !self.is_attached(&asked.session) && !asked.session.is_closed() {
-            self.attached.insert(&asked.session, &asked.user);
-        }
+        self.attach(&asked.session, &asked.user);
         let mine = changes.iter().find(|it| it.user == asked.user);
         let answer = match mine {
             Some(change) => Reply::with(reply::OK, json!({ "acs": acs(change) })),
@@ -92,7 +89,7 @@ impl Actor {
             .await?
             .ok_or(reply::USER_NOT_FOUND)?;
         let theirs = match self.server.profile(&other).await? {
-            Some(profile) => profile.access,
+            Some(profile) => profile.access_for(asked.level),
             // Of somebody elsewhere we may know nothing yet; their domain will say.
             None if !self.server.ids.is_ours(&other) => AccessMode::ONE_TO_ONE,
             None => return Err(reply::USER_NOT_FOUND.into()),
@@ -202,6 +199,7 @@ impl Actor {
         let sessions = self.attached.remove_all(&asked.user);
         for session in &sessions {
             session.detach(self.key());
+            self.lose_call(session);
         }
         let others = sessions.iter().filter(|it| **it != asked.session);
         let evicted = Reply::with(reply::EVICTED, json!({ "unsub": true }));

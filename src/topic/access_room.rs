@@ -113,6 +113,9 @@ impl Actor {
             .map(|it| self.annotated(&before.unwrap_or_default(), it))
             .transpose()?;
         let room = self.room_mut()?;
+        if as_reader && room.kind != RoomKind::Channel {
+            return Err(reply::TOPIC_NOT_FOUND.into());
+        }
         if as_reader && room.active(&asked.user).is_some_and(|it| !it.reader) {
             // A member knows the group by its own name.
             let group = room.group.map(|it| it.to_string());
@@ -169,10 +172,7 @@ impl Actor {
             return Err(reply::PERMISSION_DENIED.into());
         }
         let now = self.now();
-        let first = !self.is_attached(&asked.session) && !asked.session.is_closed();
-        if first {
-            self.attached.insert(&asked.session, &asked.user);
-        }
+        let first = self.attach(&asked.session, &asked.user);
         let mut params = serde_json::Map::new();
         if let Some(change) = changes.iter().find(|it| it.user == asked.user) {
             params.insert("acs".to_owned(), acs(change));
@@ -326,7 +326,7 @@ impl Actor {
     async fn empty_saved(&mut self, asked: &Asked) -> Result<(), Reply> {
         let head = self.topic.head();
         if head > 0 {
-            self.finish_commits().await;
+            self.finish_commits().await?;
             let all = SpanRow {
                 low: 1,
                 high: head.saturating_add(1),

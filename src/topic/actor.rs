@@ -105,8 +105,8 @@ pub(super) enum Effect {
     Told(oneshot::Sender<()>),
 }
 
-/// A commit's outcome, the head it makes durable, and what follows.
-type Committed = (Result<Outcome, StoreError>, u32, Vec<Effect>);
+/// A commit's outcome, the head it makes durable, whether it wrote anything, and what follows.
+type Committed = (Result<Outcome, StoreError>, u32, bool, Vec<Effect>);
 
 /// A loaded topic.
 pub(super) struct Actor {
@@ -166,6 +166,7 @@ impl Actor {
                 break;
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
+            let unload = self.unload_at();
             let missed = self.call.as_ref().and_then(|it| it.until);
             let cursors = self
                 .cursors_due
@@ -181,7 +182,7 @@ impl Actor {
                 () = sleep_until(self.erase_at), if ready && self.has_to_erase() && self.commits.is_empty() => {
                     self.erase_some().await;
                 }
-                () = sleep_until(self.idle_since + UNLOAD_AFTER), if self.is_idle() => {
+                () = sleep_until(unload), if self.is_idle() => {
                     let server = Arc::clone(&self.server);
                     if server.hub.retire(&mut self.place) {
                         break;
@@ -194,6 +195,15 @@ impl Actor {
         }
         self.cut_call();
         self.finish().await;
+    }
+
+    /// What nobody stands in yet is not kept for those who ask for it.
+    fn unload_at(&self) -> Instant {
+        if self.is_stored {
+            self.idle_since + UNLOAD_AFTER
+        } else {
+            self.idle_since
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -225,12 +235,18 @@ impl Actor {
                 self.place.durable_head.store(head, Ordering::Release);
                 self.topic = topic;
                 self.sent.forget();
+                self.erasing = 0;
+                // A call whose first message was lost never was.
+                let head = self.topic.head();
+                self.call.take_if(|it| it.began_at() > head);
                 self.cursors_due = None;
                 self.stale = false;
                 true
             }
             Err(fault) => {
                 error!(%fault, "a topic cannot be read");
+                self.call = None;
+                self.tell_terminated();
                 while let Ok(command) = self.place.mailbox.try_recv() {
                     self.refuse(command, &fault);
                 }
@@ -321,11 +337,12 @@ impl Actor {
             return;
         };
         match (before, attached) {
+            _ if refusal.status.code >= 500 => self.stale = true,
             (Some(pair), Some(attached)) => {
                 self.topic = Conversation::Pair(Box::new(pair));
                 self.attached = attached;
             }
-            _ => self.stale |= refusal.status.code >= 500,
+            _ => {}
         }
         self.let_go(&asked.session);
         asked.clone().answer(refusal, self.now());
@@ -360,7 +377,7 @@ impl Actor {
         }
         let head = self.topic.head();
         if batch.is_empty() {
-            let done = async move { (Ok(Outcome::Applied), head, effects) };
+            let done = async move { (Ok(Outcome::Applied), head, false, effects) };
             return self.commits.push_back(Box::pin(done));
         }
         let mut commit = self.server.tables.commit(batch);
@@ -372,7 +389,7 @@ impl Actor {
                 Some(result) => result,
                 None => commit.await,
             };
-            (result, head, effects)
+            (result, head, true, effects)
         }));
     }
 
@@ -382,8 +399,12 @@ impl Actor {
         }
     }
 
-    fn settle(&mut self, (result, head, effects): Committed) {
+    fn settle(&mut self, (result, head, wrote, effects): Committed) {
         match result {
+            // What was to be said of memory alone is not true if what went before was not written.
+            Ok(Outcome::Applied) if !wrote && self.stale => effects
+                .into_iter()
+                .for_each(|effect| self.fail(effect, &StoreError::Overloaded)),
             Ok(Outcome::Applied) => {
                 // While loading the head is unknown, which counts as everything.
                 self.place.durable_head.store(head, Ordering::Release);
@@ -422,6 +443,19 @@ impl Actor {
         }
     }
 
+    /// Attaches a session; true when it was not attached before. One that has ended meanwhile is not:
+    /// its end has been dealt with, or will be by what it is noted to be attached to.
+    pub(super) fn attach(&mut self, session: &Session, user: &UserId) -> bool {
+        let is_new = !self.is_attached(session);
+        self.attached.insert(session, user);
+        session.keep(&self.name);
+        if session.is_closed() {
+            self.attached.remove(session);
+            return false;
+        }
+        is_new
+    }
+
     /// A session that is not attached here knows so.
     fn let_go(&self, session: &Session) {
         if !self.is_attached(session) {
@@ -431,8 +465,8 @@ impl Actor {
 
     fn detach(&mut self, session: &Session) {
         self.idle_since = Instant::now();
+        self.lose_call(session);
         if let Some((user, last)) = self.attached.remove(session) {
-            self.lose_call(session, &user);
             self.departed(&user, session, last);
         }
     }
@@ -475,15 +509,15 @@ impl Actor {
         }
     }
 
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale
-    }
-
-    /// Completes all commits that are under way.
-    pub(super) async fn finish_commits(&mut self) {
+    /// Completes all commits that are under way; a refusal if one of them failed.
+    pub(super) async fn finish_commits(&mut self) -> Result<(), Reply> {
         while let Some(committed) = self.commits.next().await {
             self.settle(committed);
         }
+        if self.stale {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        Ok(())
     }
 
     /// Something failed half way: memory is not to be trusted.

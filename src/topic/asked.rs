@@ -162,30 +162,46 @@ impl Actor {
             return Err(reply::NOT_ALLOWED.into());
         }
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
-        if let Some(desc) = &set.desc {
-            self.set_desc(asked, desc, &mut effects)?;
-            if desc.public.is_some() {
-                self.show_files(&mut batch, &mut effects).await?;
+        if let Err(refusal) = self.set_parts(asked, set, &mut batch, &mut effects).await {
+            // A part before the refused one stands in memory, but is not to happen.
+            if !effects.is_empty() && self.topic.room().is_some() {
+                self.read_again();
             }
-        }
-        if let Some(sub) = &set.sub {
-            if self.topic.pair().is_some() {
-                self.set_access_pair(asked, sub, &mut batch, &mut effects)
-                    .await?;
-            } else {
-                self.set_access_room(asked, sub, &mut effects).await?;
-            }
-        }
-        if let Some(tags) = &set.tags {
-            self.set_tags(asked, tags, &mut effects).await?;
-        }
-        if let Some(aux) = &set.aux {
-            self.set_aux(asked, aux, &mut effects)?;
+            return Err(refusal);
         }
         if effects.is_empty() {
             return Err(reply::MALFORMED.into());
         }
         self.commit_all(batch, effects);
+        Ok(())
+    }
+
+    async fn set_parts(
+        &mut self,
+        asked: &Asked,
+        set: &SetQuery,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        if let Some(desc) = &set.desc {
+            self.set_desc(asked, desc, effects)?;
+            if desc.public.is_some() {
+                self.show_files(batch, effects).await?;
+            }
+        }
+        if let Some(sub) = &set.sub {
+            if self.topic.pair().is_some() {
+                self.set_access_pair(asked, sub, batch, effects).await?;
+            } else {
+                self.set_access_room(asked, sub, effects).await?;
+            }
+        }
+        if let Some(tags) = &set.tags {
+            self.set_tags(asked, tags, effects).await?;
+        }
+        if let Some(aux) = &set.aux {
+            self.set_aux(asked, aux, effects)?;
+        }
         Ok(())
     }
 
@@ -196,6 +212,12 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let now = self.now();
+        let own = self.topic.active(&asked.user).map(|it| it.private.clone());
+        let merged = match (&desc.private, &own) {
+            (Some(private), Some(own)) => Some(self.annotated(own, private)?),
+            (Some(_), None) => return Err(reply::ATTACH_FIRST.into()),
+            (None, _) => None,
+        };
         let described = match self.topic.room() {
             Some(_) => self.redescribe(asked, desc)?,
             None if desc.public.is_some() || desc.trusted.is_some() || desc.defacs.is_some() => {
@@ -203,14 +225,10 @@ impl Actor {
             }
             None => false,
         };
-        let mut annotated = false;
-        if let Some(private) = &desc.private {
-            let standing = self.topic.active(&asked.user).ok_or(reply::ATTACH_FIRST)?;
-            let merged = self.annotated(&standing.private, private)?;
-            annotated = merged != standing.private;
-            if annotated {
-                self.topic.annotate(&asked.user, merged, now)?;
-            }
+        let merged = merged.filter(|it| Some(it) != own.as_ref());
+        let annotated = merged.is_some();
+        if let Some(merged) = merged {
+            self.topic.annotate(&asked.user, merged, now)?;
         }
         let changed = described || annotated;
         let status = if changed {
@@ -231,7 +249,7 @@ impl Actor {
             return Err(reply::NOT_JOINED.into());
         };
         asked.session.detach(self.key());
-        self.lose_call(&asked.session, &user);
+        self.lose_call(&asked.session);
         self.departed(&user, &asked.session, last);
         self.commit(Batch::new(), vec![asked.later(reply::OK, self.now())]);
         Ok(())
@@ -397,7 +415,8 @@ impl Actor {
 
     /// A message may replace only an earlier one of the same author.
     async fn check_replacement(&self, author: &UserId, draft: &Draft) -> Result<(), Reply> {
-        let Some(seq) = message::replaced(&draft.head) else {
+        let replaced = message::replaced(&draft.head).map_err(|_| reply::MALFORMED)?;
+        let Some(seq) = replaced else {
             return Ok(());
         };
         let key = self.key();

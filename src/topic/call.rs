@@ -179,6 +179,13 @@ pub(super) struct Ringing {
     pub(super) until: Option<Instant>,
 }
 
+impl Ringing {
+    /// Position of the message that began it.
+    pub(super) fn began_at(&self) -> u32 {
+        self.call.seq
+    }
+}
+
 /// True for a draft that begins a call.
 pub(super) fn begins(draft: &Draft) -> bool {
     draft.head.contains_key(WEBRTC)
@@ -251,6 +258,8 @@ impl Actor {
             Reaction::Relay(to) => self.relay(&to, &asked.user, (seq, event), payload),
             Reaction::Accepted => {
                 ringing.until = None;
+                // So that its end is told here, although it may not have the topic open.
+                asked.session.keep(&self.name);
                 let caller = ringing.call.caller_session.clone();
                 self.write_state("accepted", Duration::ZERO);
                 self.relay(&caller, &asked.user, (seq, event), payload.clone());
@@ -339,11 +348,17 @@ impl Actor {
     }
 
     /// A client is gone, and with it the call that it was part of.
-    pub(super) fn lose_call(&mut self, session: &Session, user: &UserId) {
+    pub(super) fn lose_call(&mut self, session: &Session) {
         let now = self.now();
-        let lost = self.call.as_ref().map(|it| it.call.lose(session, now));
-        if let Some(Reaction::Ended(how, length)) = lost {
-            self.end_call(how, length, user, Some(session));
+        let Some(call) = self.call.as_ref().map(|it| &it.call) else {
+            return;
+        };
+        let user = match call.caller_session == *session {
+            true => call.caller.clone(),
+            false => self.pair().other(&call.caller).id.clone(),
+        };
+        if let Reaction::Ended(how, length) = call.lose(session, now) {
+            self.end_call(how, length, &user, Some(session));
         }
     }
 
@@ -392,6 +407,8 @@ impl Actor {
         };
         let mut batch = Batch::new();
         let seq = self.topic.append(now);
+        // The caller has read what is written in their name.
+        self.topic.progress(&author, seq, seq);
         put_message(&mut batch, self.key(), seq, &row);
         let appended = Effect::Appended {
             seq,

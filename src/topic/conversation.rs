@@ -47,9 +47,16 @@ impl Conversation {
         }
     }
 
-    /// What somebody may do.
+    /// What somebody may do. In a room, whoever may not join may do nothing; between two people, whoever
+    /// has put the other one out still reads what was written.
     pub(super) fn mode(&self, user: &UserId) -> AccessMode {
-        self.active(user).map_or(AccessMode::NONE, Standing::mode)
+        match self {
+            Self::Pair(pair) => {
+                let standing = pair.person(user).active();
+                standing.map_or(AccessMode::NONE, Standing::mode)
+            }
+            Self::Room(room) => room.mode(user),
+        }
     }
 
     /// True when somebody may do all of this.

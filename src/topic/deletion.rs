@@ -76,7 +76,7 @@ pub(super) struct Deletion {
 fn spans(ranges: &[Range], head: u32) -> Result<Vec<SpanRow>, Status> {
     let span = |range: &Range| {
         let backwards = range.hi != 0 && range.hi < range.low;
-        if (range.low, range.hi) == (0, 0) || range.low > head || backwards {
+        if (range.low, range.hi) == (0, 0) || range.low.max(1) > head || backwards {
             return Err(reply::MALFORMED);
         }
         // COMPAT JavaScript SDK: a lower end of 0 is dropped, and means the beginning.
@@ -116,7 +116,7 @@ impl Actor {
             return Err(reply::PERMISSION_DENIED.into());
         }
         // Holes are merged with those on disk, so nothing may be on its way there.
-        self.finish_commits().await;
+        self.finish_commits().await?;
         let done = if hard {
             let (all, own) = self.deletable(&asked.user, spans).await?;
             let done = self.delete_spans(&asked.user, true, all).await?;
@@ -173,10 +173,7 @@ impl Actor {
             let (batch, deletion, left) = self.begin_deletion(user, hard, spans).await?;
             last = Some(deletion.id);
             self.commit_all(batch, vec![Effect::Deleted(deletion)]);
-            self.finish_commits().await;
-            if self.is_stale() {
-                return Err(reply::INTERNAL.into());
-            }
+            self.finish_commits().await?;
             spans = left;
         }
         Ok(last)
@@ -231,7 +228,7 @@ impl Actor {
         if self.topic.head() == 0 {
             return Ok((Batch::new(), Vec::new()));
         }
-        self.finish_commits().await;
+        self.finish_commits().await?;
         let all = SpanRow {
             low: 1,
             high: self.topic.head().saturating_add(1),
@@ -263,6 +260,7 @@ impl Actor {
         let high = options.before.filter(|it| *it > 0).unwrap_or(u32::MAX);
         let limit = options
             .limit
+            .filter(|it| *it > 0)
             .map_or(TOLD_MAX, |it| usize::try_from(it).unwrap_or(TOLD_MAX))
             .clamp(1, TOLD_MAX);
         let read = move |tables: &Tables| {
@@ -442,5 +440,7 @@ mod tests {
         ] {
             assert_eq!(spans(&ranges, 5000), Err(reply::MALFORMED), "{ranges:?}");
         }
+        // Nothing can be deleted where nothing was written.
+        assert_eq!(spans(&[range(0, 5)], 0), Err(reply::MALFORMED));
     }
 }

@@ -21,9 +21,7 @@ impl Actor {
     /// Ends a person's part. Doing it twice does no harm: a deletion goes on after a restart. Without
     /// a word on `done` nothing was decided.
     pub(super) async fn erase(&mut self, user: &UserId, done: oneshot::Sender<()>) {
-        self.finish_commits().await;
-        let before = self.topic.pair().cloned();
-        let result = match &before {
+        let result = match self.topic.pair() {
             Some(_) => self.erase_from_pair(user, done).await,
             None => self.erase_from_room(user, done).await,
         };
@@ -38,6 +36,8 @@ impl Actor {
         user: &UserId,
         done: oneshot::Sender<()>,
     ) -> Result<(), Reply> {
+        self.cut_call();
+        self.finish_commits().await?;
         let standing = self.pair().person(user).standing.as_ref();
         let announced = standing.is_some_and(|it| it.announced);
         let now = self.now();
@@ -67,6 +67,7 @@ impl Actor {
         user: &UserId,
         done: oneshot::Sender<()>,
     ) -> Result<(), Reply> {
+        self.finish_commits().await?;
         self.load_reader(user).await?;
         let now = self.now();
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
@@ -75,6 +76,7 @@ impl Actor {
             let (mut batch, left) = self.begin_emptying(user).await?;
             self.drop_tags(&mut batch);
             let room = self.room_mut()?;
+            room.description.public.clear();
             let effect = match kind {
                 RoomKind::Saved => {
                     room.abandon(user, now);
@@ -85,7 +87,9 @@ impl Actor {
                     Some(Effect::Closed(None))
                 }
             };
-            self.commit_all(batch, effect.into_iter().collect());
+            let mut effects: Vec<Effect> = effect.into_iter().collect();
+            self.show_files(&mut batch, &mut effects).await?;
+            self.commit_all(batch, effects);
             self.delete_spans(user, true, left).await?;
         } else if room.active(user).is_some() {
             let change = self.room_mut()?.abandon(user, now);
@@ -95,6 +99,10 @@ impl Actor {
                 except: None,
             };
             self.commit_all(Batch::new(), vec![Effect::Access(change, None), evicted]);
+        }
+        // Also where they had left before, or a restart came in between.
+        let lives = self.topic.room().is_some_and(|it| it.deleted.is_none());
+        if lives && kind != RoomKind::Saved {
             self.erase_words(user).await?;
         }
         self.commit(Batch::new(), vec![Effect::Told(done)]);

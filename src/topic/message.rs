@@ -80,9 +80,20 @@ fn referred(value: &Value) -> Option<u32> {
         .ok()
 }
 
-/// The position that the draft replaces.
-pub(crate) fn replaced(head: &Head) -> Option<u32> {
-    referred(head.get("replace")?)
+/// The position that the draft replaces. Clients read no other form than `":12"`.
+pub(crate) fn replaced(head: &Head) -> Result<Option<u32>, Malformed> {
+    let Some(value) = head.get("replace") else {
+        return Ok(None);
+    };
+    let digits = value.as_str().and_then(|it| it.strip_prefix(':'));
+    let digits = digits.filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
+    match digits.and_then(|it| it.parse().ok()) {
+        Some(seq) => Ok(Some(seq)),
+        None => Err(Malformed::Id {
+            what: "replaced message",
+            id: value.to_string().chars().take(64).collect(),
+        }),
+    }
 }
 
 /// True when the head speaks of other messages.

@@ -17,6 +17,9 @@ use crate::edge::{
     session::Session,
 };
 
+/// Above so many members nobody is told how far others have read.
+const MARKS_MEMBERS_MAX: usize = 1000;
+
 impl Actor {
     /// The topic as one of its people names it.
     pub(super) fn view(&self, user: &UserId) -> String {
@@ -232,8 +235,13 @@ impl Actor {
             .filter_map(|(what, seq)| Some((what, seq?)))
         {
             self.tell_own_progress(user, what, seq, except);
-            // Nobody is told what the readers of a channel do.
-            if self.is_reader(user) {
+            // Nobody is told what the readers of a channel do, nor in a crowd who has read what: it would
+            // cost everybody a notice from everybody for each message.
+            let crowd = self
+                .topic
+                .room()
+                .is_some_and(|it| it.members.len() > MARKS_MEMBERS_MAX);
+            if crowd || self.is_reader(user) {
                 continue;
             }
             let inside = self.info(user, user, (what, seq), false);
@@ -308,7 +316,7 @@ impl Actor {
             return;
         }
         for (told, standing) in self.topic.members(&self.server.ids) {
-            let reads = standing.mode().has(AccessMode::READ);
+            let reads = standing.rights().has(AccessMode::READ);
             if told == user || !standing.consents() || !reads {
                 continue;
             }
@@ -330,6 +338,22 @@ impl Actor {
                     ..Pres::default()
                 };
                 send_to(sessions, &ServerFrame::Pres(pres), except);
+            }
+        }
+    }
+
+    /// The topic cannot go on here: who has it open asks for it again.
+    pub(super) fn tell_terminated(&mut self) {
+        let attached = std::mem::take(&mut self.attached);
+        for (user, sessions) in attached.people() {
+            let pres = Pres {
+                topic: self.view(user),
+                what: "term",
+                ..Pres::default()
+            };
+            send_to(sessions, &ServerFrame::Pres(pres), None);
+            for session in sessions {
+                session.detach(self.key());
             }
         }
     }

@@ -35,8 +35,11 @@ impl Actor {
         let Some(room) = self.topic.room() else {
             return;
         };
+        let name = room
+            .group
+            .map_or_else(|| self.view(author), |it| it.to_string());
         let members = ServerFrame::Data(Data {
-            topic: self.view(author),
+            topic: name,
             ..data.clone()
         });
         let readers = room.group.map(|group| {
@@ -254,7 +257,7 @@ impl Actor {
     /// On `me`: there is somebody in the group now, or nobody any more.
     fn tell_presence(&self, room: &Room, what: &'static str, except: Option<&Session>) {
         for (user, standing) in room.present() {
-            if standing.mode().has(AccessMode::PRESENCE) {
+            if standing.rights().has(AccessMode::PRESENCE) {
                 let pres = self.pres_on_me(user, what);
                 self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
             }

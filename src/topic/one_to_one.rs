@@ -198,7 +198,8 @@ impl OneToOne {
         let after = before
             .changed_by(mode)
             .map_err(|_| reply::MALFORMED)?
-            .and(mask);
+            .and(mask)
+            .or(AccessMode::APPROVE);
         if after == before {
             return Ok(None);
         }
@@ -233,7 +234,8 @@ impl OneToOne {
         let after = before
             .changed_by(mode)
             .map_err(|_| reply::MALFORMED)?
-            .and(mask);
+            .and(mask)
+            .or(AccessMode::APPROVE);
         if after == before {
             return Ok(None);
         }

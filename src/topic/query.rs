@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytes::Bytes;
 use freehold_proto::{AccessMode, Timestamp, UserId};
 use prost::Message as _;
 use serde_json::json;
@@ -33,6 +34,8 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// Bytes of messages in a page, about.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of descriptions in one list of members.
+const PROFILES_BYTES: usize = 6 * 1024 * 1024;
 /// Bytes of rows in one frame, about, and what one takes beside its descriptions.
 const FRAME_BYTES: usize = 256 * 1024;
 const ROW_BYTES: usize = 256;
@@ -94,7 +97,8 @@ impl Actor {
     }
 
     fn show_aux(&self, asked: &Asked) -> Result<ServerFrame, Reply> {
-        if matches!(self.name, TopicName::Reports(_)) {
+        let reader = self.is_reader(&asked.user);
+        if reader || matches!(self.name, TopicName::Reports(_)) {
             return Err(reply::NOT_ALLOWED.into());
         }
         if !self.topic.may(&asked.user, AccessMode::READ) {
@@ -149,6 +153,7 @@ impl Actor {
         }
         let profile = profile.unwrap_or_else(|| Profile::unknown(self.now()));
         let since = times::parse(options.ims.as_deref());
+        let stranger = profile.access_for(asked.level).and(AccessMode::ONE_TO_ONE);
         let mut desc = Desc {
             public: raw(&profile.public).filter(|_| profile.updated > since),
             trusted: raw(&profile.trusted).filter(|_| profile.updated > since),
@@ -163,14 +168,14 @@ impl Actor {
         match standing {
             Some(standing) => {
                 desc.created = self.pair().created;
-                self.describe_own(&mut desc, standing, since);
+                self.describe_own(&mut desc, (&asked.user, standing), since);
             }
             // COMPAT web app: without the default access it shows no box to write in.
             None => {
                 desc.acs = Some(Access {
                     want: None,
                     given: None,
-                    mode: profile.access.and(AccessMode::ONE_TO_ONE).to_string(),
+                    mode: stranger.to_string(),
                 });
             }
         }
@@ -213,8 +218,8 @@ impl Actor {
             });
         }
         if let Some(standing) = standing {
-            self.describe_own(&mut desc, standing, since);
-            let listens = standing.mode().has(AccessMode::PRESENCE) && !standing.reader;
+            self.describe_own(&mut desc, (&asked.user, standing), since);
+            let listens = standing.rights().has(AccessMode::PRESENCE) && !standing.reader;
             desc.online = listens && self.place.present.load(Ordering::Acquire);
         }
         let mut meta = self.meta(asked);
@@ -222,12 +227,17 @@ impl Actor {
         Ok(ServerFrame::Meta(meta))
     }
 
-    fn describe_own(&self, desc: &mut Desc, standing: &Standing, since: Timestamp) {
+    fn describe_own(
+        &self,
+        desc: &mut Desc,
+        (user, standing): (&UserId, &Standing),
+        since: Timestamp,
+    ) {
         desc.updated = desc.updated.max(Some(standing.updated));
         desc.touched = self.topic.touched().or(desc.created);
         desc.acs = Some(Access::new(standing.want, standing.given));
         desc.private = raw(&standing.private).filter(|_| standing.updated > since);
-        if standing.mode().has(AccessMode::READ) {
+        if self.topic.may(user, AccessMode::READ) {
             desc.seq = self.topic.head();
             desc.read = standing.read;
             desc.recv = standing.received;
@@ -307,13 +317,24 @@ impl Actor {
             vec![(asked.user.clone(), own)]
         };
         people.retain(|(user, _)| only.as_ref().is_none_or(|it| it == user));
-        people.truncate(options.limit.map_or(usize::MAX, |it| it as usize));
+        let limit = options.limit.filter(|it| *it > 0);
+        people.truncate(limit.map_or(usize::MAX, |it| it as usize));
         let (server, asker) = (Arc::clone(&self.server), asked.user.clone());
         let sharer = room.is_sharer(&asked.user);
         let read = move |tables: &freehold_store::Tables| {
-            let mut rows = Vec::with_capacity(people.len());
+            let (mut rows, mut left) = (Vec::with_capacity(people.len()), PROFILES_BYTES);
             for (user, standing) in people {
-                let profile = server.profile_now(tables, &user)?;
+                let mut profile = server.profile_now(tables, &user)?;
+                if let Some(profile) = &mut profile {
+                    // What is too much for one answer is asked for one by one.
+                    let fits = profile.public.len() <= left;
+                    left = left.saturating_sub(profile.public.len());
+                    profile.public = if fits {
+                        std::mem::take(&mut profile.public)
+                    } else {
+                        Bytes::new()
+                    };
+                }
                 let seer = Seer {
                     own: user == asker,
                     sharer,
@@ -382,13 +403,14 @@ impl Actor {
             .topic
             .active(&asked.user)
             .ok_or(reply::PERMISSION_DENIED)?;
-        if !standing.mode().has(AccessMode::READ) {
+        if !self.topic.may(&asked.user, AccessMode::READ) {
             return Err(reply::PERMISSION_DENIED.into());
         }
         let anonymous = standing.reader;
         let spans = spans(options, self.topic.head())?;
         let limit = options
             .limit
+            .filter(|it| *it > 0)
             .map_or(PAGE, |it| usize::try_from(it).unwrap_or(PAGE_MAX))
             .min(PAGE_MAX);
         let (key, ids, name) = (self.key(), self.server.ids.clone(), asked.name.clone());

@@ -218,10 +218,10 @@ impl Room {
         self.standing_mut(user)
     }
 
-    /// What somebody may do.
+    /// What somebody may do. Whoever may not join may do nothing.
     #[must_use]
     pub fn mode(&self, user: &UserId) -> AccessMode {
-        self.active(user).map_or(AccessMode::NONE, Standing::mode)
+        self.active(user).map_or(AccessMode::NONE, Standing::rights)
     }
 
     /// Everybody who is a member now.
@@ -238,7 +238,7 @@ impl Room {
     /// Whoever owns the room.
     #[must_use]
     pub fn owner(&self) -> Option<&UserId> {
-        let owns = |(_, it): &(&UserId, &Standing)| it.mode().has(AccessMode::OWNER);
+        let owns = |(_, it): &(&UserId, &Standing)| it.rights().has(AccessMode::OWNER);
         self.present().find(owns).map(|(user, _)| user)
     }
 
@@ -299,6 +299,9 @@ impl Room {
         limits: RoomLimits,
         now: Timestamp,
     ) -> Result<Vec<AccessChange>, Status> {
+        if self.kind == RoomKind::Reports && level != Level::Root {
+            return Err(reply::PERMISSION_DENIED);
+        }
         if let Some(standing) = self.active(user).filter(|it| !it.reader) {
             // Who had banned himself and comes back wants again what he is given.
             let back = if mode.is_empty() && !standing.want.has(AccessMode::JOIN) {
@@ -341,6 +344,10 @@ impl Room {
     ) -> Result<Option<AccessChange>, Status> {
         if self.kind != RoomKind::Channel {
             return Err(reply::TOPIC_NOT_FOUND);
+        }
+        let banned = |it: &Standing| !it.given.has(AccessMode::JOIN);
+        if self.members.get(user).is_some_and(banned) {
+            return Err(reply::PERMISSION_DENIED);
         }
         let known = self.readers.get(user).cloned();
         let before = known.as_ref().filter(|it| it.deleted.is_none());
@@ -395,6 +402,7 @@ impl Room {
         let takes_over = asked.has(AccessMode::OWNER) && !self.is_owner(user);
         if takes_over && let Some(former) = self.owner().cloned() {
             changes.extend(self.step_down(&former, user, now));
+            self.call_in_ownership(user, now);
         }
         changes.extend(self.change(user, user, (asked, allowed), now));
         Ok(changes)
@@ -418,7 +426,7 @@ impl Room {
         if asked.has(AccessMode::OWNER) && !given.has(AccessMode::OWNER) {
             return Err(reply::PERMISSION_DENIED);
         }
-        if any(self.mode(user), ADMIN) {
+        if self.is_admin(user) && given.has(AccessMode::JOIN) {
             let own = AccessMode::OWNER.or(AccessMode::DELETE);
             return Ok(given.or(asked.without(own)));
         }
@@ -438,6 +446,20 @@ impl Room {
             standing.given.without(AccessMode::OWNER),
         );
         self.change(former, actor, rest, now)
+    }
+
+    /// Whoever else was lent ownership has it no more.
+    fn call_in_ownership(&mut self, owner: &UserId, now: Timestamp) {
+        let lent =
+            |(user, it): &(&UserId, &Standing)| *user != owner && it.given.has(AccessMode::OWNER);
+        let others: Vec<UserId> = self
+            .present()
+            .filter(lent)
+            .map(|(user, _)| user.clone())
+            .collect();
+        for user in others {
+            self.step_down(&user, owner, now);
+        }
     }
 
     fn change(
@@ -490,8 +512,8 @@ impl Room {
         let member = known.as_ref().filter(|it| it.deleted.is_none());
         let before = match (&known, is_admin) {
             (Some(known), _) if member.is_some() => known.given,
-            // A ban outlives the membership; whoever only invites does not lift it.
-            (Some(known), false) if !known.given.has(AccessMode::JOIN) => known.given,
+            // What an administrator imposed outlives the membership; whoever only invites does not lift it.
+            (Some(known), false) => known.given.without(AccessMode::OWNER),
             _ => self.default_for(Level::Authenticated),
         };
         let given = before.changed_by(mode).map_err(|_| reply::MALFORMED)?;
@@ -622,7 +644,7 @@ impl Room {
             return Ok(());
         }
         let standing = self.active(user).ok_or(reply::ATTACH_FIRST)?;
-        if standing.mode().has(AccessMode::WRITE) {
+        if standing.rights().has(AccessMode::WRITE) {
             Ok(())
         } else {
             Err(reply::PERMISSION_DENIED)

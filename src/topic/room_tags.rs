@@ -68,7 +68,7 @@ impl Actor {
         before: Vec<String>,
         after: Vec<String>,
     ) -> Result<(), Reply> {
-        self.finish_commits().await;
+        self.finish_commits().await?;
         let (key, mut batch) = (self.key(), Batch::new());
         replace(&mut batch, owner, &before, &after);
         let room = self.room_mut()?;

@@ -158,8 +158,11 @@ fn an_admin_helps_himself_to_all_but_ownership_and_deletion() {
 #[test]
 fn a_ban_outlives_leaving_and_only_admins_lift_it() {
     let mut room = group(RoomKind::Group);
-    given(&mut room, &ann(), &ben(), "RWP").unwrap();
-    assert_eq!(mode(&room, &ben()), "RWP");
+    given(&mut room, &ann(), &ben(), "RWPA").unwrap();
+    assert_eq!(mode(&room, &ben()), "N");
+    // Not even an administrator lifts his own.
+    room.want(&ben(), "JRWPA", at(2)).unwrap();
+    assert_eq!(mode(&room, &ben()), "N");
     refused(&mut room, reply::PERMISSION_DENIED, |room| {
         room.evict(&ann(), &ben(), at(3))
     });
@@ -178,7 +181,7 @@ fn a_ban_outlives_leaving_and_only_admins_lift_it() {
 fn whoever_banned_himself_wants_again_what_he_is_given_when_he_comes_back() {
     let mut room = group(RoomKind::Group);
     room.want(&ben(), "-J", at(3)).unwrap();
-    assert_eq!(mode(&room, &ben()), "RWPS");
+    assert_eq!(mode(&room, &ben()), "N");
     room.join(&ben(), Level::Authenticated, "", LIMITS, at(4))
         .unwrap();
     assert_eq!(mode(&room, &ben()), "JRWPS");
@@ -238,6 +241,47 @@ fn a_reader_holds_what_readers_hold_and_stops_being_one_when_invited() {
     let mut plain = group(RoomKind::Group);
     refused(&mut plain, reply::TOPIC_NOT_FOUND, |room| {
         room.read_channel(&dan(), "", at(3))
+    });
+}
+
+#[test]
+fn a_ban_counts_for_the_channel_too() {
+    let mut room = group(RoomKind::Channel);
+    given(&mut room, &ann(), &ben(), "N").unwrap();
+    room.leave(&ben(), at(3)).unwrap();
+    refused(&mut room, reply::PERMISSION_DENIED, |room| {
+        room.read_channel(&ben(), "", at(4))
+    });
+}
+
+#[test]
+fn a_restriction_outlives_leaving() {
+    let mut room = group(RoomKind::Group);
+    given(&mut room, &ann(), &ben(), "JR").unwrap();
+    room.leave(&ben(), at(3)).unwrap();
+    given(&mut room, &cat(), &ben(), "").unwrap();
+    assert_eq!(mode(&room, &ben()), "JR");
+}
+
+#[test]
+fn a_new_owner_is_the_only_one_who_can_pass_the_group_on() {
+    let mut room = group(RoomKind::Group);
+    for user in [ben(), cat()] {
+        given(&mut room, &ann(), &user, "JRWPASDO").unwrap();
+    }
+    room.want(&ben(), "JRWPASDO", at(3)).unwrap();
+    assert_eq!(room.owner(), Some(&ben()));
+    refused(&mut room, reply::PERMISSION_DENIED, |room| {
+        room.want(&cat(), "JRWPASDO", at(4))
+    });
+}
+
+#[test]
+fn an_administrator_who_is_one_no_more_reads_no_reports() {
+    let mut room = Room::new(RoomKind::Reports, None, at(0));
+    room.join(&ann(), Level::Root, "", LIMITS, at(1)).unwrap();
+    refused(&mut room, reply::PERMISSION_DENIED, |room| {
+        room.join(&ann(), Level::Authenticated, "", LIMITS, at(2))
     });
 }
 

@@ -64,6 +64,17 @@ impl Standing {
         self.want.and(self.given)
     }
 
+    /// The same, and nothing for whoever may not join: banned, or gone by their own wish.
+    #[must_use]
+    pub fn rights(&self) -> AccessMode {
+        let mode = self.mode();
+        if mode.has(AccessMode::JOIN) {
+            mode
+        } else {
+            AccessMode::NONE
+        }
+    }
+
     /// The person has said yes to the conversation, by opening it or by accepting.
     #[must_use]
     pub fn consents(&self) -> bool {

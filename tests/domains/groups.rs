@@ -463,3 +463,80 @@ async fn members_see_each_other_come_and_go() {
     let row = club.cat.contact(&club.group).await.unwrap();
     assert!(row.get("online").is_none());
 }
+
+#[tokio::test]
+async fn what_is_sent_without_waiting_for_answers_leaves_the_session_where_the_answers_say() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    let leave = json!({"topic": group});
+    let left = club.ben.session.send("leave", leave.clone()).await.unwrap();
+    let back = club.ben.session.send("sub", leave.clone()).await.unwrap();
+    for id in [left, back] {
+        let answer = |it: &Frame| it.kind == FrameKind::Ctrl && it.text("id") == id;
+        let frame = club
+            .ben
+            .session
+            .wait_for("an answer", SOON, answer)
+            .await
+            .unwrap();
+        assert_eq!(frame.code(), 200);
+    }
+    club.ben
+        .session
+        .publish(&group, "still here")
+        .await
+        .unwrap();
+    // A question that is refused changes nothing about a {sub} behind it.
+    let mut dan = club.house.guest("dan").await;
+    let data = json!({"topic": group, "what": "data"});
+    dan.session.send("get", data).await.unwrap();
+    dan.session.subscribe(&group).await.unwrap();
+    dan.session.publish(&group, "here too").await.unwrap();
+    drop(dan.session);
+    club.ann.is_told(&group, &dan.person.id, "off").await;
+}
+
+#[tokio::test]
+async fn a_request_of_several_parts_happens_whole_or_not_at_all() {
+    let mut club = Club::new().await;
+    let (group, ben) = (club.group.clone(), club.ben.person.id.clone());
+    let body = json!({"topic": group, "sub": {"user": ben, "mode": "N"}, "tags": ["bad tag!"]});
+    club.ann.is_refused("set", body).await;
+    let body = json!({"topic": group, "desc": {"public": {"fn": "Other"}}, "sub": {"mode": "XYZ"}});
+    club.ann.session.send("set", body).await.unwrap();
+    club.ann.session.publish(&group, "after").await.unwrap();
+    let desc = club.ben.session.get(&group, "desc").await.unwrap().unwrap();
+    assert_eq!(desc["public"], json!({"fn": "Club"}));
+    club.ben
+        .session
+        .publish(&group, "still a member")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_banned_learns_nothing_more_of_the_group() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.ann.gives(&group, &club.ben, "RWPS").await;
+    club.ben.is_evicted(&group, false).await;
+    club.cat
+        .session
+        .publish(&group, "between us")
+        .await
+        .unwrap();
+    let dan = club.house.guest("dan").await;
+    club.cat.invites(&group, &dan).await;
+    let desc = club.ben.session.get(&group, "desc").await.unwrap().unwrap();
+    assert!(
+        desc.get("seq").is_none() && desc.get("online").is_none(),
+        "{desc}"
+    );
+    let ann = club.ann.person.id.clone();
+    club.ben.opens(&club.ann).await;
+    let heard = club.ben.has_heard(&club.ann).await;
+    let told = heard
+        .iter()
+        .filter(|it| it.text("src") == group && it.text("what") != "acs");
+    assert_eq!(told.count(), 0, "{ann}");
+}

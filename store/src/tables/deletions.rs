@@ -180,6 +180,7 @@ fn widen(
     }
     if let Some(above) = above.filter(|it| it.low <= wide.high) {
         batch.remove(keys::hole(topic, user, above.low));
+        *room = room.saturating_sub(1);
         wide.high = wide.high.max(above.high);
     }
     batch.put(
