@@ -274,10 +274,15 @@ impl Actor {
             };
             send_to(sessions, &ServerFrame::Pres(pres), except);
         }
+        // COMPAT JavaScript SDK: only what comes on `me` makes it ask for the description again, also
+        // where the room is open.
         for (user, standing) in room.present() {
             if standing.mode().has(AccessMode::JOIN) {
                 let pres = self.pres_on_me(user, "upd");
-                self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
+                let others = |it: &Session| Some(it) != except;
+                self.server
+                    .online
+                    .tell(user, &ServerFrame::Pres(pres), others);
             }
         }
     }

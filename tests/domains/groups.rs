@@ -414,6 +414,8 @@ async fn the_description_is_the_owners_and_everybody_hears_of_a_new_one() {
         .await
         .unwrap();
     club.ben.is_told(&club.group, "", "upd").await;
+    // Though he has it open: clients ask again only for this.
+    club.ben.is_told("me", &club.group, "upd").await;
     let desc = club
         .ben
         .session
