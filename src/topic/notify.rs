@@ -199,6 +199,25 @@ impl Actor {
             self.tell_elsewhere(user, &ServerFrame::Pres(on_me), except);
         }
         self.tell_creator(change, except);
+        self.tell_muting(change);
+    }
+
+    /// Muting somebody looks like their going, and hearing of them again like their coming.
+    fn tell_muting(&self, change: &AccessChange) {
+        let user = &change.user;
+        let hears = |want: AccessMode, given: AccessMode| want.and(given).has(AccessMode::PRESENCE);
+        let before = hears(change.want.0, change.given.0);
+        let after = hears(change.want.1, change.given.1);
+        if change.fresh || before == after || !self.server.ids.is_ours(user) {
+            return;
+        }
+        let other = &self.pair().other(user).id;
+        if self.server.is_online(other) {
+            let pres = self.pres_on_me(user, if after { "on" } else { "off" });
+            self.server
+                .online
+                .tell(user, &ServerFrame::Pres(pres), |_| true);
+        }
     }
 
     /// COMPAT web app: its first {sub} to a new chat asks for nothing, so it learns of the other

@@ -124,3 +124,16 @@ async fn another_session_of_the_same_person_learns_everything() {
         .any(|it| it.text("src") == name && it.text("what") == "off");
     assert!(!left, "{heard:?}");
 }
+
+#[tokio::test]
+async fn who_mutes_a_friend_sees_them_go_and_come_back() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    ann.wants(&ben, "JRWA").await;
+    ann.notices(FrameKind::Pres, &ben, "off").await;
+    ann.wants(&ben, "JRWPA").await;
+    ann.notices(FrameKind::Pres, &ben, "on").await;
+}
