@@ -207,3 +207,30 @@ async fn anybody_may_report_and_only_administrators_read() {
     let body = json!({"topic": "sys", "what": "data"});
     assert_eq!(ann.is_refused("get", body).await, denied);
 }
+
+#[tokio::test]
+async fn who_deletes_the_chat_hears_of_what_a_neighbour_writes_afterwards() {
+    let (_net, _house, mut ann, mut ben) = two().await;
+    ben.has_heard(&ann).await;
+    ben.deletes_chat(&ann).await;
+    assert_eq!(ann.says(&ben, "still there?").await, 3);
+    let invitation = ben.notices(FrameKind::Pres, &ann, "acs").await;
+    assert_eq!(invitation.body["dacs"]["want"], "JRPA");
+    let news = ben.notices(FrameKind::Pres, &ann, "msg").await;
+    assert_eq!(news.body["seq"], 3);
+    ben.opens(&ann).await;
+    ben.accepts(&ann).await;
+    assert_eq!(ben.says(&ann, "yes").await, 4);
+    ann.hears(&ben, "yes").await;
+}
+
+#[tokio::test]
+async fn who_deletes_a_chat_that_is_blocked_hears_nothing_more() {
+    let (_net, _house, mut ann, mut ben) = two().await;
+    ben.wants(&ann, "RWA").await;
+    ben.deletes_chat(&ann).await;
+    assert_eq!(ann.says(&ben, "still there?").await, 3);
+    let contacts = ben.session.get("me", "sub").await.unwrap();
+    let listed = contacts.and_then(|it| it.as_array().map(Vec::len));
+    assert_eq!(listed.unwrap_or(0), 0);
+}
