@@ -72,6 +72,7 @@ impl Actor {
             return;
         };
         self.tell_target(change, except);
+        self.tell_founder(change, except);
         // Nobody is told who reads a channel.
         if room.is_reader(&change.user) {
             return;
@@ -119,6 +120,15 @@ impl Actor {
             ..self.pres_on_me(target, "acs")
         };
         self.tell_elsewhere(target, &ServerFrame::Pres(on_me), except);
+    }
+
+    /// COMPAT web app: it may list a new room under the name that it made up for it, until it asks again.
+    fn tell_founder(&self, change: &AccessChange, except: Option<&Session>) {
+        let founds = change.fresh && change.given.1.has(AccessMode::OWNER);
+        if let Some(session) = except.filter(|_| founds) {
+            let pres = self.pres_on_me(&change.user, "upd");
+            session.send(&ServerFrame::Pres(pres));
+        }
     }
 
     /// Those who may invite or approve see how others stand; on `me` only what asks something of them.

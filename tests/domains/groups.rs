@@ -441,6 +441,15 @@ async fn the_description_is_the_owners_and_everybody_hears_of_a_new_one() {
 }
 
 #[tokio::test]
+async fn who_founds_a_group_is_asked_to_look_at_it_under_its_real_name() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut ann = alpha.guest("ann").await;
+    let group = ann.founds("nch1", json!({})).await;
+    ann.is_told("me", &group, "upd").await;
+}
+
+#[tokio::test]
 async fn members_see_each_other_come_and_go() {
     let mut club = Club::new().await;
     club.ann
