@@ -131,6 +131,8 @@ async fn who_mutes_a_friend_sees_them_go_and_come_back() {
     let alpha = net.domain("alpha.test").await;
     let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
     ann.opens(&ben).await;
+    // Also whoever opens the chat.
+    ann.notices(FrameKind::Pres, &ben, "on").await;
     ben.opens(&ann).await;
     ann.wants(&ben, "JRWA").await;
     ann.notices(FrameKind::Pres, &ben, "off").await;
