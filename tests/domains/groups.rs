@@ -288,6 +288,13 @@ async fn a_member_who_leaves_is_gone_from_lists_and_hears_nothing_more() {
         .await;
     assert!(club.ben.contact(&club.group).await.is_none());
     assert_eq!(club.ann.members(&club.group).await.len(), 2);
+    // Who knew him learns it, though their clock may be ahead.
+    let ims = "2026-01-02T03:04:10.678Z";
+    let body = json!({"topic": club.group, "what": "sub", "sub": {"ims": ims}});
+    let rows = club.ann.session.request("get", body).await.unwrap();
+    let left = rows.body["sub"].as_array().unwrap().iter();
+    let left: Vec<_> = left.filter(|it| it.get("deleted").is_some()).collect();
+    assert_eq!(left.len(), 1);
     let body = json!({"topic": club.group, "noecho": true, "content": "x"});
     assert_eq!(club.ben.is_refused("pub", body).await.0, 409);
 }
