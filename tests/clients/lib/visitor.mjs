@@ -94,7 +94,7 @@ export class Visitor {
     const text = message.text();
     if (message.type() !== 'error' || HARMLESS.test(message.location().url) || HARMLESS.test(text)) return;
     const known = KNOWN.some((it) => it.test(text));
-    (known ? this.complaints : this.exceptions).push(`${this.name}: ${text}`);
+    (known ? this.complaints : this.exceptions).push(`${this.name}: ${text} (${message.location().url})`);
   }
 
   #watch(url) {
