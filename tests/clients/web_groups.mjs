@@ -281,7 +281,9 @@ async function settings(scene) {
     await wanda.portrays({ name: 'me.png', mimeType: 'image/png', buffer: PICTURE });
     await wanda.type('Your name', 'Wanda W.');
     await bert.seesChat('Wanda W.');
-    await bert.entry('Wanda W.').locator('.avatar-box img').waitFor();
+    const avatar = bert.entry('Wanda W.').locator('.avatar-box img');
+    const drawn = () => avatar.evaluate((it) => it.naturalWidth > 1 && /\/v0\/file\//.test(it.src));
+    await until('the picture', async () => await avatar.count() > 0 && drawn());
     await album.take(wanda, 'avatar');
     await album.take(bert, 'avatar of a friend');
   });
