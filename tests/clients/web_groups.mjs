@@ -30,7 +30,7 @@ const PICTURE = Buffer.from([
   'BaTEAQQQQAD5AylxAAEEEED+QEocQAABBJA/kBIHEEAAAeQPpMQBBBBAAPkDKXEAAQQQwL8B/ACcx3Ee3o/kpgAAAABJRU5ErkJggg==',
 ].join(''), 'base64');
 
-for (const scenes of [arriving, messages, files, groups, channels, notes, lists, settings, blocking, ending]) {
+for (const scenes of [arriving, messages, files, calls, groups, channels, notes, lists, settings, blocking, ending]) {
   await act(async (scene) => {
     try {
       await scenes(scene);
@@ -128,6 +128,24 @@ async function files(scene) {
     await bert.sendPicture({ name: 'dot.png', mimeType: 'image/png', buffer: PICTURE });
     await wanda.seesPicture();
     await album.take(wanda, 'file and picture');
+  });
+}
+
+async function calls(scene) {
+  const [wanda, bert] = known('Wanda', 'Bert');
+  await scene('Wanda calls Bert; he answers, and they see and hear each other until she hangs up', async () => {
+    await wanda.onTopic('Video call');
+    await bert.answers();
+    for (const visitor of [wanda, bert]) await visitor.isInCall();
+    await album.take(wanda, 'call');
+    await wanda.hangsUp();
+    for (const visitor of [wanda, bert]) await visitor.isInNoCall();
+  });
+  await scene('Bert calls, and Wanda declines', async () => {
+    await bert.onTopic('Call');
+    await wanda.declines();
+    for (const visitor of [wanda, bert]) await visitor.isInNoCall();
+    await album.take(bert, 'calls that were');
   });
 }
 

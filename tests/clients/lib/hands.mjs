@@ -180,6 +180,33 @@ export class Handy extends Visitor {
     await this.page.locator('#pinned-wrapper').waitFor({ state: 'detached' });
   }
 
+  // --- calls
+
+  async answers() {
+    await this.page.locator('.incoming-call button.positive').click();
+  }
+
+  async declines() {
+    await this.page.locator('.incoming-call button.danger').click();
+  }
+
+  /** What comes from the other side is heard and shown: time passes in it. */
+  async isInCall() {
+    await this.page.locator('#video-container').waitFor();
+    const plays = () => this.page.evaluate(() => [...document.querySelectorAll('.call-party.peer video, .call-party.peer audio')]
+      .some((it) => it.srcObject?.getTracks().length > 0 && it.currentTime > 0.2));
+    await until(`${this.name} to hear the other side`, plays, 10_000);
+  }
+
+  async hangsUp() {
+    await this.page.locator('#controls button.danger').click();
+  }
+
+  async isInNoCall() {
+    await this.page.locator('#video-container').waitFor({ state: 'detached' });
+    await this.page.locator('.incoming-call').waitFor({ state: 'detached' });
+  }
+
   // --- oneself
 
   async settings(part) {
