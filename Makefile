@@ -42,7 +42,7 @@ audit:
 
 web: web/dist/index.html
 
-web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs
+web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs web/mend.js
 	cd web && npm run --silent assemble
 	@touch $@
 

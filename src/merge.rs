@@ -25,7 +25,11 @@ fn merged(before: Value, change: &Value, depth: usize) -> Value {
         (Value::Object(mut map), Value::Object(changes)) if depth < DEPTH_MAX => {
             for (key, change) in changes {
                 let before = map.remove(key).unwrap_or(Value::Null);
-                let after = merged(before, change, depth + 1);
+                let left = left_of(&before);
+                let after = match merged(before, change, depth + 1) {
+                    Value::Null => left,
+                    after => after,
+                };
                 if !after.is_null() {
                     map.insert(key.clone(), after);
                 }
@@ -37,6 +41,19 @@ fn merged(before: Value, change: &Value, depth: usize) -> Value {
             merged(Value::Object(serde_json::Map::new()), change, depth)
         }
         (_, change) => change.clone(),
+    }
+}
+
+/// What stays of a value that is removed from a map.
+///
+/// COMPAT stock clients: they merge what they are told into what they know, so a flag or a list that is
+/// just not there any more would stay as it was on a person's other devices: a chat archived, a message
+/// pinned.
+fn left_of(value: &Value) -> Value {
+    match value {
+        Value::Bool(_) => Value::Bool(false),
+        Value::Array(_) => Value::Array(Vec::new()),
+        _ => Value::Null,
     }
 }
 
@@ -71,6 +88,16 @@ mod tests {
         check(json!({"a": [1, 2]}), json!({"a": [3]}), json!({"a": [3]}));
         check(json!("text"), json!({"fn": "A"}), json!({"fn": "A"}));
         check(Value::Null, json!("query"), json!("query"));
+    }
+
+    #[test]
+    fn a_flag_or_a_list_that_is_removed_is_empty() {
+        check(
+            json!({"arch": true, "tpin": ["grpA"], "note": "n"}),
+            json!({"arch": "␡", "tpin": "␡", "note": "␡"}),
+            json!({"arch": false, "tpin": []}),
+        );
+        check(json!({}), json!({"arch": "␡"}), json!({}));
     }
 
     #[test]

@@ -45,11 +45,13 @@ fn the_stock_sdk_sends_and_fetches_files() {
 #[test]
 fn the_stock_web_app_talks_across_two_domains() {
     need("/usr/bin/chromium", "make chromium");
-    let shots = target().join("screenshots");
-    play(
-        "web.mjs",
-        &["--shots", shots.to_str().expect("a plain path")],
-    );
+    play("web.mjs", &["--shots", plain(&shots())]);
+}
+
+#[test]
+fn the_stock_web_app_has_groups_channels_files_and_settings() {
+    need("/usr/bin/chromium", "make chromium");
+    play_alone("web_groups.mjs", &["--shots", plain(&shots())]);
 }
 
 #[test]
@@ -69,27 +71,72 @@ fn stock_clients_make_and_keep_accounts_where_invitation_and_address_are_asked_f
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
     let _turn = STAGE.lock();
-    let folder = tempfile::tempdir().expect("there is room for a folder");
-    let data = folder.path().join("alpha");
-    freehold(&["init", "--domain", "alpha.test", "--data", plain(&data)]);
-    let config = data.join("freehold.toml");
-    let web = root().join("web/dist");
-    let settings = format!(
-        "domain = \"alpha.test\"\n[clients]\nlisten = \"127.0.0.1:0\"\nregistration = \"invite\"\n\
-         required_credentials = [\"email\"]\nweb_root = {web:?}\n[mail]\nfolder = \"mail\"\n\
-         [federation]\nlisten = \"127.0.0.1:0\"\n"
-    );
-    fs::write(&config, settings).expect("the folder is ours");
-    let said = freehold(&["invite", "new", "--uses", "9", "--config", plain(&config)]);
+    let asks = "registration = \"invite\"\nrequired_credentials = [\"email\"]\n";
+    let domain = Domain::init(asks, "[mail]\nfolder = \"mail\"\n");
+    let config = plain(&domain.config);
+    let said = freehold(&["invite", "new", "--uses", "9", "--config", config]);
     let invitation = said.split([' ', ',']).nth(1).expect("it says the code");
-    let (mut served, url) = serve(&config);
-    let mails = data.join("mail");
+    let (mut served, url) = serve(&domain.config);
+    let mails = domain.data.join("mail");
     run(
         "node",
         "accounts.mjs",
         &[&url, "alpha.test", plain(&mails), invitation],
     );
     terminate(&mut served);
+}
+
+#[test]
+fn the_stock_sdk_has_all_that_it_can_ask_for() {
+    play_alone("parity.mjs", &[]);
+}
+
+/// Runs a driver on one domain that is open to everybody and has calls.
+fn play_alone(driver: &str, options: &[&str]) {
+    need("tests/clients/node_modules/tinode-sdk", "make test");
+    need("web/dist/index.html", "make web");
+    let _turn = STAGE.lock();
+    let domain = Domain::init(OPEN, CALLS);
+    let (mut served, url) = serve(&domain.config);
+    run("node", driver, &[options, &[&url, "alpha.test"]].concat());
+    terminate(&mut served);
+}
+
+fn shots() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.expect("it lies in the target folder");
+    target.join("screenshots")
+}
+
+const OPEN: &str = "registration = \"open\"\n";
+const CALLS: &str = "[calls]\nice_urls = [\"stun:127.0.0.1:3478\"]\n";
+
+/// A domain of its own, in a folder of its own.
+struct Domain {
+    data: PathBuf,
+    config: PathBuf,
+    _folder: TempDir,
+}
+
+impl Domain {
+    /// With these lines about clients, and these sections.
+    fn init(clients: &str, sections: &str) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let data = folder.path().join("alpha");
+        freehold(&["init", "--domain", "alpha.test", "--data", plain(&data)]);
+        let config = data.join("freehold.toml");
+        let web = root().join("web/dist");
+        let settings = format!(
+            "domain = \"alpha.test\"\n[clients]\nlisten = \"127.0.0.1:0\"\nweb_root = {web:?}\n\
+             {clients}[federation]\nlisten = \"127.0.0.1:0\"\n{sections}"
+        );
+        fs::write(&config, settings).expect("the folder is ours");
+        Self {
+            data,
+            config,
+            _folder: folder,
+        }
+    }
 }
 
 fn plain(path: &Path) -> &str {

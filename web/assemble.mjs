@@ -4,7 +4,7 @@
 //     npm ci && npm run assemble
 //
 // Copies the published package as it is and edits index.html only: each address on somebody else's
-// server is replaced by a file from the npm registry. Then it reads the result and refuses to
+// server is replaced by a file from the npm registry, and mend.js is loaded before the app. Then it reads the result and refuses to
 // finish if a page or style sheet would still fetch anything from elsewhere, or misses a file.
 
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,6 +22,10 @@ const NOT_SERVED = /(\.map|\.dev\.js|index-dev\.html|service-worker\.js|package\
 
 // Asked for by the page, not in the package; without it the app runs with no push messages.
 const OPTIONAL = new Set(['firebase-init.js']);
+
+// Before the app itself, when the SDK is there.
+const APP = '<script src="umd/index.prod.js"></script>';
+const MEND = 'mend.js';
 
 const ROBOTO_FACES = ['300', '400', '400-italic', '500', '700', '700-italic'];
 
@@ -79,7 +83,9 @@ function fontsOf(source, style) {
 
 function editPage() {
   const page = STAND_INS.reduce(replaceTag, readFileSync(PAGE, 'utf8'));
-  writeFileSync(PAGE, page);
+  if (page.split(APP).length !== 2) throw new AssemblyError(`index.html of tinode-webapp was expected to load the app once by ${APP}`);
+  cpSync(join(WEB, MEND), join(DIST, MEND));
+  writeFileSync(PAGE, page.replace(APP, `${tagFor(MEND)}\n${APP}`));
 }
 
 function replaceTag(page, { address, from, files }) {

@@ -315,6 +315,7 @@ impl Actor {
             row.content = Bytes::copy_from_slice(draft.content.get().as_bytes());
         }
         let seq = self.topic.publish(&asked.user, now)?;
+        effects.extend(self.call_back(&asked.user, now));
         put_message(&mut batch, self.key(), seq, &row);
         held.refer(&mut batch, &Referrer::Message(self.key(), seq));
         if let Some(draft) = call {
@@ -344,6 +345,13 @@ impl Actor {
         effects.push(Effect::Referred(held));
         self.commit_with_news(batch, effects);
         Ok(())
+    }
+
+    /// The other one of two may have left, and hears of the message all the same.
+    fn call_back(&mut self, author: &UserId, now: Timestamp) -> Option<Effect> {
+        self.topic.pair()?;
+        let change = self.pair_mut().call_back(author, now)?;
+        Some(Effect::Access(change, None))
     }
 
     /// Keeps files from being collected until something refers to them.

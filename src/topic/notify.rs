@@ -10,7 +10,7 @@ use super::{
     actor::{Actor, Effect},
     deletion::{Deletion, ranges},
     message,
-    standing::{AccessChange, CursorMove},
+    standing::{AccessChange, CursorMove, Standing},
 };
 use crate::edge::{
     frames::{AccessDelta, Data, Info, Packed, Pres, ServerFrame},
@@ -202,6 +202,28 @@ impl Actor {
             self.tell_elsewhere(user, &ServerFrame::Pres(on_me), except);
         }
         self.tell_creator(change, except);
+        self.tell_whether_here(change);
+    }
+
+    /// Whoever opens the topic, or hears of the other one again, learns that they are here. Muting
+    /// somebody looks like their going.
+    fn tell_whether_here(&self, change: &AccessChange) {
+        let user = &change.user;
+        let hears = |want: AccessMode, given: AccessMode| want.and(given).has(AccessMode::PRESENCE);
+        let before = hears(change.want.0, change.given.0);
+        let after = hears(change.want.1, change.given.1);
+        let invited = change.fresh && change.actor != *user;
+        if before == after || invited || !self.server.ids.is_ours(user) {
+            return;
+        }
+        let other = self.pair().other(user);
+        let shown = other.active().is_some_and(Standing::consents);
+        if shown && self.server.is_online(&other.id) {
+            let pres = self.pres_on_me(user, if after { "on" } else { "off" });
+            self.server
+                .online
+                .tell(user, &ServerFrame::Pres(pres), |_| true);
+        }
     }
 
     /// COMPAT web app: its first {sub} to a new chat asks for nothing, so it learns of the other

@@ -75,6 +75,7 @@ impl Actor {
             return;
         };
         self.tell_target(change, except);
+        self.tell_founder(change, except);
         // Nobody is told who reads a channel.
         if room.is_reader(&change.user) {
             return;
@@ -122,6 +123,16 @@ impl Actor {
             ..self.pres_on_me(target, "acs")
         };
         self.tell_elsewhere(target, &ServerFrame::Pres(on_me), except);
+    }
+
+    /// COMPAT web app: it may list a new room under the name that it made up for it, until it asks again.
+    fn tell_founder(&self, change: &AccessChange, except: Option<&Session>) {
+        let is_group = self.topic.room().is_some_and(|it| it.group.is_some());
+        let founds = is_group && change.fresh && change.given.1.has(AccessMode::OWNER);
+        if let Some(session) = except.filter(|it| founds && it.on_me()) {
+            let pres = self.pres_on_me(&change.user, "upd");
+            session.send(&ServerFrame::Pres(pres));
+        }
     }
 
     /// Those who may invite or approve see how others stand; on `me` only what asks something of them.
@@ -277,10 +288,15 @@ impl Actor {
             };
             send_to(sessions, &ServerFrame::Pres(pres), except);
         }
+        // COMPAT JavaScript SDK: only what comes on `me` makes it ask for the description again, also
+        // where the room is open.
         for (user, standing) in room.present() {
             if standing.mode().has(AccessMode::JOIN) {
                 let pres = self.pres_on_me(user, "upd");
-                self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
+                let others = |it: &Session| Some(it) != except;
+                self.server
+                    .online
+                    .tell(user, &ServerFrame::Pres(pres), others);
             }
         }
     }

@@ -355,6 +355,19 @@ impl OneToOne {
         Ok(seq)
     }
 
+    /// One of our people wrote to another one who had agreed to talk and left: they are invited again,
+    /// as somebody elsewhere would be.
+    pub fn call_back(&mut self, author: &UserId, now: Timestamp) -> Option<AccessChange> {
+        let (_, other) = self.pair_mut(author);
+        let left = other.standing.as_ref().filter(|it| {
+            it.deleted.is_some() && it.want.has(AccessMode::JOIN.or(AccessMode::WRITE))
+        });
+        let given = left.filter(|_| other.local)?.given;
+        let change = renew(other, AccessMode::INVITED, given, author, now);
+        self.urgent = true;
+        Some(change)
+    }
+
     /// Gives the next position to a message.
     pub fn append(&mut self, now: Timestamp) -> u32 {
         self.head += 1;

@@ -1,7 +1,10 @@
 //! Answers to questions about a topic: its description, its people, its messages (fact sheet,
 //! sections 2.2 and 2.3).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use freehold_proto::{AccessMode, Timestamp, UserId};
@@ -39,6 +42,8 @@ const PROFILES_BYTES: usize = 6 * 1024 * 1024;
 /// Bytes of rows in one frame, about, and what one takes beside its descriptions.
 const FRAME_BYTES: usize = 256 * 1024;
 const ROW_BYTES: usize = 256;
+/// Members who left so long before a client last asked are told once more.
+const LEFT_SLACK: Duration = Duration::from_secs(10 * 60);
 /// Ranges in one question.
 const RANGES_MAX: usize = 64;
 
@@ -451,10 +456,12 @@ impl Actor {
 
 /// The members, and those who left since a client last asked.
 fn members_since(room: &Room, since: Timestamp) -> Vec<(UserId, Standing)> {
-    // Who left is told only to those who knew them before.
+    // Who left is told only to those who knew them before. COMPAT JavaScript SDK: it asks since it
+    // was told of the change, by its own clock.
+    let asked = since.minus(LEFT_SLACK);
     let told = |it: &Standing| {
         it.deleted
-            .is_none_or(|it| since > Timestamp::EPOCH && it > since)
+            .is_none_or(|it| since > Timestamp::EPOCH && it > asked)
     };
     let mut people: Vec<_> = room
         .members

@@ -147,7 +147,7 @@ async function residents(scene) {
 
 /** What the pages had to say about themselves in all scenes before. */
 async function pages(scene) {
-  await scene('no page met an exception', () => expectEqual(visitors.flatMap(({ exceptions }) => exceptions), [], 'the exceptions'));
+  await scene('no page met an exception or wrote of an error', () => expectEqual(visitors.flatMap(({ exceptions }) => exceptions), [], 'the exceptions'));
   await scene('no page asked any other server', () => expectEqual(visitors.flatMap(({ strayRequests }) => strayRequests), [], 'the requests'));
   for (const complaint of visitors.flatMap(({ complaints }) => complaints)) console.log(`# ${complaint.split('\n')[0]}`);
 }

@@ -118,13 +118,14 @@ async fn marks_of_trust_are_set_by_administrators_and_seen_by_everybody() {
     assert_eq!(desc["trusted"], staff);
     let contacts = ann.session.get("me", "sub").await.unwrap().unwrap();
     assert_eq!(contacts[0]["trusted"], staff);
-    // Marks merge as descriptions do.
+    // Marks merge as descriptions do; one that was taken away is said to be, for clients that keep
+    // what they are not told of.
     let more = json!({"topic": "me", "desc": {"trusted": {"staff": "␡", "verified": true}}});
     root.with_extra(json!({"set": more, "extra": {"obo": amy.person.id}}))
         .await;
     assert_eq!(
         ann.finds("basic:amy").await[0]["trusted"],
-        json!({"verified": true})
+        json!({"staff": false, "verified": true})
     );
 }
 

@@ -288,6 +288,13 @@ async fn a_member_who_leaves_is_gone_from_lists_and_hears_nothing_more() {
         .await;
     assert!(club.ben.contact(&club.group).await.is_none());
     assert_eq!(club.ann.members(&club.group).await.len(), 2);
+    // Who knew him learns it, though their clock may be ahead.
+    let ims = "2026-01-02T03:04:10.678Z";
+    let body = json!({"topic": club.group, "what": "sub", "sub": {"ims": ims}});
+    let rows = club.ann.session.request("get", body).await.unwrap();
+    let left = rows.body["sub"].as_array().unwrap().iter();
+    let left: Vec<_> = left.filter(|it| it.get("deleted").is_some()).collect();
+    assert_eq!(left.len(), 1);
     let body = json!({"topic": club.group, "noecho": true, "content": "x"});
     assert_eq!(club.ben.is_refused("pub", body).await.0, 409);
 }
@@ -414,6 +421,8 @@ async fn the_description_is_the_owners_and_everybody_hears_of_a_new_one() {
         .await
         .unwrap();
     club.ben.is_told(&club.group, "", "upd").await;
+    // Though he has it open: clients ask again only for this.
+    club.ben.is_told("me", &club.group, "upd").await;
     let desc = club
         .ben
         .session
@@ -436,6 +445,15 @@ async fn the_description_is_the_owners_and_everybody_hears_of_a_new_one() {
         .unwrap()
         .unwrap();
     assert_eq!(desc["defacs"]["auth"], "JR");
+}
+
+#[tokio::test]
+async fn who_founds_a_group_is_asked_to_look_at_it_under_its_real_name() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut ann = alpha.guest("ann").await;
+    let group = ann.founds("nch1", json!({})).await;
+    ann.is_told("me", &group, "upd").await;
 }
 
 #[tokio::test]

@@ -159,7 +159,9 @@ async fn both_of_a_conversation_may_pin_and_see_what_is_pinned() {
     assert_eq!(aux, json!({"pins": [2, 1]}));
     let unpin = json!({"topic": theirs, "aux": {"pins": "␡"}});
     ben.session.request("set", unpin).await.unwrap();
-    assert_eq!(ben.session.get(&theirs, "aux").await.unwrap(), None);
+    // An empty list rather than none, for clients that keep what they are not told of.
+    let aux = ben.session.get(&theirs, "aux").await.unwrap().unwrap();
+    assert_eq!(aux, json!({"pins": []}));
 }
 
 #[tokio::test]
@@ -266,4 +268,31 @@ async fn where_it_is_allowed_each_takes_back_what_they_wrote_themselves() {
     assert_eq!(ann.seqs(&here).await, [4]);
     // What was his stays with him.
     assert_eq!(ben.seqs(&there).await, [2, 4]);
+}
+
+#[tokio::test]
+async fn who_deletes_the_chat_hears_of_what_a_neighbour_writes_afterwards() {
+    let (_net, _house, mut ann, mut ben) = two().await;
+    ben.has_heard(&ann).await;
+    ben.deletes_chat(&ann).await;
+    assert_eq!(ann.says(&ben, "still there?").await, 3);
+    let invitation = ben.notices(FrameKind::Pres, &ann, "acs").await;
+    assert_eq!(invitation.body["dacs"]["want"], "JRPA");
+    let news = ben.notices(FrameKind::Pres, &ann, "msg").await;
+    assert_eq!(news.body["seq"], 3);
+    ben.opens(&ann).await;
+    ben.accepts(&ann).await;
+    assert_eq!(ben.says(&ann, "yes").await, 4);
+    ann.hears(&ben, "yes").await;
+}
+
+#[tokio::test]
+async fn who_deletes_a_chat_that_is_blocked_hears_nothing_more() {
+    let (_net, _house, mut ann, mut ben) = two().await;
+    ben.wants(&ann, "RWA").await;
+    ben.deletes_chat(&ann).await;
+    assert_eq!(ann.says(&ben, "still there?").await, 3);
+    let contacts = ben.session.get("me", "sub").await.unwrap();
+    let listed = contacts.and_then(|it| it.as_array().map(Vec::len));
+    assert_eq!(listed.unwrap_or(0), 0);
 }

@@ -167,6 +167,8 @@ async fn a_session_that_a_push_woke_shows_nobody_until_it_has_lived_for_a_while(
     let (mut ann, mut ben) = (house.guest("ann").await, house.guest("ben").await);
     ann.opens(&ben).await;
     ben.opens(&ann).await;
+    ann.notices(FrameKind::Pres, &ben, "on").await;
+    ann.has_heard(&ben).await;
     let person = leaves(ben);
     let name = ann.session.who().to_owned();
     let away = |it: &Frame| it.text("what") == "off";
@@ -179,5 +181,20 @@ async fn a_session_that_a_push_woke_shows_nobody_until_it_has_lived_for_a_while(
             .iter()
             .any(|it| it.text("what") == "on")
     );
+    ann.notices(FrameKind::Pres, &ben, "on").await;
+}
+
+#[tokio::test]
+async fn who_mutes_a_friend_sees_them_go_and_come_back() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+    ann.opens(&ben).await;
+    // Also whoever opens the chat.
+    ann.notices(FrameKind::Pres, &ben, "on").await;
+    ben.opens(&ann).await;
+    ann.wants(&ben, "JRWA").await;
+    ann.notices(FrameKind::Pres, &ben, "off").await;
+    ann.wants(&ben, "JRWPA").await;
     ann.notices(FrameKind::Pres, &ben, "on").await;
 }

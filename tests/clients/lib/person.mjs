@@ -39,7 +39,7 @@ class WatchedRequest extends (xhr2.XMLHttpRequest ?? xhr2) {
 }
 
 Object.assign(globalThis, { WebSocket: WatchedWebSocket, XMLHttpRequest: WatchedRequest });
-const { Tinode } = (await import('tinode-sdk')).default;
+export const { Drafty, Tinode } = (await import('tinode-sdk')).default;
 
 const PAGE = 24;
 const TIMEOUT = 6000;
@@ -48,6 +48,8 @@ const TIMEOUT = 6000;
 export class Person {
   /** Everything received, oldest first, in the parsed form that the SDK works with. */
   inbox = [];
+  /** Errors and warnings in the SDK's own log. */
+  complaints = [];
   #connections = 0;
   #wire;
 
@@ -59,8 +61,13 @@ export class Person {
       () => {},
     );
     this.tinode.onMessage = (packet) => this.inbox.push(packet);
+    this.tinode.logger = (text, ...details) => this.#listen(text, details);
     this.tinode.onConnect = () => { this.#connections += 1; };
     this.tinode.onAutoreconnectIteration = (_, attempt) => attempt?.catch(() => {});
+  }
+
+  #listen(text, details) {
+    if (/^(ERROR|WARNING)/.test(text)) this.complaints.push([this.name, text, ...details].join(' '));
   }
 
   get id() {
@@ -163,6 +170,24 @@ export class Person {
     return new Chat(this, topic);
   }
 
+  /** Makes a group, or a channel, as the web app does. */
+  async make(name, { channel = false, tags, defacs, priv } = {}) {
+    const topic = this.tinode.getTopic(this.tinode.newGroupTopicName(channel));
+    const query = topic.startMetaQuery().withLaterDesc().withLaterSub().withAux().withLaterData(PAGE).build();
+    const answer = await topic.subscribe(query, { desc: { public: { fn: name }, private: priv, defacs }, tags });
+    expectEqual(answer.code, 200, 'the code of the answer to {sub}');
+    expect(/^grp/.test(topic.name), `a group is called grp…, not ${topic.name}`);
+    await digested();
+    return new Chat(this, topic);
+  }
+
+  /** Waits for a {pres} that has all these values, among those that came since `start`. */
+  async told(values, start = 0) {
+    const fits = ({ pres }) => pres && Object.entries(values).every(([key, value]) => pres[key] === value);
+    const frame = await until(`${this.name} to be told ${JSON.stringify(values)}`, () => this.inbox.slice(start).find(fits));
+    return frame.pres;
+  }
+
   contact(id) {
     return this.tinode.isTopicCached(id) ? this.tinode.getTopic(id) : undefined;
   }
@@ -203,16 +228,21 @@ class Chat {
 
   /** Sends as the web app does, and gives the number that the server acknowledges. */
   async say(text) {
-    const answer = await this.topic.publishDraft(this.topic.createMessage(text, false));
-    expect(answer, `"${text.slice(0, 40)}" was refused`);
+    return this.send(this.topic.createMessage(text, false), text);
+  }
+
+  /** Sends what was composed, as the web app does. */
+  async send(draft, what = 'the message') {
+    const answer = await this.topic.publishDraft(draft);
+    expect(answer, `"${what.slice(0, 40)}" was refused`);
     expectEqual(answer.code, 202, 'the code of the answer to {pub}');
     expect(Number.isInteger(answer.params?.seq), 'the answer to {pub} must carry params.seq');
     return answer.params.seq;
   }
 
-  /** What was said by the other side and came in live or in pages, as frames in order of arrival. */
+  /** What was said by others and came in live or in pages, as frames in order of arrival. */
   get heard() {
-    return this.person.inbox.filter(({ data }) => data?.topic === this.id && data.from === this.id).map(({ data }) => data);
+    return this.person.inbox.filter(({ data }) => data?.topic === this.id && data.from !== this.person.id).map(({ data }) => data);
   }
 
   async hears(text) {

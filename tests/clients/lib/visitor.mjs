@@ -17,6 +17,7 @@ const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
 ];
 const PATIENCE = 8000;
 
@@ -42,30 +43,30 @@ export async function openBrowser() {
 export class Album {
   #count = 0;
 
-  constructor(folder) {
-    this.folder = folder;
+  constructor(folder, prefix = '') {
+    Object.assign(this, { folder, prefix });
     if (folder) mkdirSync(folder, { recursive: true });
   }
 
   async take(visitor, title) {
     if (!this.folder) return;
     this.#count += 1;
-    const name = `${String(this.#count).padStart(2, '0')}-${title.replace(/\W+/g, '-')}.png`;
+    const name = `${this.prefix}${String(this.#count).padStart(2, '0')}-${title.replace(/\W+/g, '-')}.png`;
     await visitor.page.screenshot({ path: join(this.folder, name) });
   }
 }
 
 export class Visitor {
-  /** Uncaught exceptions in the page. */
+  /** Uncaught exceptions in the page, and errors that it wrote to the console. */
   exceptions = [];
-  /** Errors that the page wrote to the console, and exceptions known to be its own. */
+  /** Those that are known to be its own. */
   complaints = [];
   /** Requests to anybody but the own domain. */
   strayRequests = [];
 
   static async arrive(browser, person, domain) {
     const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1100, height: 760 } });
-    const visitor = new Visitor(person, domain, await context.newPage());
+    const visitor = new this(person, domain, await context.newPage());
     await visitor.page.goto(`${domain.url}/`);
     return visitor;
   }
@@ -91,8 +92,10 @@ export class Visitor {
   }
 
   #hear(message) {
-    if (message.type() !== 'error' || HARMLESS.test(message.location().url)) return;
-    this.complaints.push(`${this.name}: ${message.text()}`);
+    const text = message.text();
+    if (message.type() !== 'error' || HARMLESS.test(message.location().url) || HARMLESS.test(text)) return;
+    const known = KNOWN.some((it) => it.test(text));
+    (known ? this.complaints : this.exceptions).push(`${this.name}: ${text} (${message.location().url})`);
   }
 
   #watch(url) {
@@ -112,7 +115,7 @@ export class Visitor {
   }
 
   async signUp() {
-    await this.#caption('person_add').click();
+    await this.caption('person_add').click();
     const form = this.page.locator('form.panel-form-column');
     await form.locator('input[autocomplete=user-name]').fill(this.login);
     await form.locator('input[autocomplete=new-password]').fill(this.password);
@@ -124,13 +127,14 @@ export class Visitor {
   }
 
   async #stayLoggedIn(form) {
-    await form.locator('#save-token').click();
+    const kept = await this.page.evaluate(() => localStorage.getItem('keep-logged-in') === 'true');
+    if (!kept) await form.locator('#save-token').click();
     await this.page.waitForFunction(() => localStorage.getItem('keep-logged-in') === 'true');
   }
 
   /** The list of chats, under the own name. */
   async seesContacts() {
-    await this.#caption('chat').waitFor();
+    await this.caption('chat').waitFor();
     await this.page.locator('#sidepanel-title', { hasText: /\S/ }).waitFor();
   }
 
@@ -158,7 +162,7 @@ export class Visitor {
   }
 
   /** A link of the side panel, known by its icon. */
-  #caption(icon) {
+  caption(icon) {
     return this.page.locator('#side-caption-panel a', { has: this.page.locator(`i.material-icons:text-is("${icon}")`) });
   }
 
@@ -166,31 +170,31 @@ export class Visitor {
 
   /** Types into the search box, and gives the entry for the person with this name. */
   async find(address, name) {
-    await this.#caption('chat').click();
+    await this.caption('chat').click();
     const box = this.page.locator('input.search');
     await box.fill(address);
     await box.press('Enter');
-    const entry = this.#entry(name);
+    const entry = this.entry(name);
     await entry.waitFor();
     return entry;
   }
 
   /** Opens the chat with this person from the list of chats. */
   async openChat(name) {
-    await this.#entry(name).click();
+    await this.entry(name).click();
     await this.seesTitle(name);
   }
 
-  #entry(name) {
+  entry(name) {
     return this.page.locator('ul.contact-box li', { has: this.page.locator('.contact-title', { hasText: exactly(name) }) }).first();
   }
 
   async seesChat(name) {
-    await this.#entry(name).waitFor();
+    await this.entry(name).waitFor();
   }
 
   async seesUnread(name, count) {
-    await this.#entry(name).locator('.unread', { hasText: exactly(count) }).waitFor();
+    await this.entry(name).locator('.unread', { hasText: exactly(count) }).waitFor();
   }
 
   async seesTitle(name) {
@@ -205,12 +209,12 @@ export class Visitor {
   async closeChat() {
     await this.page.keyboard.press('Escape');
     await this.page.locator('#topic-title').waitFor({ state: 'detached' });
-    await this.#showContacts();
+    await this.showContacts();
   }
 
-  async #showContacts() {
+  async showContacts() {
     await this.page.evaluate(() => { window.location.hash = 'contacts'; });
-    await this.#caption('chat').waitFor();
+    await this.caption('chat').waitFor();
   }
 
   // --- talking
@@ -296,6 +300,6 @@ export class Visitor {
 
 const RANKS = ['none', 'sent', 'received', 'read'];
 
-function exactly(text) {
+export function exactly(text) {
   return new RegExp(`^\\s*${String(text).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\s*$`);
 }
