@@ -157,6 +157,7 @@ fn contact_row(
     if updated.max(touched) <= since {
         return Ok(None);
     }
+    let (live_read, live_received) = server.hub.cursor(contact.topic, user);
     let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
     let known = |number: u32| if reads { number } else { 0 };
     Ok(Some(Sub {
@@ -165,8 +166,8 @@ fn contact_row(
         touched: Some(touched),
         acs: Some(Access::new(standing.want, standing.given)),
         seq: known(head),
-        read: known(standing.read),
-        recv: known(standing.received),
+        read: known(standing.read.max(live_read).min(head)),
+        recv: known(standing.received.max(live_received).min(head)),
         clear: known(standing.cleared.max(face.cleared)),
         subcnt: face.members,
         public: raw(&face.public).filter(|_| face.described > since),

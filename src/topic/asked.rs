@@ -315,6 +315,7 @@ impl Actor {
             row.content = Bytes::copy_from_slice(draft.content.get().as_bytes());
         }
         let seq = self.topic.publish(&asked.user, now)?;
+        self.note_cursor(&asked.user);
         effects.extend(self.call_back(&asked.user, now));
         put_message(&mut batch, self.key(), seq, &row);
         held.refer(&mut batch, &Referrer::Message(self.key(), seq));
@@ -512,6 +513,14 @@ impl Actor {
         Ok(())
     }
 
+    /// Cursors are written later; lists of contacts know them at once.
+    fn note_cursor(&self, user: &UserId) {
+        if let Some(standing) = self.topic.active(user) {
+            self.place
+                .note_cursor(user, standing.read, standing.received);
+        }
+    }
+
     fn typing(&self, asked: &Asked, what: &'static str) {
         let Some(standing) = self.topic.active(&asked.user) else {
             return;
@@ -537,6 +546,7 @@ impl Actor {
         let Some(moved) = self.topic.progress(&asked.user, read, received) else {
             return Ok(());
         };
+        self.note_cursor(&asked.user);
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         // Marks flow to another domain only after consent (rules.md 17).
         let consents = self

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use freehold_proto::UserId;
 use freehold_store::{Tables, TopicKey};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -30,7 +31,11 @@ struct Handle {
     mailbox: mpsc::Sender<Command>,
     durable_head: Arc<AtomicU32>,
     present: Arc<AtomicBool>,
+    cursors: Arc<Cursors>,
 }
+
+/// How far people have read and received, as far as that is ahead of the disk.
+type Cursors = Mutex<HashMap<UserId, (u32, u32)>>;
 
 /// What a topic's task keeps of its place in the hub.
 #[derive(Debug)]
@@ -40,6 +45,14 @@ pub(super) struct Place {
     pub(super) durable_head: Arc<AtomicU32>,
     /// Somebody is attached.
     pub(super) present: Arc<AtomicBool>,
+    cursors: Arc<Cursors>,
+}
+
+impl Place {
+    /// Notes how far somebody has got.
+    pub(super) fn note_cursor(&self, user: &UserId, read: u32, received: u32) {
+        self.cursors.lock().insert(user.clone(), (read, received));
+    }
 }
 
 impl Hub {
@@ -95,14 +108,17 @@ impl Hub {
             mailbox: sender.clone(),
             durable_head: Arc::clone(&durable_head),
             present: Arc::default(),
+            cursors: Arc::default(),
         };
         let present = Arc::clone(&handle.present);
+        let cursors = Arc::clone(&handle.cursors);
         topics.insert(key, handle);
         let place = Place {
             key,
             mailbox,
             durable_head,
             present,
+            cursors,
         };
         let actor = Actor::new(Arc::clone(server), name.clone(), place);
         server.tasks.spawn("topic", actor.run());
@@ -115,6 +131,17 @@ impl Hub {
         topics
             .get(&key)
             .map_or(u32::MAX, |it| it.durable_head.load(Ordering::Acquire))
+    }
+
+    /// How far somebody has read and received in a topic, if that may be ahead of the disk.
+    pub fn cursor(&self, key: TopicKey, user: &UserId) -> (u32, u32) {
+        let cursors = self
+            .topics
+            .lock()
+            .get(&key)
+            .map(|it| Arc::clone(&it.cursors));
+        let known = cursors.and_then(|it| it.lock().get(user).copied());
+        known.unwrap_or_default()
     }
 
     /// True while somebody is attached to a topic.

@@ -296,3 +296,21 @@ async fn who_deletes_a_chat_that_is_blocked_hears_nothing_more() {
     let listed = contacts.and_then(|it| it.as_array().map(Vec::len));
     assert_eq!(listed.unwrap_or(0), 0);
 }
+
+#[tokio::test]
+async fn the_list_of_contacts_knows_at_once_how_far_one_has_read() {
+    let (_net, _house, mut ann, mut ben) = two().await;
+    let row = async |guest: &mut Guest| {
+        let rows = guest.session.get("me", "sub").await.unwrap().unwrap();
+        let row = rows[0].clone();
+        ["seq", "read", "recv"].map(|it| row[it].as_u64().unwrap_or(0))
+    };
+    assert_eq!(row(&mut ben).await, [2, 2, 2]);
+    ann.says(&ben, "three").await;
+    ben.hears(&ann, "three").await;
+    assert_eq!(row(&mut ben).await, [3, 2, 2]);
+    ben.notes(&ann, "read", 3).await;
+    ann.sees_mark(&ben, "read", 3).await;
+    assert_eq!(row(&mut ben).await, [3, 3, 3]);
+    assert_eq!(row(&mut ann).await, [3, 3, 3]);
+}
