@@ -25,7 +25,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A log-in that a request shows.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Claim {
+pub(in crate::edge) struct Claim {
     scheme: String,
     secret: String,
 }
@@ -39,7 +39,7 @@ pub(super) struct Fields {
 }
 
 impl Claim {
-    fn new(scheme: &str, secret: &str) -> Self {
+    pub(in crate::edge) fn new(scheme: &str, secret: &str) -> Self {
         Self {
             scheme: scheme.trim().to_ascii_lowercase(),
             secret: secret.trim().to_owned(),
@@ -80,7 +80,7 @@ impl Claim {
     }
 
     /// The person who can show this.
-    pub(super) async fn check(&self, server: &Server) -> Result<UserId, Reply> {
+    pub(in crate::edge) async fn check(&self, server: &Server) -> Result<UserId, Reply> {
         // In URLs the other alphabet of base64 is used.
         let secret = self.secret.replace('-', "+").replace('_', "/");
         match self.scheme.as_str() {
