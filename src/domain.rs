@@ -270,6 +270,7 @@ fn server(
         online: Default::default(),
         hub: Default::default(),
         files,
+        file_bounds: Default::default(),
         outbox: Arc::clone(&outbox),
         tasks,
         federation: Default::default(),

@@ -27,7 +27,7 @@ use crate::{
         Level, access::State, attempts::Attempts, codes::Codes, password::Passwords,
         service::Service, sessions::LoggedIn, token::Tokens,
     },
-    edge::{frames::Seen, ids::Ids},
+    edge::{files::Bounds, frames::Seen, ids::Ids},
     files::Files,
     mail::Post,
     online::Online,
@@ -120,6 +120,8 @@ pub struct Server {
     pub online: Online,
     /// What they uploaded.
     pub files: Arc<Files>,
+    /// What bounds sending and fetching files.
+    pub(crate) file_bounds: Bounds,
     /// Loaded topics.
     pub hub: Hub,
     /// What waits for peers.

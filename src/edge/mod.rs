@@ -7,7 +7,7 @@ mod apikey;
 mod connection;
 pub mod encoding;
 mod entry;
-mod files;
+pub(crate) mod files;
 mod finding;
 pub mod frames;
 pub mod grpc;

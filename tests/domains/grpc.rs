@@ -336,7 +336,7 @@ async fn a_bot_that_does_not_listen_is_cut_off() {
 async fn other_calls_are_not_served() {
     let net = Net::new().await;
     let alpha = alpha(&net).await;
-    for path in ["/pbx.Node/LargeFileServe", "/pbx.Node/Nothing", "/x.Y/Z"] {
+    for path in ["/pbx.Node/Nothing", "/pbx.Plugin/FireHose", "/x.Y/Z"] {
         assert_eq!(calls(&alpha, path).await, Code::Unimplemented, "{path}");
     }
 }

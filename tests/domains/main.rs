@@ -35,6 +35,8 @@ mod groups;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod grpc_files;
+#[cfg(test)]
 mod guest;
 #[cfg(test)]
 mod longpoll;

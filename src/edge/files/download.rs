@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, ops::Range, sync::Arc, time::Duration};
 
 use axum::{
-    Extension,
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -21,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Bounds, ctrl, preflight,
+    ctrl, preflight,
     range::{Part, wanted},
     refusal, who,
 };
@@ -41,15 +40,11 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// Chunks between the disk and the client.
 const CHUNKS: usize = 4;
 
-pub(super) async fn answer(
-    State(server): State<Arc<Server>>,
-    Extension(bounds): Extension<Arc<Bounds>>,
-    request: Request,
-) -> Response {
+pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     match head.method {
         Method::OPTIONS => preflight(),
-        Method::GET | Method::HEAD => match give(&server, &bounds, &head).await {
+        Method::GET | Method::HEAD => match give(&server, &head).await {
             Ok(response) => response,
             Err(reply) => ctrl(&server, reply, None),
         },
@@ -57,13 +52,10 @@ pub(super) async fn answer(
     }
 }
 
-async fn give(server: &Server, bounds: &Bounds, head: &Parts) -> Result<Response, Reply> {
+async fn give(server: &Server, head: &Parts) -> Result<Response, Reply> {
     who::admit(server, &head.headers, head.uri.query()).await?;
-    let address = head.uri.path().parse::<FileAddress>();
-    let address = address.map_err(|_| reply::NOT_FOUND)?;
-    let row = server.files.find(&address).await?;
-    let row = row.ok_or(reply::NOT_FOUND)?;
-    let etag = etag_of(&row);
+    let (address, row) = find(server, head.uri.path()).await?;
+    let etag = format!("\"{}\"", hash_of(&row));
     let mut headers = headers_of(&row, &etag, saves(&row, head.uri.query()))?;
     let (status, range) = match wanted(&head.headers, row.size, &etag) {
         Part::Known => return Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
@@ -86,18 +78,29 @@ async fn give(server: &Server, bounds: &Bounds, head: &Parts) -> Result<Response
     let body = if head.method == Method::HEAD || range.is_empty() {
         Body::empty()
     } else {
-        body(server, bounds, &address, range).await?
+        Body::from_stream(chunks(server, &address, range).await?)
     };
     Ok((status, headers, body).into_response())
 }
 
-fn etag_of(row: &FileRow) -> String {
-    let mut etag = "\"".to_owned();
+/// The file of exactly this address.
+pub(in crate::edge) async fn find(
+    server: &Server,
+    uri: &str,
+) -> Result<(FileAddress, FileRow), Reply> {
+    let address = uri.parse::<FileAddress>();
+    let address = address.map_err(|_| reply::NOT_FOUND)?;
+    let row = server.files.find(&address).await?;
+    Ok((address, row.ok_or(reply::NOT_FOUND)?))
+}
+
+/// Tells one file's bytes from another's: an ETag without its quotes.
+pub(in crate::edge) fn hash_of(row: &FileRow) -> String {
+    let mut hash = String::new();
     for byte in row.hash.iter().take(16) {
-        write!(etag, "{byte:02x}").expect("a string takes every text");
+        write!(hash, "{byte:02x}").expect("a string takes every text");
     }
-    etag.push('"');
-    etag
+    hash
 }
 
 /// Whether the browser is to save the file rather than show it.
@@ -150,14 +153,13 @@ fn named(name: &str) -> String {
     format!("; filename=\"{ascii}\"; filename*=UTF-8''{escaped}")
 }
 
-/// The bytes, carried by a task that gives up on clients who take nothing.
-async fn body(
+/// The bytes, carried by a task that gives up on clients who take nothing. The range must not be empty.
+pub(in crate::edge) async fn chunks(
     server: &Server,
-    bounds: &Bounds,
     address: &FileAddress,
     range: Range<u64>,
-) -> Result<Body, Reply> {
-    let permit = Arc::clone(&bounds.downloads).try_acquire_owned();
+) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, Reply> {
+    let permit = Arc::clone(&server.file_bounds.downloads).try_acquire_owned();
     let permit = permit.map_err(|_| FileError::Busy)?;
     let bytes = server.files.read(address.key, range).await;
     let bytes = bytes.map_err(FileError::Storage)?;
@@ -169,9 +171,7 @@ async fn body(
             () = carry(bytes, chunks, permit) => {}
         }
     });
-    Ok(Body::from_stream(stream::poll_fn(move |context| {
-        queue.poll_recv(context)
-    })))
+    Ok(stream::poll_fn(move |context| queue.poll_recv(context)).boxed())
 }
 
 async fn carry(

@@ -14,7 +14,7 @@ mod who;
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -23,7 +23,10 @@ use axum::{
 use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub(super) use download::{chunks, find, hash_of};
 use strangers::Strangers;
+pub(super) use upload::{begin, may_store, patience};
+pub(super) use who::Claim;
 
 use super::reply::{self, Reply, Status};
 use crate::{files::FileError, server::Server};
@@ -39,11 +42,20 @@ const PREFLIGHT_AGE: &str = "86400";
 /// Files being sent at once; each takes a file descriptor.
 const DOWNLOADS_MAX: usize = 1024;
 
-/// What bounds requests that are no sessions.
+/// What bounds requests that are no sessions, over HTTP and gRPC together.
 #[derive(Debug)]
-struct Bounds {
+pub(crate) struct Bounds {
     strangers: Strangers,
     downloads: Arc<Semaphore>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            strangers: Strangers::default(),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+        }
+    }
 }
 
 /// The paths of files.
@@ -51,15 +63,10 @@ pub(super) fn routes() -> Router<Arc<Server>> {
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
-    let bounds = Arc::new(Bounds {
-        strangers: Strangers::default(),
-        downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
-    });
     Router::new()
         .route("/v0/file/u", any(upload::answer))
         .route("/v0/file/u/", any(upload::answer))
         .route("/v0/file/s/{*rest}", any(download::answer))
-        .layer(Extension(bounds))
         .layer(fixed(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .layer(fixed(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED))
 }

@@ -4,7 +4,7 @@
 //! then, whoever sends is a stranger, and a stranger's file is small. Strangers may keep a picture for
 //! the account that they are about to make (`topic=newacc`), while anybody may make one.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Bounds, ctrl,
+    ctrl,
     form::{Form, FormError, Part},
     preflight, refusal, status_of, text,
     who::{self, Claim, Fields},
@@ -46,7 +46,6 @@ const NEW_ACCOUNT: &str = "newacc";
 pub(super) async fn answer(
     State(server): State<Arc<Server>>,
     Extension(address): Extension<ClientAddress>,
-    Extension(bounds): Extension<Arc<Bounds>>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -60,7 +59,6 @@ pub(super) async fn answer(
             let upload = Upload {
                 server: Arc::clone(&server),
                 address,
-                bounds,
                 head,
                 fields: Fields::default(),
                 id: None,
@@ -78,7 +76,6 @@ pub(super) async fn answer(
 struct Upload {
     server: Arc<Server>,
     address: ClientAddress,
-    bounds: Arc<Bounds>,
     head: Parts,
     fields: Fields,
     id: Option<String>,
@@ -98,11 +95,7 @@ async fn take(server: &Server, mut upload: Upload, body: Body) -> Response {
         }
         return ctrl(server, reply, None);
     }
-    let patience = match upload.owner {
-        Some(_) => UPLOAD_MAX,
-        None => STRANGERS_UPLOAD_MAX,
-    };
-    let reading = timeout(patience, upload.read(&mut form)).await;
+    let reading = timeout(patience(upload.owner.as_ref()), upload.read(&mut form)).await;
     let read = reading.unwrap_or_else(|_| Err(reply::UNAVAILABLE.into()));
     let stored = match read {
         Ok(()) => upload.finish().await,
@@ -117,6 +110,46 @@ async fn take(server: &Server, mut upload: Upload, body: Body) -> Response {
         Reply::with(reply::OK, params)
     });
     ctrl(server, reply.unwrap_or_else(|it| it), upload.id)
+}
+
+/// Time for a whole upload.
+pub(in crate::edge) fn patience(owner: Option<&UserId>) -> Duration {
+    match owner {
+        Some(_) => UPLOAD_MAX,
+        None => STRANGERS_UPLOAD_MAX,
+    }
+}
+
+/// Begins a file of somebody, or of a stranger at this address.
+pub(in crate::edge) async fn begin(
+    server: &Server,
+    owner: Option<UserId>,
+    address: IpAddr,
+) -> Result<Incoming, Reply> {
+    let size_max = if owner.is_some() {
+        server.files.file_bytes_max()
+    } else {
+        let strangers = &server.file_bounds.strangers;
+        if !strangers.admit(address, server.clock.now()) {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        STRANGERS_FILE_MAX
+    };
+    let seat = server.files.admit(owner).await?;
+    Ok(seat.begin(size_max)?)
+}
+
+/// Whether a file of this person, or of a stranger, may be kept.
+pub(in crate::edge) fn may_store(
+    server: &Server,
+    owner: Option<&UserId>,
+    topic: Option<&str>,
+) -> Result<(), Reply> {
+    let newcomer = topic == Some(NEW_ACCOUNT);
+    if owner.is_none() && !(newcomer && server.rules.registration != Registration::Closed) {
+        return Err(reply::AUTH_REQUIRED.into());
+    }
+    Ok(())
 }
 
 impl Upload {
@@ -159,22 +192,11 @@ impl Upload {
             return Err(reply::MALFORMED.into());
         }
         self.identify().await?;
-        let files = &self.server.files;
-        let size_max = if self.owner.is_some() {
-            files.file_bytes_max()
-        } else {
-            let now = self.server.clock.now();
-            if !self.bounds.strangers.admit(self.address.0, now) {
-                return Err(reply::UNAVAILABLE.into());
-            }
-            STRANGERS_FILE_MAX
-        };
-        let seat = files.admit(self.owner.clone()).await?;
+        let mut file = begin(&self.server, self.owner.clone(), self.address.0).await?;
         let declared = Declared {
             name: part.file_name(),
             mime: part.mime(),
         };
-        let mut file = seat.begin(size_max)?;
         while let Some(chunk) = part.chunk().await? {
             file.write(&chunk).await?;
         }
@@ -201,12 +223,7 @@ impl Upload {
         if who::has_key(&self.server, headers, query, &self.fields) != Some(true) {
             return Err(reply::API_KEY_REQUIRED.into());
         }
-        let newcomer = self.topic.as_deref() == Some(NEW_ACCOUNT);
-        if self.owner.is_none()
-            && !(newcomer && self.server.rules.registration != Registration::Closed)
-        {
-            return Err(reply::AUTH_REQUIRED.into());
-        }
+        may_store(&self.server, self.owner.as_ref(), self.topic.as_deref())?;
         let (file, declared) = self.file.take().ok_or(reply::MALFORMED)?;
         Ok(file.finish(self.owner.clone(), declared).await?)
     }

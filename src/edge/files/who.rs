@@ -28,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A log-in that a request shows.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Claim {
+pub(in crate::edge) struct Claim {
     scheme: String,
     secret: String,
 }
@@ -42,7 +42,7 @@ pub(super) struct Fields {
 }
 
 impl Claim {
-    fn new(scheme: &str, secret: &str) -> Self {
+    pub(in crate::edge) fn new(scheme: &str, secret: &str) -> Self {
         Self {
             scheme: scheme.trim().to_ascii_lowercase(),
             secret: secret.trim().to_owned(),
@@ -83,7 +83,7 @@ impl Claim {
     }
 
     /// The person who can show this.
-    pub(super) async fn check(&self, server: &Server) -> Result<UserId, Reply> {
+    pub(in crate::edge) async fn check(&self, server: &Server) -> Result<UserId, Reply> {
         let plain = self.secret.replace('+', "-").replace('/', "_");
         let secret = BASE64.decode(plain).map_err(|_| reply::AUTH_FAILED)?;
         match self.scheme.as_str() {

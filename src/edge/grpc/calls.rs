@@ -4,6 +4,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use axum::http::{Request, Response};
 use bytes::Bytes;
+use freehold_proto::{UserId, pbx::Auth};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, ready},
@@ -18,20 +19,32 @@ use tonic::{
     server::{Grpc, StreamingService},
 };
 
-use super::{codec::BytesCodec, conversation};
-use crate::{edge::origin::origin, server::Server};
+use super::{
+    codec::BytesCodec,
+    conversation,
+    download::{self, Downloads},
+    upload::{self, Uploads},
+};
+use crate::{
+    edge::{files::Claim, origin::origin, reply::Reply},
+    server::Server,
+};
 
 const MESSAGE_LOOP: &str = "/pbx.Node/MessageLoop";
+const UPLOAD: &str = "/pbx.Node/LargeFileReceive";
+const DOWNLOAD: &str = "/pbx.Node/LargeFileServe";
 
 /// Answers the calls of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     pub(super) server: Arc<Server>,
-    /// Places for sessions, those of all connections together.
+    /// Places for sessions and for files going out, those of all connections together.
     pub(super) places: Arc<Semaphore>,
+    /// Places for files coming in.
+    pub(super) uploads: Arc<Semaphore>,
     /// The other end of the connection.
     pub(super) address: IpAddr,
-    /// Counts the sessions of this connection.
+    /// Counts the sessions and files of this connection.
     pub(super) open: TaskTracker,
 }
 
@@ -41,16 +54,42 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if request.uri().path() != MESSAGE_LOOP {
-            let path = request.uri().path();
-            let refusal = Status::unimplemented(format!("{path} is not served here"));
-            return ready(Ok(refusal.into_http())).boxed();
-        }
         let calls = self.clone();
-        // What is a little too long gets an answer; what is much too long ends the stream.
-        let longest = self.server.rules.message_bytes_max.saturating_mul(2);
-        let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(longest);
-        async move { Ok(grpc.streaming(calls, request).await) }.boxed()
+        let grpc = |longest| Grpc::new(BytesCodec).max_decoding_message_size(longest);
+        match request.uri().path() {
+            MESSAGE_LOOP => {
+                // What is a little too long gets an answer; what is much too long ends the stream.
+                let mut grpc = grpc(self.server.rules.message_bytes_max.saturating_mul(2));
+                async move { Ok(grpc.streaming(calls, request).await) }.boxed()
+            }
+            UPLOAD => {
+                let mut grpc = grpc(upload::PIECE_MAX);
+                let request = request.map(upload::Whole);
+                async move { Ok(grpc.client_streaming(Uploads(calls), request).await) }.boxed()
+            }
+            // A stream as well, so that we read the question ourselves, in bounded time.
+            DOWNLOAD => {
+                let mut grpc = grpc(download::QUESTION_MAX);
+                async move { Ok(grpc.streaming(Downloads(calls), request).await) }.boxed()
+            }
+            path => {
+                let refusal = Status::unimplemented(format!("{path} is not served here"));
+                ready(Ok(refusal.into_http())).boxed()
+            }
+        }
+    }
+}
+
+impl Calls {
+    /// Who says who they are in a message; nobody when it says nothing.
+    pub(super) async fn owner(&self, auth: Option<Auth>) -> Result<Option<UserId>, Reply> {
+        match auth.filter(|it| !(it.scheme.is_empty() && it.secret.is_empty())) {
+            Some(auth) => {
+                let claim = Claim::new(&auth.scheme, &auth.secret);
+                Ok(Some(claim.check(&self.server).await?))
+            }
+            None => Ok(None),
+        }
     }
 }
 

@@ -21,6 +21,8 @@ const CONNECTIONS_MAX: usize = 1000;
 const STREAMS_MAX: u32 = 100;
 /// Sessions of all connections.
 const SESSIONS_MAX: usize = 10_000;
+/// Files coming in at once, of all connections; each holds one piece in memory before its sender is known.
+const UPLOADS_MAX: usize = 256;
 /// Longest header of a call, in bytes.
 const HEADERS_MAX: u32 = 16 * 1024;
 /// Streams that a client may open and reset before the connection ends.
@@ -42,6 +44,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
     let stop = server.tasks.stop_token();
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let places = Arc::new(Semaphore::new(SESSIONS_MAX));
+    let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
             return;
@@ -55,6 +58,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
                 let calls = Calls {
                     server: Arc::clone(&server),
                     places: Arc::clone(&places),
+                    uploads: Arc::clone(&uploads),
                     address: address.ip(),
                     open: TaskTracker::new(),
                 };

@@ -1,4 +1,5 @@
-//! The client protocol over gRPC: a listener of its own, one session for each `MessageLoop`.
+//! The client protocol over gRPC: a listener of its own, one session for each `MessageLoop`, and files
+//! without a session.
 //!
 //! The messages are those of `proto/schema/client.proto`. They are read and written here, not by the
 //! gRPC library: what cannot be read gets a `{ctrl}` with 400 as over WebSocket, and a frame for many
@@ -7,10 +8,12 @@
 mod calls;
 mod codec;
 mod conversation;
+mod download;
 mod listener;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod writing;
 
 pub use listener::serve;
