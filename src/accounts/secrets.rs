@@ -144,8 +144,10 @@ impl Server {
         let wanted = Wanted::read(method, value).map_err(|_| AccountError::Wrong)?;
         // Hashing comes first, for those who know no code too: all take the same time.
         let hash = self.passwords.hash(password).await?;
-        let owner = self.owner_of(&wanted).await?;
-        let user = owner.ok_or(AccountError::Wrong)?;
+        let Some(user) = self.owner_of(&wanted).await? else {
+            self.feign_answer().await?;
+            return Err(AccountError::Wrong);
+        };
         let _turn = self.account_turn(&user).await;
         let row = self
             .answered(&user, RESET, &wanted.method, code)

@@ -3,17 +3,19 @@
 //! Requests about one topic keep their order: the topic's own task answers them. Only what may ask
 //! another domain runs beside, so that a session never waits (rules.md 13).
 
-use std::{future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use freehold_proto::{GroupId, Timestamp, UserId};
-use freehold_store::Tables;
+use freehold_store::{Tables, TopicKey};
 use serde_json::json;
 
 use super::{
     encoding::Encoding,
     finding::Find,
-    grpc, reply,
+    grpc,
+    meeting::Meeting,
+    reply,
     reply::{Reply, Status},
     requests::{Del, Extra, Get, GetQuery, Leave, Note, Pub, Request, Set, SetQuery, Sub},
     session::Session,
@@ -27,6 +29,9 @@ use crate::{
     },
 };
 
+/// People elsewhere whom one session looks up at once.
+const MEETINGS_MAX: usize = 64;
+
 /// The state of one client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -37,6 +42,8 @@ pub(super) struct Connection {
     /// What the first `{hi}` is answered with.
     pub(super) welcome: Status,
     pub(super) fnd: Option<Find>,
+    /// People elsewhere who are being looked up.
+    meetings: HashMap<TopicKey, Meeting>,
 }
 
 /// What a name that a client used stands for.
@@ -59,6 +66,7 @@ impl Connection {
             caller: None,
             welcome: reply::CREATED,
             fnd: None,
+            meetings: HashMap::new(),
         }
     }
 
@@ -338,7 +346,7 @@ impl Connection {
     /// Hands a request to a topic. Of a person elsewhere of whom nothing is known their own domain is
     /// asked first.
     async fn ask_topic(
-        &self,
+        &mut self,
         caller: Caller,
         id: Option<String>,
         topic: String,
@@ -366,19 +374,20 @@ impl Connection {
             name: topic,
             request,
         };
-        let server = Arc::clone(&self.server);
-        self.beside(async move {
-            match me::meet(&server, &other).await {
-                Ok(()) => Hub::send(&server, &name, command).await,
-                Err(refusal) => {
-                    // Nobody was there to attach to.
-                    if let Command::Request { session, .. } = &command {
-                        session.detach(name.key());
-                    }
-                    refuse(&server, command, refusal);
-                }
-            }
-        });
+        self.meetings.retain(|_, it| !it.is_over());
+        if self.meetings.len() >= MEETINGS_MAX {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        let command = match self.meetings.get(&name.key()) {
+            Some(meeting) => meeting.pass(command).await,
+            None => Err(command),
+        };
+        if let Err(command) = command {
+            let (server, key) = (Arc::clone(&self.server), name.key());
+            let (meeting, task) = Meeting::new(server, name, other, command);
+            self.meetings.insert(key, meeting);
+            self.beside(task);
+        }
         Ok(())
     }
 
@@ -398,7 +407,7 @@ impl Connection {
     }
 
     async fn tell_topic(
-        &self,
+        &mut self,
         caller: Caller,
         id: Option<String>,
         topic: String,
@@ -412,7 +421,13 @@ impl Connection {
             name: topic,
             request,
         };
-        Hub::send(&self.server, name, command).await;
+        let command = match self.meetings.get(&name.key()) {
+            Some(meeting) => meeting.pass(command).await,
+            None => Err(command),
+        };
+        if let Err(command) = command {
+            Hub::send(&self.server, name, command).await;
+        }
     }
 
     async fn leave(&mut self, caller: Caller, leave: Leave) -> Result<(), Reply> {
@@ -587,14 +602,5 @@ impl Connection {
         self.tell_topic(caller, None, note.topic.clone(), &name, request)
             .await;
         Ok(())
-    }
-}
-
-fn refuse(server: &Server, command: Command, refusal: Reply) {
-    if let Command::Request {
-        session, id, name, ..
-    } = command
-    {
-        session.send(&refusal.into_frame(id, Some(name), server.clock.now()));
     }
 }

@@ -15,6 +15,7 @@ mod hello;
 pub mod http;
 pub mod ids;
 mod longpoll;
+mod meeting;
 mod origin;
 mod own;
 mod refusal;

@@ -347,3 +347,35 @@ async fn an_author_is_told_durably_that_a_message_came_too_late() {
     bob.opens(ann).await;
     bob.reads(ann, &[BEGUN[0], BEGUN[1], "fresh"]).await;
 }
+
+#[tokio::test]
+async fn requests_about_somebody_who_is_looked_up_keep_their_order() {
+    let net = Net::new().await;
+    let (alpha, beta) = (
+        net.domain("alpha.test").await,
+        net.domain("beta.test").await,
+    );
+    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+    // Nothing is known of Bob yet, and nobody waits for the answers.
+    let topic = ann.name_of(&bob);
+    let sub = ann
+        .session
+        .send("sub", json!({"topic": topic}))
+        .await
+        .unwrap();
+    let said = json!({"topic": topic, "noecho": true, "content": "hello"});
+    let said = ann.session.send("pub", said).await.unwrap();
+    let left = ann
+        .session
+        .send("leave", json!({"topic": topic}))
+        .await
+        .unwrap();
+    for (id, code) in [(sub, 200), (said, 202), (left, 200)] {
+        let answer = |it: &Frame| it.text("id") == id;
+        let frame = ann.session.wait_for("an answer", SOON, answer).await;
+        assert_eq!(frame.unwrap().code(), code);
+    }
+    bob.notices(FrameKind::Pres, &ann, "acs").await;
+    bob.opens(&ann).await;
+    bob.reads(&ann, &["hello"]).await;
+}
