@@ -195,11 +195,12 @@ impl Actor {
     }
 
     /// Who is to hear of changed access, and who may not stay.
-    fn access_effects(&self, asked: &Asked, changes: Vec<AccessChange>) -> Vec<Effect> {
+    fn access_effects(&mut self, asked: &Asked, changes: Vec<AccessChange>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for change in changes {
             let stays = !change.gone && self.topic.may(&change.user, AccessMode::JOIN);
             let evicted = (!stays).then(|| Effect::Evicted {
+                sessions: self.put_out(&change.user),
                 user: change.user.clone(),
                 gone: change.gone,
                 except: (change.gone && change.user == asked.user).then(|| asked.session.clone()),

@@ -71,6 +71,7 @@ pub(super) enum Effect {
     /// Somebody may not stay in a room: their sessions are detached, but for one that knows.
     Evicted {
         user: UserId,
+        sessions: Vec<Session>,
         /// They are no member any more.
         gone: bool,
         except: Option<Session>,
@@ -427,8 +428,9 @@ impl Actor {
         }
     }
 
-    fn fail(&self, effect: Effect, fault: &StoreError) {
+    fn fail(&mut self, effect: Effect, fault: &StoreError) {
         match effect {
+            effect @ Effect::Evicted { .. } => self.take_back(effect),
             Effect::Decided(decision, _) => drop(decision.send(unknown(fault))),
             Effect::Reply(session, frames) => {
                 let answered = frames.into_iter().find_map(|frame| match frame {
@@ -440,6 +442,15 @@ impl Actor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What was to follow does not: whoever was put out is still here.
+    pub(super) fn take_back(&mut self, effect: Effect) {
+        if let Effect::Evicted { user, sessions, .. } = effect {
+            for session in &sessions {
+                self.attach(session, &user);
+            }
         }
     }
 

@@ -94,6 +94,7 @@ impl Actor {
         } else if room.active(user).is_some() {
             let change = self.room_mut()?.abandon(user, now);
             let evicted = Effect::Evicted {
+                sessions: self.put_out(user),
                 user: user.clone(),
                 gone: true,
                 except: None,

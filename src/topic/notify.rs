@@ -40,7 +40,12 @@ impl Actor {
                 Some(_) => self.tell_access_in_room(&change, except.as_ref()),
                 None => self.tell_access(&change, except.as_ref()),
             },
-            Effect::Evicted { user, gone, except } => self.shut_out(&user, gone, except.as_ref()),
+            Effect::Evicted {
+                user,
+                sessions,
+                gone,
+                except,
+            } => self.shut_out(&user, &sessions, gone, except.as_ref()),
             Effect::Arrived(session, user) => self.arrived(&user, &session),
             Effect::Closed(except) => self.tell_closed(except.as_ref()),
             Effect::Redescribed(except) => self.tell_redescribed(except.as_ref()),

@@ -164,16 +164,28 @@ impl Actor {
         }
     }
 
-    /// Somebody may not stay: their sessions are detached and told so.
-    pub(super) fn shut_out(&mut self, user: &UserId, gone: bool, except: Option<&Session>) {
+    /// Detaches all sessions of somebody who may not stay, at once: what they ask next is judged without
+    /// them. They are told when it is durable.
+    pub(super) fn put_out(&mut self, user: &UserId) -> Vec<Session> {
         let sessions = self.attached.remove_all(user);
         for session in &sessions {
             session.detach(self.key());
         }
+        sessions
+    }
+
+    /// Somebody may not stay: their sessions, which were put out, are told so.
+    pub(super) fn shut_out(
+        &mut self,
+        user: &UserId,
+        sessions: &[Session],
+        gone: bool,
+        except: Option<&Session>,
+    ) {
         let name = self.view_of_former(user);
         let evicted = Reply::with(reply::EVICTED, json!({ "unsub": gone }));
         let frame = evicted.into_frame(None, Some(name.clone()), self.now());
-        send_to(&sessions, &frame, except);
+        send_to(sessions, &frame, except);
         if gone {
             let pres = Pres {
                 topic: "me".to_owned(),
@@ -187,7 +199,9 @@ impl Actor {
                 .tell(user, &ServerFrame::Pres(pres), elsewhere);
         }
         if let Some(session) = sessions.first() {
-            self.departed(user, session, true);
+            // Whoever has come back meanwhile is here.
+            let last = self.attached.of(user).is_empty();
+            self.departed(user, session, last);
         }
     }
 
@@ -315,7 +329,8 @@ impl Actor {
         people.sort();
         people.dedup();
         for user in people {
-            self.shut_out(&user, true, except);
+            let sessions = self.put_out(&user);
+            self.shut_out(&user, &sessions, true, except);
         }
     }
 

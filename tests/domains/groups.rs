@@ -504,6 +504,15 @@ async fn what_is_sent_without_waiting_for_answers_leaves_the_session_where_the_a
         .publish(&group, "still here")
         .await
         .unwrap();
+    // Likewise whoever leaves for good and comes back at once.
+    let unsub = json!({"topic": group, "unsub": true});
+    club.cat.session.send("leave", unsub).await.unwrap();
+    club.cat.session.subscribe(&group).await.unwrap();
+    club.cat
+        .session
+        .publish(&group, "here again")
+        .await
+        .unwrap();
     // A question that is refused changes nothing about a {sub} behind it.
     let mut dan = club.house.guest("dan").await;
     let data = json!({"topic": group, "what": "data"});
