@@ -1,14 +1,14 @@
 # Freehold from a fresh checkout: `make demo` to try it, `make test` to prove it.
 #
 # Needs Rust (rustup), gcc, make, Python 3 with venv and Node 20 or newer with npm. `make test` also needs
-# Chromium: as root it installs Debian's, otherwise it says how.
+# Debian's chromium and coturn: as root it installs them, otherwise it says how.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit web chromium grpc-venv
+.PHONY: demo test bench example audit web debian grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
@@ -17,7 +17,7 @@ demo: web
 
 # The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
 # gRPC stubs in Python.
-test: chromium web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv
+test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
@@ -66,12 +66,16 @@ $(TARGET)/grpc-venv/.installed: tests/clients/requirements.txt
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
-chromium:
-	@if [ -x $(CHROMIUM) ]; then :; \
+# What the tests need of Debian, and the program by which one sees that it is there.
+debian:
+	@missing=; \
+	[ -x $(CHROMIUM) ] || missing="$$missing chromium"; \
+	[ -x /usr/bin/turnserver ] || missing="$$missing coturn"; \
+	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update && apt-get install -y --no-install-recommends chromium; \
+		apt-get update && apt-get install -y --no-install-recommends $$missing; \
 	else \
-		echo 'The tests need Chromium. Run this, then `make test` again:'; \
-		echo '    sudo apt-get install -y --no-install-recommends chromium'; \
+		echo 'The tests need more programs. Run this, then `make test` again:'; \
+		echo "    sudo apt-get install -y --no-install-recommends$$missing"; \
 		exit 1; \
 	fi

@@ -44,13 +44,13 @@ fn the_stock_sdk_sends_and_fetches_files() {
 
 #[test]
 fn the_stock_web_app_talks_across_two_domains() {
-    need("/usr/bin/chromium", "make chromium");
+    need("/usr/bin/chromium", "make debian");
     play("web.mjs", &["--shots", plain(&shots())]);
 }
 
 #[test]
 fn the_stock_web_app_has_groups_channels_files_and_settings() {
-    need("/usr/bin/chromium", "make chromium");
+    need("/usr/bin/chromium", "make debian");
     play_alone("web_groups.mjs", &["--shots", plain(&shots())]);
 }
 
@@ -67,7 +67,7 @@ fn the_stock_stubs_for_python_make_a_bot_that_answers() {
 
 #[test]
 fn stock_clients_make_and_keep_accounts_where_invitation_and_address_are_asked_for() {
-    need("/usr/bin/chromium", "make chromium");
+    need("/usr/bin/chromium", "make debian");
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
     let _turn = STAGE.lock();

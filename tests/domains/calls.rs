@@ -1,8 +1,15 @@
 //! Calls between two people: who rings, who takes it, how it ends (fact sheet, section 5.4).
 
-use std::time::Duration;
+use std::{
+    net::UdpSocket,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
+use freehold::clock::SystemClock;
 use freehold_interop::{Frame, FrameKind};
+use freehold_proto::Clock;
 use serde_json::{Value, json};
 
 use crate::{
@@ -181,4 +188,84 @@ async fn clients_are_given_passwords_for_the_turn_server_that_end_by_themselves(
     assert_eq!(ends, 1_767_323_045 + day.as_secs());
     assert!(turn["credential"].as_str().unwrap().len() == 28);
     assert_eq!(answer["callTimeout"], 2);
+}
+
+/// A coturn server of this scene, which knows the same secret as the domain.
+struct Turn {
+    process: Child,
+    port: u16,
+}
+
+impl Turn {
+    fn start() -> Self {
+        let program = "/usr/bin/turnserver";
+        assert!(
+            Path::new(program).exists(),
+            "{program} is missing: run `make debian` first"
+        );
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let process = Command::new(program)
+            .args([
+                "-n",
+                "--no-cli",
+                "--no-tls",
+                "--no-dtls",
+                "--allow-loopback-peers",
+            ])
+            .args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"])
+            .args([
+                "--listening-port",
+                &port.to_string(),
+                "--realm",
+                "alpha.test",
+            ])
+            .args(["--use-auth-secret", "--static-auth-secret", "secret"])
+            .args(["--log-file", "stdout", "--pidfile", "/dev/null"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, port }
+    }
+
+    /// Whether somebody with this name and password gets a way through.
+    fn takes(&self, name: &str, password: &str) -> bool {
+        let output = Command::new("timeout")
+            .args(["20", "turnutils_uclient", "-u", name, "-w", password])
+            .args(["-y", "-n", "1", "-p", &self.port.to_string(), "127.0.0.1"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        said.contains("Total lost packets 0")
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_turn_server_takes_the_passwords_that_clients_are_given_and_no_others() {
+    let turn = Turn::start();
+    let net = Net::new().await;
+    // It judges by the time of the machine.
+    net.clock.set(SystemClock.now());
+    let house = net.domain_with("alpha.test", CALLS).await;
+    let ann = house.guest("ann").await;
+    let servers = &ann.session.hello()["iceServers"];
+    let text = |key: &str| servers[1][key].as_str().unwrap().to_owned();
+    let (name, password) = (text("username"), text("credential"));
+    let attempts = 0..20;
+    let taken = attempts.into_iter().any(|_| {
+        std::thread::sleep(Duration::from_millis(250));
+        turn.takes(&name, &password)
+    });
+    assert!(taken, "coturn does not take {name} with {password}");
+    assert!(!turn.takes(&name, "another password"));
 }
