@@ -239,6 +239,21 @@ impl Server {
         profile(tables, user, self.ids.is_ours(user))
     }
 
+    /// The public description of a person, and when it changed by the clock of their own domain. Blocks.
+    pub fn public_now(
+        &self,
+        tables: &Tables,
+        user: &UserId,
+    ) -> Result<Option<(Bytes, Timestamp)>, StoreError> {
+        if self.ids.is_ours(user) {
+            let row = tables.account(user)?;
+            let approved = row.filter(|it| State::of(it) != State::Pending);
+            return Ok(approved.map(|it| (it.public, Timestamp::from_stored(it.updated))));
+        }
+        let row = tables.foreign_person(user)?;
+        Ok(row.map(|it| (it.public, Timestamp::from_stored(it.public_changed))))
+    }
+
     /// True while a person is here, as far as we know.
     #[must_use]
     pub fn is_online(&self, user: &UserId) -> bool {

@@ -150,7 +150,8 @@ fn contact_row(
     }
     let head = tables
         .head(contact.topic)?
-        .min(server.hub.durable_head(contact.topic));
+        .min(server.hub.durable_head(contact.topic))
+        .max(face.base);
     let last = tables.message(contact.topic, head)?;
     let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
     let updated = standing.updated.max(face.described);
@@ -193,6 +194,8 @@ struct Face {
     cleared: u32,
     /// Of a group.
     members: u32,
+    /// Of a copy of a group: the position behind which it begins.
+    base: u32,
 }
 
 fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
@@ -205,6 +208,7 @@ fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
         seen: None,
         deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
         cleared: row.cleared.map_or(0, |it| it.last_hard),
+        base: row.base,
         members: if is_group {
             row.members.saturating_add(row.readers)
         } else {

@@ -138,6 +138,9 @@ impl Actor {
         refused: &Refused,
         done: oneshot::Sender<()>,
     ) {
+        if self.topic.room().is_some() {
+            return self.not_placed(seq, reason, refused, done).await;
+        }
         let key = self.key();
         let original = self
             .server

@@ -79,6 +79,14 @@ impl Actor {
                     self.server.wake(foreigner.id.domain());
                 }
             }
+            Effect::WakePeers(peers, topic) => {
+                for peer in &peers {
+                    self.server.outbox.moved(peer, topic);
+                    self.server.wake(peer);
+                }
+            }
+            // The log says it.
+            Effect::Profiled(_) => {}
             Effect::Release(author) => {
                 let peer = self.pair().other(&author).id.domain().clone();
                 self.server.outbox.release(&peer, self.key(), &author);

@@ -31,6 +31,8 @@ mod files_s3;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod group_crossing;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod grpc;
