@@ -14,6 +14,8 @@ pub mod online;
 mod operator;
 pub mod peers;
 pub mod server;
+#[cfg(test)]
+mod stage;
 pub mod topic;
 
 pub use accounts::AccountError;

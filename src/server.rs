@@ -116,6 +116,8 @@ pub struct Server {
     pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
+    /// How much is kept of what administrators did.
+    pub audit: freehold_config::Audit,
     /// Who listens on `me`.
     pub online: Online,
     /// What they uploaded.

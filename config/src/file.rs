@@ -37,6 +37,7 @@ pub(crate) struct File {
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
+    pub(crate) audit: Given<Audit>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -408,6 +409,24 @@ pub(crate) struct Files {
     pub(crate) unknown: Unknown,
 }
 
+/// `[audit]` The trail of what administrators did. What is taken from it here still stands in the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Audit {
+    /// For how many days an entry is kept.
+    ///
+    /// Default: `400`
+    pub(crate) keep_days: Given<u64>,
+
+    /// How many entries are kept at most; the oldest go first.
+    ///
+    /// Default: `100000`
+    pub(crate) entries_max: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
 impl File {
     /// Reads TOML. Only text that is not TOML fails, with a sentence.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -444,6 +463,10 @@ impl Expected for Store {
 }
 
 impl Expected for Files {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Audit {
     const WORDS: &str = "a section";
 }
 

@@ -51,6 +51,19 @@ pub struct Config {
     pub store: freehold_store::Config,
     /// What people upload.
     pub files: Files,
+    /// The trail of what administrators did.
+    pub audit: Audit,
+}
+
+/// How much is kept of what administrators did.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// For how long.
+    pub keep: Duration,
+    /// How many entries.
+    pub entries_max: usize,
+    /// How often what is more is looked for.
+    pub trim_every: Duration,
 }
 
 /// What people upload.
