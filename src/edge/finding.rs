@@ -113,7 +113,7 @@ impl Connection {
                 }
                 "desc" => meta.desc = Some(described(&public, &kept)),
                 "tags" => {
-                    meta.tags = fnd::alias_owner(&self.server, &public)
+                    meta.tags = fnd::alias_owner(&self.server, caller, &public)
                         .await?
                         .map(|owner| vec![owner]);
                 }
