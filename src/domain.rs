@@ -20,6 +20,7 @@ use crate::{
     files::{Files, StorageError},
     mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
+    plugins::{PluginError, Plugins},
     server::{CallRules, ClientRules, Server},
     topic::hub::Hub,
 };
@@ -56,6 +57,9 @@ pub enum BuildError {
     /// Mail is configured and cannot be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// A plugin cannot be used as it is configured.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -150,8 +154,10 @@ impl Domain {
             &config.files,
         );
         let files = opening.await?;
+        let plugins = Plugins::new(config.plugins, &tasks)?;
         let parts = Parts {
             audit: config.audit,
+            plugins,
             files,
             tasks,
             post,
@@ -224,6 +230,7 @@ impl Domain {
         if let Some(post) = &server.post {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
+        server.plugins.start(&tasks);
         tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
@@ -246,6 +253,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 /// What a domain is put together from, beside its store and its keys.
 struct Parts {
     audit: freehold_config::Audit,
+    plugins: Plugins,
     files: Arc<Files>,
     tasks: Tasks,
     post: Option<Post>,
@@ -259,6 +267,7 @@ fn server(
     rules: ClientRules,
     Parts {
         audit,
+        plugins,
         files,
         tasks,
         post,
@@ -282,6 +291,7 @@ fn server(
         sessions: Default::default(),
         rules,
         audit,
+        plugins,
         online: Default::default(),
         hub: Default::default(),
         files,

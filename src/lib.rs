@@ -13,6 +13,7 @@ mod merge;
 pub mod online;
 mod operator;
 pub mod peers;
+pub mod plugins;
 pub mod server;
 #[cfg(test)]
 mod stage;

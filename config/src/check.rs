@@ -77,6 +77,7 @@ impl Checker<'_> {
         let files = files.and_then(|it| self.files(it, &data, floor));
         let audit = self.section("audit", file.audit);
         let audit = audit.and_then(|it| self.audit(it));
+        let plugins = self.plugins(file.plugins);
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
@@ -91,6 +92,7 @@ impl Checker<'_> {
             store: store?,
             files: files?,
             audit: audit?,
+            plugins: plugins?,
         })
     }
 
@@ -484,7 +486,11 @@ impl Checker<'_> {
     }
 
     /// A section, which is as good as there when it is not.
-    fn section<T: Expected + Default>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+    pub(crate) fn section<T: Expected + Default>(
+        &mut self,
+        key: &str,
+        given: Given<T>,
+    ) -> Option<T> {
         self.value(key, given, T::default())
     }
 
@@ -500,7 +506,7 @@ impl Checker<'_> {
         }
     }
 
-    fn required<T, E: ToString>(
+    pub(crate) fn required<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -524,7 +530,7 @@ impl Checker<'_> {
         }
     }
 
-    fn list<T, E: ToString>(
+    pub(crate) fn list<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<Vec<String>>,
@@ -559,7 +565,7 @@ impl Checker<'_> {
         }
     }
 
-    fn number(
+    pub(crate) fn number(
         &mut self,
         key: &str,
         given: Given<u64>,

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use freehold_config::Change;
 use freehold_proto::UserId;
 use freehold_store::{
     Batch, StoreError, Tables,
@@ -65,7 +66,7 @@ pub(crate) async fn erase_row(
     }
     // Strictly later than what other domains know of the person.
     let at = server.clock.now().as_millis().max(row.updated + 1);
-    let (gone, now) = (user.clone(), server.clock.now());
+    let (gone, now, before) = (user.clone(), server.clock.now(), row.clone());
     let gather = move |tables: &Tables| {
         let all = tags::of_account(&row);
         erase_account(tables, &mut batch, &gone, &row, &all, at)?;
@@ -74,7 +75,9 @@ pub(crate) async fn erase_row(
         Ok(batch)
     };
     let batch = server.tables.read(gather).await?;
-    server.commit_or(batch, AccountError::Busy).await
+    server.commit_or(batch, AccountError::Busy).await?;
+    server.tell_plugins_account(Change::Delete, user, &before);
+    Ok(())
 }
 
 /// Ends what was left of deletions when the domain stopped.

@@ -135,6 +135,9 @@ impl Connection {
             Request::Login(login) => return self.login(login).await,
             _ => {}
         }
+        let Some((request, extra)) = self.judged(request, extra).await else {
+            return Ok(());
+        };
         let caller = self.caller_of(&extra)?;
         self.audit(&caller, &request).await?;
         match request {

@@ -1,6 +1,7 @@
 //! The topic `fnd`: finding people and groups by what somebody typed into a search box (fact sheet,
 //! section 7).
 
+pub(crate) mod asked;
 mod query;
 
 use std::{

@@ -21,7 +21,7 @@ struct Club {
 
 impl Guest {
     /// Makes a group; returns its name.
-    async fn founds(&mut self, name: &str, set: Value) -> String {
+    pub(crate) async fn founds(&mut self, name: &str, set: Value) -> String {
         let body = json!({"topic": name, "set": set});
         let answer = self.session.request("sub", body).await.unwrap();
         assert_eq!(answer.body["params"]["tmpname"], name);
@@ -39,7 +39,7 @@ impl Guest {
     }
 
     /// Gives a member other rights.
-    async fn gives(&mut self, group: &str, other: &Self, mode: &str) {
+    pub(crate) async fn gives(&mut self, group: &str, other: &Self, mode: &str) {
         let body = json!({"topic": group, "sub": {"user": other.person.id, "mode": mode}});
         self.session.request("set", body).await.unwrap();
     }
