@@ -227,3 +227,24 @@ fn authority(name: &str, path: &Path) -> Result<RootCertStore, PluginError> {
         false => Ok(roots),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_library_runs_ends_when_the_domain_stops() {
+        let text =
+            "domain = \"a.test\"\n[[plugins]]\nname = \"p\"\naddress = \"http://127.0.0.1:9\"\n";
+        let config = freehold_config::from_toml(text, "/".as_ref()).unwrap();
+        let tasks = Tasks::default();
+        let line = Line::new(&config.plugins[0], &tasks).unwrap();
+        let within = Duration::from_secs(5);
+        let call = line.call("/pbx.Plugin/Account", Bytes::new(), within);
+        assert_eq!(call.await.unwrap_err().code(), tonic::Code::Unavailable);
+        assert_eq!(tasks.drain(within).await, 0);
+        // The line outlives it, and says so.
+        let call = line.call("/pbx.Plugin/Account", Bytes::new(), within);
+        assert!(call.await.is_err());
+    }
+}
