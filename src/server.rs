@@ -32,6 +32,7 @@ use crate::{
     mail::Post,
     online::Online,
     peers::outbox::Outbox,
+    plugins::Plugins,
     topic::hub::Hub,
 };
 
@@ -116,6 +117,10 @@ pub struct Server {
     pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
+    /// How much is kept of what administrators did.
+    pub audit: freehold_config::Audit,
+    /// Programs that are told of events and asked about requests.
+    pub plugins: Plugins,
     /// Who listens on `me`.
     pub online: Online,
     /// What they uploaded.

@@ -152,14 +152,18 @@ fn contact_row(
         .head(contact.topic)?
         .min(server.hub.durable_head(contact.topic))
         .max(face.base);
-    let last = tables.message(contact.topic, head)?;
-    let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
+    let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
+    // Whoever may not read is not told by the clock either that somebody writes.
+    let touched = match tables.message(contact.topic, head)?.filter(|_| reads) {
+        Some(last) => Timestamp::from_stored(last.received),
+        None if reads => standing.created,
+        None => standing.updated,
+    };
     let updated = standing.updated.max(face.described);
     if updated.max(touched) <= since {
         return Ok(None);
     }
     let (live_read, live_received) = server.hub.cursor(contact.topic, user);
-    let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
     let known = |number: u32| if reads { number } else { 0 };
     Ok(Some(Sub {
         topic,

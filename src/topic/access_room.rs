@@ -18,7 +18,7 @@ use super::{
     storage,
 };
 use crate::{
-    accounts::Level,
+    accounts::{AccountError, Level, tags::TagFault},
     edge::{
         reply::{self, Reply},
         requests::{GetQuery, SetDesc, SetQuery, SetSub},
@@ -92,7 +92,12 @@ impl Actor {
         self.set_room(room);
         let mut files = Vec::new();
         self.show_files(&mut batch, &mut files).await?;
-        self.enter(asked, &get, vec![change], Some(&temporary), (batch, files))
+        // Somebody else may take the alias at the same time: nothing is built on a group that is not.
+        if !self.commit_now(batch).await? {
+            return Err(AccountError::from(TagFault::Taken).into());
+        }
+        let rest = (Batch::new(), files);
+        self.enter(asked, &get, vec![change], Some(&temporary), rest)
             .await
     }
 

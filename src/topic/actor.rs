@@ -418,6 +418,27 @@ impl Actor {
         self.queue(last, effects);
     }
 
+    /// Writes a batch with everything that changed in memory and waits for it; false when a guard of it
+    /// failed. Then memory is read again, as it is when the store does not answer.
+    pub(super) async fn commit_now(&mut self, batch: Batch) -> Result<bool, Reply> {
+        self.finish_commits().await?;
+        let (name, topic) = (&self.name, &mut self.topic);
+        for batch in storage::write(batch, name, topic, &mut self.is_stored) {
+            match self.server.tables.commit(batch).await {
+                Ok(Outcome::Applied) => {}
+                Ok(Outcome::GuardFailed { .. }) => {
+                    self.stale = true;
+                    return Ok(false);
+                }
+                Err(fault) => {
+                    self.stale = true;
+                    return Err(fault.into());
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Queues a batch; cursors that moved are written later, together.
     pub(super) fn commit(&mut self, mut batch: Batch, mut effects: Vec<Effect>) {
         if let Err(fault) = self.chronicle(&mut batch, &mut effects) {

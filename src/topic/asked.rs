@@ -401,12 +401,14 @@ impl Actor {
         }
     }
 
-    /// Refers to the files that the description of a room shows now.
+    /// Refers to the files that the description of a room shows now. What it referred to before is read
+    /// from the disk, so nothing may be on its way there.
     pub(super) async fn show_files(
-        &self,
+        &mut self,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
+        self.finish_commits().await?;
         if let Some(room) = self.topic.room() {
             let referrer = Referrer::Topic(self.key());
             let public = &room.description.public;

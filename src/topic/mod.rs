@@ -3,7 +3,7 @@
 //! `one_to_one` and `room` decide; `conversation` is what they have in common; `storage` and `message`
 //! translate to rows; `actor` owns a loaded topic and makes decisions durable before anybody is told;
 //! `asked` serves our clients (`access_pair` and `access_room` where they change who may do what,
-//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells; `hub` finds
+//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells people, `told` plugins; `hub` finds
 //! the actor.
 
 mod access_pair;
@@ -36,6 +36,7 @@ mod room_tags;
 mod sent;
 pub mod standing;
 pub(crate) mod storage;
+mod told;
 
 pub use call::CallEvent;
 pub use command::{Command, Founding, Incoming, TopicRequest};

@@ -6,7 +6,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         rooms::{put_member, put_room},
-        rows::{LogRow, LogStartRow, RoomRow, SubscriptionRow, TopicRow},
+        rows::{FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, TopicRow},
         topics::{put_subscription, put_topic},
     },
 };
@@ -195,13 +195,36 @@ fn load_members(tables: &Tables, key: TopicKey, room: &mut Room) -> Result<(), S
         let full = page.len() == MEMBERS_PAGE;
         after = page.last().cloned();
         for user in page {
-            if let Some(row) = tables.subscription(&user, key)?.filter(|it| !it.reader) {
-                room.members.insert(user, standing(&row));
+            if let Some(row) = tables.subscription(&user, key)?
+                && let Some(member) = membership(&row)
+            {
+                room.members.insert(user, member);
             }
         }
         if !full {
             return Ok(());
         }
+    }
+}
+
+/// How somebody stands as a member, also if they only read now: what they were given outlives it.
+fn membership(row: &SubscriptionRow) -> Option<Standing> {
+    if !row.reader {
+        return Some(standing(row));
+    }
+    let former = row.member.as_ref()?;
+    let left = Timestamp::from_stored(former.left);
+    let mut member = Standing::new(AccessMode::NONE, mode(&former.given), left);
+    member.given_version = former.given_version;
+    member.deleted = Some(left);
+    Some(member)
+}
+
+fn former_member(member: &Standing) -> FormerMemberRow {
+    FormerMemberRow {
+        given: member.given.to_string(),
+        given_version: member.given_version,
+        left: member.deleted.map_or(0, Timestamp::as_millis),
     }
 }
 
@@ -272,9 +295,11 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
         let member = room.members.get(&user);
         let reader = room.readers.get(&user);
         // A member who was a reader before is a member; the one row says which.
-        let standing = match (member, reader) {
-            (Some(member), Some(reader)) if member.deleted.is_some() => reader,
-            (Some(standing), _) | (None, Some(standing)) => standing,
+        let (standing, former) = match (member, reader) {
+            (Some(member), Some(reader)) if member.deleted.is_some() => {
+                (reader, Some(former_member(member)))
+            }
+            (Some(standing), _) | (None, Some(standing)) => (standing, None),
             (None, None) => continue,
         };
         let full = batches
@@ -284,7 +309,11 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
             batches.push(Batch::new());
         }
         if let Some(batch) = batches.last_mut() {
-            put_subscription(batch, &user, key, &row(standing, name.stored(&user)));
+            let row = SubscriptionRow {
+                member: former,
+                ..row(standing, name.stored(&user))
+            };
+            put_subscription(batch, &user, key, &row);
             if !standing.reader {
                 put_member(batch, key, &user);
             }
@@ -378,6 +407,7 @@ fn row(standing: &Standing, peer: String) -> SubscriptionRow {
         announced: standing.announced,
         reader: standing.reader,
         cleared: standing.cleared,
+        member: None,
         changed_index: standing.changed.0,
         before: match standing.changed.0 {
             0 => String::new(),

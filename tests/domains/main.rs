@@ -49,6 +49,10 @@ mod net;
 #[cfg(test)]
 mod nobody;
 #[cfg(test)]
+mod plugin;
+#[cfg(test)]
+mod plugins;
+#[cfg(test)]
 mod poller;
 #[cfg(test)]
 mod postman;

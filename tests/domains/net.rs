@@ -58,6 +58,11 @@ impl Net {
         }
     }
 
+    /// Where the scene keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A domain where everybody may make an account.
     pub(crate) async fn domain(&self, name: &str) -> House {
         self.domain_with(name, "").await

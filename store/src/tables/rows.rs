@@ -412,6 +412,23 @@ pub struct SubscriptionRow {
     /// What the rights were before that.
     #[prost(string, tag = "17")]
     pub before: String,
+    /// Of a reader who was a member before.
+    #[prost(message, optional, tag = "18")]
+    pub member: Option<FormerMemberRow>,
+}
+
+/// What outlives a membership in a group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FormerMemberRow {
+    /// What the member was given, and is given again who comes back.
+    #[prost(string, tag = "1")]
+    pub given: String,
+    /// Its version.
+    #[prost(uint64, tag = "2")]
+    pub given_version: u64,
+    /// When the membership ended, ms.
+    #[prost(int64, tag = "3")]
+    pub left: i64,
 }
 
 /// What another domain told us about one of its people.
