@@ -97,6 +97,24 @@ pub enum Command {
     Stands(Option<Box<Standings>>),
     /// The home of a group has answered with entries that were missing, or has not answered.
     Missed(Option<Vec<Entry>>),
+    /// Another domain says how far members of a group have got.
+    Marks {
+        /// Which domain.
+        origin: DomainName,
+        /// Who, and how far.
+        cursors: Vec<wire::GroupCursor>,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Another domain says that a member of a group is typing.
+    MemberTyping {
+        /// Which domain.
+        origin: DomainName,
+        /// Who.
+        user: UserId,
+        /// `kp`, `kpa`, `kpv`.
+        what: &'static str,
+    },
     /// The home of a group does not do what one of our people asked.
     Declined {
         /// The request.

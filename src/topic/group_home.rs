@@ -561,10 +561,12 @@ pub(crate) fn state(
     const PAGE_BYTES: usize = 512 * 1024;
     const PAGE: usize = 500;
     let key = freehold_store::TopicKey::group(&group);
-    if tables.follower(peer, key)?.is_none_or(|it| it.until > 0) {
+    let Some(part) = tables.follower(peer, key)?.filter(|it| it.until == 0) else {
         return Ok(None);
-    }
-    let Some((_, head)) = tables.log_head(key)? else {
+    };
+    // The copy begins where the domain came in, not where the log has got to meanwhile: what was
+    // written in between is for its people too.
+    let Some(head) = tables.log_entry(key, part.since.max(1))? else {
         return Ok(None);
     };
     let name = super::TopicName::Group(group);

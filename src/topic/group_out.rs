@@ -353,6 +353,9 @@ impl Actor {
                 return self.read_again();
             }
         }
+        if let Ok(room) = self.room_mut() {
+            room.unplaced.remove(&seq);
+        }
         let mut batch = Batch::new();
         refused.remove(&mut batch, key);
         self.commit(batch, vec![Effect::Told(done)]);

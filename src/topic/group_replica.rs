@@ -33,7 +33,7 @@ use super::{
 use crate::{edge::reply::Reply, server::Server};
 
 /// When the home should offer an entry again before which others are missing.
-const MISSING_RETRY: Duration = Duration::from_millis(200);
+pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// Pages of one answer to how a group stands.
 const PAGES_MAX: usize = 1000;
 /// Orders that are deleted with one look at where they stand here.
@@ -174,6 +174,7 @@ impl Actor {
             let here = TopicKey::from_slice(&seen.topic) == Some(key) && seen.seq > 0;
             if here {
                 put_order(batch, key, order, seen.seq);
+                self.room_mut()?.unplaced.remove(&seen.seq);
             }
             return Ok(here.then_some(seen.seq));
         }
@@ -386,7 +387,7 @@ impl Actor {
     }
 
     /// The home lets one of our people in, or not any more.
-    pub(super) fn invited(&mut self, invited: Invited) {
+    pub(super) async fn invited(&mut self, invited: Invited) {
         let Invited {
             home,
             invitee,
@@ -397,6 +398,10 @@ impl Actor {
         if let Err(refusal) = self.check_invitation(&home, &words) {
             let verdict = Verdict::Refused(refusal);
             return self.decide(Batch::new(), Vec::new(), decision, verdict);
+        }
+        // Who is asked in may answer at once.
+        if let Err(fault) = self.server.outbox.prepare(&home).await {
+            return self.undecided(decision, &fault.into());
         }
         let now = self.now();
         let given = words.given.parse().unwrap_or(AccessMode::NONE);

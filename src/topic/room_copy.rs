@@ -23,7 +23,8 @@ impl Room {
         now: Timestamp,
     ) -> Option<AccessChange> {
         let ours = ruling.user.domain() == us;
-        let head = self.head;
+        // What the home has not placed yet comes behind whoever comes now.
+        let head = self.unplaced.first().map_or(self.head, |it| it - 1);
         let before = self.members.get(&ruling.user).cloned();
         let mut after = before.clone().unwrap_or_else(|| Standing {
             want_version: 0,

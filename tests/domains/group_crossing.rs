@@ -462,3 +462,64 @@ async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
         .reads_in(&group, &["a question", "an answer"])
         .await;
 }
+
+impl Guest {
+    /// Waits for a mark of somebody in a group.
+    async fn sees_group_mark(&mut self, group: &str, from: &str, what: &str, seq: u64) {
+        let fits = |it: &Frame| {
+            let mark = it.kind == FrameKind::Info && it.text("what") == what;
+            mark && it.text("topic") == group && it.text("from") == from && it.body["seq"] == seq
+        };
+        self.session.wait_for(what, SOON, fits).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn marks_and_typing_reach_members_everywhere_under_their_own_numbers() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.bob.says_in(&group, "from beta").await;
+    club.everybody_reads(&["from beta"]).await;
+    let there = club.cat.session.history(&group, 1).await.unwrap()[0].seq;
+    club.cat.session.note(&group, "read", there).await.unwrap();
+    let here = club.ann.session.history(&group, 1).await.unwrap()[1].seq;
+    let cat = club.ann.name_of(&club.cat);
+    club.ann.sees_group_mark(&group, &cat, "read", here).await;
+    let at_beta = club.bob.session.history(&group, 1).await.unwrap()[0].seq;
+    club.bob
+        .sees_group_mark(&group, &cat, "read", at_beta)
+        .await;
+    // From the home to both copies.
+    club.ann.session.note(&group, "recv", here).await.unwrap();
+    let ann = club.cat.name_of(&club.ann);
+    club.cat.sees_group_mark(&group, &ann, "recv", there).await;
+    club.bob
+        .sees_group_mark(&group, &ann, "recv", at_beta)
+        .await;
+    // What nobody else has got yet nobody else has read.
+    club.alpha.stop().await;
+    club.bob.says_in(&group, "pending").await;
+    club.alpha.start().await;
+    for guest in [&mut club.ann, &mut club.ben] {
+        Club::returns(&club.alpha, guest, &group).await;
+    }
+    club.everybody_reads(&["from beta", "pending"]).await;
+    club.cat
+        .session
+        .note(&group, "read", there + 1)
+        .await
+        .unwrap();
+    club.bob
+        .sees_group_mark(&group, &cat, "read", at_beta + 1)
+        .await;
+
+    let typing = json!({"topic": group, "what": "kp"});
+    club.cat.session.send("note", typing).await.unwrap();
+    for guest in [&mut club.ann, &mut club.bob] {
+        let cat = guest.name_of(&club.cat);
+        let fits = |it: &Frame| {
+            it.kind == FrameKind::Info && it.text("what") == "kp" && it.text("from") == cat
+        };
+        guest.session.wait_for("typing", SOON, fits).await.unwrap();
+    }
+}

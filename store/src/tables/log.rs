@@ -103,6 +103,24 @@ impl Tables {
             .transpose()
     }
 
+    /// Our position and the order of messages behind `seq` that have one, in our order.
+    pub fn places_after(
+        &self,
+        topic: TopicKey,
+        seq: u32,
+        limit: usize,
+    ) -> Result<Vec<(u32, u32)>, StoreError> {
+        let range = keys::places(topic, seq.saturating_add(1), u32::MAX);
+        self.page(&range, Order::Ascending, limit)?
+            .iter()
+            .map(|(key, row)| {
+                let seq = keys::last_short(key).ok_or_else(|| damaged(key))?;
+                let place: PlaceRow = decode(key, row.clone())?;
+                Ok((seq, place.order))
+            })
+            .collect()
+    }
+
     /// Since when, and until when, a domain has a part in a group.
     pub fn follower(
         &self,
