@@ -568,7 +568,11 @@ fn group_page(
             let state = topic::group_state(server, tables, peer, group, after.as_ref())?;
             Ok(state.map(What::State))
         }
-        GroupQuery::MessagesBefore(_) => Ok(None),
+        // Whoever may read the group may read all of it.
+        GroupQuery::MessagesBefore(order) => {
+            let page = topic::group_past(&server.signer, tables, group, *order)?;
+            Ok(Some(What::Page(page)))
+        }
     }
 }
 

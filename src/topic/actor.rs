@@ -351,6 +351,8 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Past(page) => self.take_past(page).await,
+            Command::Profiled(user) => self.profiled(&user).await,
             Command::Marks {
                 origin,
                 cursors,

@@ -13,9 +13,9 @@ use freehold_proto::{
 use freehold_store::{
     Batch, Tables,
     tables::{
-        log::{put_follower, put_log_entry},
+        log::{put_follower, put_log_entry, put_place},
         messages::{put_message, put_seen},
-        rows::{FollowerRow, LogRow, MessageRow, SeenRow, SpanRow},
+        rows::{FollowerRow, LogRow, MessageRow, PlaceRow, SeenRow, SpanRow},
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -175,6 +175,14 @@ impl Actor {
         entry.position = placed.position;
         entry.signature = Bytes::copy_from_slice(&placed.signature);
         put_log_entry(batch, key, position.index, &entry);
+        if is_message {
+            let place = PlaceRow {
+                order: position.order,
+                index: position.index,
+                seq: entry.seq,
+            };
+            put_place(batch, key, place);
+        }
     }
 
     /// What effects mean for members everywhere, but for messages.

@@ -106,6 +106,16 @@ impl Room {
         })
     }
 
+    /// What was written before a copy begins is no news to those who were asked before.
+    pub(super) fn begin_reading(&mut self) {
+        let head = self.head;
+        for (user, standing) in &mut self.members {
+            if standing.advance(head, head).is_some() {
+                self.changed.insert(user.clone());
+            }
+        }
+    }
+
     /// One of our people says what they want, which is for them to say. Ownership is not: the home
     /// passes it on.
     pub(super) fn want_in_copy(

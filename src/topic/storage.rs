@@ -193,6 +193,7 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     room.cleared = Cleared::of(row.cleared);
     room.record = (row.record, row.signature);
     room.home = row.home.parse().ok();
+    room.fetched = row.fetched;
     room.begun = row.begun.map(|it| {
         let log = Log {
             epoch: row.epoch,
@@ -370,6 +371,7 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
         epoch: room.log.map_or(0, |it| it.epoch),
+        fetched: room.fetched,
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
             index: log.index,

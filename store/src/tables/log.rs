@@ -71,6 +71,11 @@ impl Tables {
             .transpose()
     }
 
+    /// Where the message with exactly this order stands.
+    pub fn place(&self, topic: TopicKey, order: u32) -> Result<Option<PlaceRow>, StoreError> {
+        self.row(&keys::order(topic, order))
+    }
+
     /// The order and our position of messages with `low <= order < high`, in order.
     pub fn seqs_between(
         &self,
@@ -174,11 +179,10 @@ pub fn put_log_entry(batch: &mut Batch, topic: TopicKey, index: u64, row: &LogRo
     blob::put(batch, key, &row.encode_to_vec().into());
 }
 
-/// Notes that the message at `seq` has this order, where the two differ.
-pub fn put_order(batch: &mut Batch, topic: TopicKey, order: u32, seq: u32) {
-    let place = PlaceRow { order, seq };
-    batch.put(keys::order(topic, order), place.encode_to_vec());
-    batch.put(keys::place(topic, seq), place.encode_to_vec());
+/// Notes where the message at `seq` stands in the log.
+pub fn put_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
+    batch.put(keys::order(topic, place.order), place.encode_to_vec());
+    batch.put(keys::place(topic, place.seq), place.encode_to_vec());
 }
 
 /// Writes how far a domain has been told.
