@@ -10,7 +10,7 @@ use freehold_proto::{
 };
 use tokio::task::yield_now;
 
-use crate::{Incoming, Unavailable, Verdict, engine::Engine, hello::write_refusal};
+use crate::{Incoming, Unavailable, Verdict, engine::Engine, hello::write_refusal, hooks};
 
 /// Signatures checked before others get a turn: about 3 ms of work.
 const CHECKED_AT_ONCE: usize = 64;
@@ -63,6 +63,7 @@ pub(crate) async fn decide(
             }
         }
     }
+    hooks::reached("deliver.opened");
     let expected = good.len();
     let decisions = engine.local.deliver(origin, epoch, good, decided).await;
     let decisions = decisions.map_err(BatchFault::Unavailable)?;
@@ -70,6 +71,7 @@ pub(crate) async fn decide(
         let why = "there is not one verdict for each item".to_owned();
         return Err(BatchFault::Unavailable(Unavailable(why)));
     }
+    hooks::reached_and_left("deliver.answered");
     let mut decisions = decisions.into_iter();
     let results = verdicts
         .into_iter()

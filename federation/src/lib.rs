@@ -22,6 +22,7 @@ mod engine;
 mod error;
 mod find;
 mod hello;
+pub mod hooks;
 mod inbox;
 mod link;
 mod peer;

@@ -13,6 +13,7 @@ use crate::{
     batching::{Batching, Blame},
     engine::Engine,
     hello::read_refusal,
+    hooks,
     link::Established,
     peer::{Peer, Urgency, until},
 };
@@ -80,12 +81,15 @@ async fn step(
         return Ok(Next::Again);
     };
     let epoch = engine.outbox.stream(&peer.domain).await?;
+    hooks::reached("batch.offering");
     match offer(engine, &link, epoch, &batch).await {
         Ok(verdicts) => {
+            hooks::reached("batch.answered");
             batching.succeeded();
             // What failed before on this link is forgiven.
             peer.established();
             settle(engine, peer, verdicts).await?;
+            hooks::reached("batch.settled");
             Ok(Next::Again)
         }
         Err(error) if is_about_the_batch(&error) => {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_federation::{
-    FindQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict,
+    FindQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict, hooks,
 };
 use freehold_keys::Opened;
 use freehold_proto::{
@@ -439,6 +439,7 @@ impl Local for Door {
             };
             verdicts.push(verdict);
         }
+        hooks::reached("deliver.decided");
         let mut batch = Batch::new();
         let row = StreamRow {
             epoch,
@@ -451,6 +452,7 @@ impl Local for Door {
             .await
             .map(drop)
             .map_err(unavailable)?;
+        hooks::reached("deliver.noted");
         Ok(verdicts)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_federation::{Unavailable, Verdict};
+use freehold_federation::{Unavailable, Verdict, hooks};
 use freehold_proto::{Timestamp, UserId};
 use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows::MessageRow};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
@@ -407,6 +407,9 @@ impl Actor {
                 .into_iter()
                 .for_each(|effect| self.fail(effect, &StoreError::Overloaded)),
             Ok(Outcome::Applied) => {
+                if wrote {
+                    hooks::reached("topic.committed");
+                }
                 // While loading the head is unknown, which counts as everything.
                 self.place.durable_head.store(head, Ordering::Release);
                 effects.into_iter().for_each(|effect| self.perform(effect));

@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use freehold_federation::{Outgoing, Unavailable, Verdict};
+use freehold_federation::{Outgoing, Unavailable, Verdict, hooks};
 use freehold_keys::Signer;
 use freehold_proto::{Destination, DomainName, Envelope, MessageId, Timestamp, UserId};
 use freehold_store::{
@@ -123,6 +123,7 @@ impl Outbox {
         let stream = stream.expect("the topic's task prepares the stream before it publishes");
         let row = row(MESSAGE, topic, author, seq, now);
         let position = stream.lock().take_position();
+        hooks::reached("outbox.queueing");
         outbox::put_item(batch, peer, position, &row);
     }
 
