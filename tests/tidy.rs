@@ -123,7 +123,7 @@ fn every_test_that_a_document_names_exists() {
         assert!(named.len() > least, "the names are no longer found");
         let missing: Vec<_> = named
             .into_iter()
-            // Scenarios of the interop suite are modules.
+            // Cases of the interop suite are modules.
             .filter(|it| {
                 !sources.contains(&format!("fn {it}(")) && !sources.contains(&format!("mod {it};"))
             })

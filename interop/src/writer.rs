@@ -79,11 +79,11 @@ impl Writer {
             let back = async {
                 let mut session = self.person.come_back().await?;
                 session.subscribe(&self.topic).await?;
-                Ok(session)
+                Result::Ok(session)
             };
             match back.await {
                 Ok(session) => return Ok(session),
-                Err(failure) if !is_passing(&failure) || Instant::now() > deadline => {
+                Err(failure) if !failure.is_passing() || Instant::now() > deadline => {
                     return Err(failure);
                 }
                 Err(_) => sleep(COME_BACK_POLL).await,
@@ -184,9 +184,4 @@ impl Writer {
         self.shown = message.seq;
         Ok(())
     }
-}
-
-/// A server that just comes up may not be there or not be ready yet.
-fn is_passing(failure: &Failure) -> bool {
-    failure.is_disconnect() || matches!(failure, Failure::Refused { code: 500.., .. })
 }
