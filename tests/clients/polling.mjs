@@ -7,7 +7,7 @@
 
 import { newcomer, readNetwork } from './lib/network.mjs';
 import { Person, frames } from './lib/person.mjs';
-import { act, curtain, expect, expectEqual, expectRefusal, limitRun } from './lib/scenes.mjs';
+import { act, curtain, expect, expectEqual, expectRefusal, limitRun, until } from './lib/scenes.mjs';
 
 limitRun(60);
 const { alpha, beta } = await readNetwork(process.argv[2] ?? '-');
@@ -41,7 +41,10 @@ async function talking(scene) {
     return chat;
   });
   const there = await scene('it arrives, is accepted and answered', async () => {
-    const chat = await ben.open(`${ann.id}@${alpha.name}`);
+    const annAbroad = `${ann.id}@${alpha.name}`;
+    // Opened before the invitation is here, the chat would be one that Ben begins himself.
+    await until("Ann in Ben's contacts", () => ben.contact(annAbroad));
+    const chat = await ben.open(annAbroad);
     await chat.hears('Hello from afar');
     await chat.accept();
     await chat.say('Hello yourself');
