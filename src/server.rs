@@ -340,7 +340,7 @@ impl Server {
             return Ok(false);
         }
         // What is not JSON is not shown; a description does not make or break a contact.
-        let valid = serde_json::from_slice::<&serde_json::value::RawValue>(public).is_ok();
+        let valid = crate::edge::frames::is_plain(public);
         let row = ForeignPersonRow {
             public: if valid { public.clone() } else { Bytes::new() },
             public_changed: changed,

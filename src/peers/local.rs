@@ -28,7 +28,7 @@ use tracing::error;
 use crate::{
     accounts::access::State,
     edge::{
-        frames::Raw,
+        frames::{Raw, is_plain},
         ids::{self, Head},
     },
     me,
@@ -249,6 +249,9 @@ impl Door {
         };
         let content: Raw =
             serde_json::from_slice(&message.content).map_err(|_| malformed("content"))?;
+        if !is_plain(&message.content) || content.get() == "null" {
+            return Err(malformed("content"));
+        }
         if let Some(bare) = ids::bare_id(&head, &content) {
             return Err(refuse(
                 RefusalCode::BareId,
