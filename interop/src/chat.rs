@@ -149,6 +149,11 @@ impl Chat {
         read
     }
 
+    /// A second session of one side, which looks at its list of contacts and opens no chat.
+    pub async fn bystander(&self, side: Side) -> Result<Session> {
+        self.people[side].come_back().await
+    }
+
     /// Unread messages of one side, as its list of contacts counts them.
     pub async fn unread(&mut self, side: Side) -> Result<u64> {
         let topic = self.topic(side);

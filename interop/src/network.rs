@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ConfigFile, DnsServer, Endpoint, Failure, Hooks, Process, Proxy, Random, Result, Session,
-    Timeline, Way, freehold_binary, hooks::set_clock, process,
+    ConfigFile, DnsServer, Endpoint, Failure, Hooks, Process, Proxy, Random, Result, ScriptedPeer,
+    Session, Timeline, Way, freehold_binary, hooks::set_clock, process,
 };
 
 /// Time for a server to answer clients after it was started.
@@ -37,6 +37,7 @@ pub struct Network {
     domains: Vec<Domain>,
     ways: BTreeMap<(usize, usize), Proxy>,
     folder: TempDir,
+    strangers: u8,
     line: Timeline,
 }
 
@@ -87,6 +88,7 @@ impl Network {
             domains: Vec::new(),
             ways: BTreeMap::new(),
             folder,
+            strangers: 0,
             line,
         };
         let mut ports = Ports::new()?;
@@ -141,6 +143,17 @@ impl Network {
     pub fn publish_stranger(&self, name: &DomainName, at: SocketAddr, root: &str) -> Result<()> {
         let mut domains = self.domains.iter();
         domains.try_for_each(|it| it.dns.publish(name, at, root))
+    }
+
+    /// Starts a scripted peer with an address of its own, whom every domain can find.
+    pub async fn stranger(&mut self, name: &str) -> Result<ScriptedPeer> {
+        self.strangers = self.strangers.saturating_add(1);
+        let ip = IpAddr::from([127, 0, 1, self.strangers]);
+        let peer = ScriptedPeer::start(name, ip).await?;
+        self.publish_stranger(peer.domain(), peer.address(), &peer.root())?;
+        self.line
+            .act(name, "is a scripted peer, known to every domain");
+        Ok(peer)
     }
 
     /// How many domains there are.
@@ -221,6 +234,12 @@ impl Domain {
     #[must_use]
     pub fn name(&self) -> &DomainName {
         &self.endpoint.domain
+    }
+
+    /// Where other domains connect to, without a proxy between.
+    #[must_use]
+    pub fn federation(&self) -> SocketAddr {
+        self.config.federation
     }
 
     /// Its data.

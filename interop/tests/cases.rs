@@ -24,9 +24,11 @@ tests! {
     tokens_survive
     peer_down
     kill_at_random
+    exactly_once
     kill_before_ack
     kill_sender
     three_outages
+    store_what_you_serve
 }
 
 #[expect(

@@ -1,9 +1,11 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
+mod exactly_once;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
 mod peer_down;
+mod store_what_you_serve;
 mod three_outages;
 mod tokens_survive;
 
@@ -37,9 +39,11 @@ pub const ALL: &[Case] = &[
     tokens_survive::CASE,
     peer_down::CASE,
     kill_at_random::CASE,
+    exactly_once::CASE,
     kill_before_ack::CASE,
     kill_sender::CASE,
     three_outages::CASE,
+    store_what_you_serve::CASE,
 ];
 
 /// The case of this name.
