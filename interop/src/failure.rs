@@ -16,6 +16,9 @@ pub enum Failure {
         /// What stood in the way.
         why: String,
     },
+    /// What a case needs is not to be had on this machine.
+    #[error("not to be had here: {0}")]
+    NotHere(String),
     /// A server did something that it must not do.
     #[error("{0}")]
     Broken(String),

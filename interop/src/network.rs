@@ -156,6 +156,16 @@ impl Network {
         Ok(peer)
     }
 
+    /// The same, and every way to it leads through one proxy.
+    pub async fn stranger_behind(&mut self, name: &str) -> Result<(ScriptedPeer, Proxy)> {
+        let peer = self.stranger(name).await?;
+        let ip = peer.address().ip();
+        let random = Random::new(u64::from(self.strangers));
+        let way = Proxy::start(ip, peer.address(), random).await?;
+        self.publish_stranger(peer.domain(), way.address(), &peer.root())?;
+        Ok((peer, way))
+    }
+
     /// How many domains there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -177,6 +187,13 @@ impl Network {
     /// Where the clients of the domain at `index` connect to.
     pub fn endpoint(&mut self, index: usize) -> Result<Endpoint> {
         Ok(self.domain(index)?.endpoint.clone())
+    }
+
+    /// Where a domain takes links, without a proxy between.
+    pub fn federation_of(&self, name: &DomainName) -> Result<SocketAddr> {
+        let found = self.domains.iter().find(|it| it.name() == name);
+        let no = || Failure::harness(format!("find {name}"), "there is none");
+        Ok(found.ok_or_else(no)?.federation())
     }
 
     /// The way by which the domain at `from` reaches the one at `to`.

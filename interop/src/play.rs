@@ -93,6 +93,7 @@ async fn perform(case: &'static Case, seed: u64, line: Timeline) -> Verdict {
     });
     match result {
         Ok(()) => Verdict::Passed,
+        Err(Failure::NotHere(why)) => Verdict::Skipped(why),
         Err(failure) => Verdict::Failed(report(case, seed, &failure, &mut stage.network)),
     }
 }

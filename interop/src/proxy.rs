@@ -23,13 +23,15 @@ use tokio::{
     },
     sync::watch,
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::{Failure, Random, Result};
 
 /// Connections through one proxy at once; more are not accepted.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections whose time is remembered.
+const CONTACTS_MAX: usize = 10_000;
 /// Bytes carried at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -67,6 +69,7 @@ pub struct Proxy {
 struct Counts {
     connections: AtomicU64,
     bytes: AtomicU64,
+    contacts: Mutex<Vec<Instant>>,
 }
 
 impl Proxy {
@@ -116,6 +119,12 @@ impl Proxy {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
+    /// When connections came, the first ones of them.
+    #[must_use]
+    pub fn contacts(&self) -> Vec<Instant> {
+        self.counts.contacts.lock().clone()
+    }
+
     /// Bytes carried towards the target so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -145,6 +154,11 @@ impl Hub {
         while let Ok((stream, _)) = listener.accept().await {
             while connections.try_join_next().is_some() {}
             self.counts.connections.fetch_add(1, Ordering::Relaxed);
+            let mut contacts = self.counts.contacts.lock();
+            if contacts.len() < CONTACTS_MAX {
+                contacts.push(Instant::now());
+            }
+            drop(contacts);
             let way = *self.way.borrow();
             if way == Way::Cut || connections.len() >= CONNECTIONS_MAX {
                 drop(reset(&stream));

@@ -28,7 +28,11 @@ tests! {
     kill_before_ack
     kill_sender
     three_outages
+    backoff
     store_what_you_serve
+    fairness
+    disk_full
+    clock_skew
 }
 
 #[expect(

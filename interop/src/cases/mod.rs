@@ -1,6 +1,10 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
+mod backoff;
+mod clock_skew;
+mod disk_full;
 mod exactly_once;
+mod fairness;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -43,7 +47,11 @@ pub const ALL: &[Case] = &[
     kill_before_ack::CASE,
     kill_sender::CASE,
     three_outages::CASE,
+    backoff::CASE,
     store_what_you_serve::CASE,
+    fairness::CASE,
+    disk_full::CASE,
+    clock_skew::CASE,
 ];
 
 /// The case of this name.
