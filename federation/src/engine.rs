@@ -149,6 +149,15 @@ impl Federation {
         self.policy.permits(peer)
     }
 
+    /// For how long `peer` has not been reached, once that is worth telling people.
+    #[must_use]
+    pub fn away(&self, peer: &DomainName) -> Option<Duration> {
+        let engine = self.engine.get()?;
+        let known = engine.peers.lock().get(peer).cloned()?;
+        let away = known.report().failing_for?;
+        (away >= engine.config.backoff.patience()).then_some(away)
+    }
+
     /// How things stand with every peer dealt with since the start.
     #[must_use]
     pub fn links(&self) -> Vec<LinkReport> {
