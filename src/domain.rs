@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::Config;
+use freehold_config::{Config, Waiting};
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Tasks};
 use freehold_keys::KeyRing;
@@ -141,6 +141,7 @@ impl Domain {
         );
         let files = opening.await?;
         let parts = Parts {
+            waiting: config.waiting,
             files,
             tasks,
             post,
@@ -233,6 +234,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 
 /// What a domain is put together from, beside its store and its keys.
 struct Parts {
+    waiting: Waiting,
     files: Arc<Files>,
     tasks: Tasks,
     post: Option<Post>,
@@ -245,6 +247,7 @@ fn server(
     clock: Arc<dyn Clock>,
     rules: ClientRules,
     Parts {
+        waiting,
         files,
         tasks,
         post,
@@ -252,7 +255,7 @@ fn server(
     }: Parts,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
-    let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
+    let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()).within(waiting));
     let server = Arc::new(Server {
         ids: Ids::new(us.clone()),
         tokens: Tokens::new(us.clone(), keys.token_secret()),

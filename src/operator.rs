@@ -68,6 +68,8 @@ pub struct Queue {
     pub waiting: usize,
     /// Messages that it wants later, and those behind them.
     pub parked: usize,
+    /// Those of them on which the peer failed again and again.
+    pub failed: usize,
     /// When the oldest of all was queued.
     pub oldest: Option<Timestamp>,
 }
@@ -85,6 +87,7 @@ fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
         peer,
         waiting: 0,
         parked: 0,
+        failed: 0,
         oldest: None,
     };
     let mut after = 0;
@@ -105,6 +108,7 @@ fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
         };
         after = Some(last.clone());
         queue.parked += page.len();
+        queue.failed += page.iter().filter(|(.., row)| row.failed > 0).count();
         page.iter().for_each(|(.., row)| queue.note(row));
     }
 }

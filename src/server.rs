@@ -27,7 +27,11 @@ use crate::{
         Level, access::State, attempts::Attempts, codes::Codes, password::Passwords,
         service::Service, sessions::LoggedIn, token::Tokens,
     },
-    edge::{files::Bounds, frames::Seen, ids::Ids},
+    edge::{
+        files::Bounds,
+        frames::{Away, Seen},
+        ids::Ids,
+    },
     files::Files,
     mail::Post,
     online::Online,
@@ -282,6 +286,17 @@ impl Server {
         if let Some(federation) = self.federation.get() {
             federation.wake(peer);
         }
+    }
+
+    /// Since when a peer cannot be reached, and how long what is written to it now waits.
+    #[must_use]
+    pub fn away(&self, peer: &DomainName) -> Option<Away> {
+        let away = self.federation.get()?.away(peer)?;
+        let now = self.clock.now();
+        Some(Away {
+            since: now.minus(away),
+            until: now.plus(self.outbox.lifetime()),
+        })
     }
 
     /// Sends a peer something that is worth nothing a minute later.

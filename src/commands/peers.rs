@@ -20,8 +20,8 @@ impl Peers {
         for it in queues? {
             let since = it.oldest.map_or("-".to_owned(), |at| at.to_string());
             say::line(format_args!(
-                "{}  waiting {}  parked {}  since {since}",
-                it.peer, it.waiting, it.parked
+                "{}  waiting {}  parked {}  failed {}  since {since}",
+                it.peer, it.waiting, it.parked, it.failed
             ));
         }
         Ok(())

@@ -265,6 +265,9 @@ pub struct Desc {
     /// Somebody is in the group now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub online: bool,
+    /// Ours: the other person's domain cannot be reached (docs/CLIENTS.md).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
     /// Marks of the administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<Raw>,
@@ -449,6 +452,17 @@ pub struct AccessDelta {
     /// Change of what is given.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub given: String,
+}
+
+/// A domain that cannot be reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Away {
+    /// Since when.
+    #[serde(serialize_with = "moment")]
+    pub since: Timestamp,
+    /// How long a message written now waits for it.
+    #[serde(serialize_with = "moment")]
+    pub until: Timestamp,
 }
 
 /// `{info}`

@@ -510,6 +510,7 @@ impl Actor {
         self.server
             .outbox
             .put_message(batch, &peer, (self.key(), author), seq, self.now());
+        self.server.outbox.weigh(&peer, envelope.size());
         effects.push(Effect::Wake);
         Ok(())
     }

@@ -173,6 +173,7 @@ impl Actor {
         match standing {
             Some(standing) => {
                 desc.created = self.pair().created;
+                desc.away = self.server.away(other.id.domain());
                 self.describe_own(&mut desc, (&asked.user, standing), since);
             }
             // COMPAT web app: without the default access it shows no box to write in.

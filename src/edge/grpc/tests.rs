@@ -591,6 +591,7 @@ fn full_desc() -> Desc {
         clear: 7,
         subcnt: 8,
         chan: true,
+        away: None,
         online: true,
         trusted: json_text("1"),
         public: json_text("2"),

@@ -1,17 +1,22 @@
 //! What becomes of an item once the peer has decided it.
 
 use freehold_federation::Verdict;
-use freehold_proto::{DomainName, Refusal, Timestamp, UserId};
+use freehold_proto::{DomainName, Refusal, RefusalCode, Timestamp, UserId};
 use freehold_store::{
     Batch, Outcome, StoreError, Tables, TopicKey,
-    tables::outbox::{self, CURSOR, RELATION},
+    tables::{
+        outbox::{self, CURSOR, RELATION},
+        rows::OutboxRow,
+    },
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    Outbox, park,
+    Outbox,
+    expire::reason,
+    park,
     stream::{Offer, Pair, Stream, is_message, pair_of},
 };
 use crate::topic::{Command, TopicName, hub::Hub};
@@ -30,10 +35,18 @@ impl Outbox {
             return self.finish(peer, position, &offer).await;
         };
         match verdict {
-            Verdict::Later { retry_after, .. } if is_message(&offer.row) => {
+            Verdict::Later { retry_after, code } if is_message(&offer.row) => {
+                let fails = code == RefusalCode::Unavailable;
+                if fails {
+                    stream.lock().failing.insert(pair.clone());
+                }
                 if offer.parked_at.is_none() {
                     let mut batch = Batch::new();
-                    park(&mut batch, peer, position, &offer.row);
+                    let row = OutboxRow {
+                        failed: fails.into(),
+                        ..offer.row.clone()
+                    };
+                    park(&mut batch, peer, position, &row);
                     // A batch without guards is applied.
                     let _applied = self.tables.commit(batch).await?;
                 }
@@ -121,7 +134,9 @@ impl Outbox {
         let (wanted, (topic, author)) = (peer.clone(), pair.clone());
         let read = move |tables: &Tables| tables.parked_pair(&wanted, topic, &author, 1);
         if self.tables.read(read).await?.is_empty() {
-            stream.lock().parked.remove(&pair);
+            let mut stream = stream.lock();
+            stream.parked.remove(&pair);
+            stream.failing.remove(&pair);
         }
         Ok(())
     }
@@ -144,7 +159,7 @@ impl Outbox {
             return Err(StoreError::Closed);
         };
         info!(peer = %refused.peer, author = %refused.author, seq, "telling the author that a message was refused");
-        let reason = format!("{} refused it: {}", refused.peer, refusal.code.text());
+        let reason = reason(&refused.peer, refusal);
         let (done, told) = oneshot::channel();
         let command = Command::Undelivered {
             seq,

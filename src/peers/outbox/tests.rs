@@ -360,6 +360,6 @@ async fn a_queue_has_an_end() {
         .await
         .unwrap()
         .lock()
-        .waiting = WAITING_MAX;
+        .waiting = Waiting::default().items_max;
     assert!(!stage.outbox.has_room(&beta()));
 }

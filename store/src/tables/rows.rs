@@ -427,6 +427,9 @@ pub struct OutboxRow {
     /// When it was queued, ms.
     #[prost(int64, tag = "5")]
     pub at: i64,
+    /// Of a parked message: 1 if the peer failed on it again and again.
+    #[prost(uint32, tag = "10")]
+    pub failed: u32,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.
