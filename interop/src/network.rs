@@ -65,6 +65,8 @@ pub struct Waiting {
     pub waiting: usize,
     /// Messages that it wants later.
     pub parked: usize,
+    /// Those of them on which it failed again and again.
+    pub failed: usize,
 }
 
 impl Network {
@@ -423,11 +425,12 @@ impl Domain {
 /// A line of `freehold peers`.
 fn waiting_in(line: &str) -> Option<Waiting> {
     let words: Vec<_> = line.split_whitespace().collect();
-    match words.get(..5)? {
-        [peer, "waiting", waiting, "parked", parked] => Some(Waiting {
+    match words.get(..7)? {
+        [peer, "waiting", waiting, "parked", parked, "failed", failed] => Some(Waiting {
             peer: (*peer).to_owned(),
             waiting: waiting.parse().ok()?,
             parked: parked.parse().ok()?,
+            failed: failed.parse().ok()?,
         }),
         _ => None,
     }
@@ -515,11 +518,12 @@ mod tests {
 
     #[test]
     fn a_line_about_a_queue_is_read() {
-        let line = "beta.test  waiting 3  parked 1  since 2026-01-02T03:04:05.678Z";
+        let line = "beta.test  waiting 3  parked 1  failed 1  since 2026-01-02T03:04:05.678Z";
         let read = Waiting {
             peer: "beta.test".to_owned(),
             waiting: 3,
             parked: 1,
+            failed: 1,
         };
         assert_eq!(waiting_in(line), Some(read));
         assert_eq!(waiting_in("beta.test waiting"), None);

@@ -30,6 +30,9 @@ tests! {
     three_outages
     backoff
     store_what_you_serve
+    poison_in_batch
+    queue_bounds
+    dead_peer
     fairness
     disk_full
     clock_skew

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod clock_skew;
+mod dead_peer;
 mod disk_full;
 mod exactly_once;
 mod fairness;
@@ -9,6 +10,8 @@ mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
 mod peer_down;
+mod poison_in_batch;
+mod queue_bounds;
 mod store_what_you_serve;
 mod three_outages;
 mod tokens_survive;
@@ -49,6 +52,9 @@ pub const ALL: &[Case] = &[
     three_outages::CASE,
     backoff::CASE,
     store_what_you_serve::CASE,
+    poison_in_batch::CASE,
+    queue_bounds::CASE,
+    dead_peer::CASE,
     fairness::CASE,
     disk_full::CASE,
     clock_skew::CASE,
