@@ -125,6 +125,8 @@ pub(super) struct Actor {
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
     cursors_due: Option<Instant>,
+    /// How far our person, of two, has said to have read, since this was loaded.
+    pub(super) said_read: u32,
     idle_since: Instant,
     /// Memory may be ahead of the disk; read again once nothing is under way.
     stale: bool,
@@ -145,6 +147,7 @@ impl Actor {
             is_stored: false,
             commits: FuturesOrdered::new(),
             cursors_due: None,
+            said_read: 0,
             idle_since: Instant::now(),
             stale: true,
             erase_at: Instant::now(),
