@@ -7,7 +7,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{Case, Failure, Network, Random, Result, Stage, Timeline, has_hooks};
+use crate::{
+    Case, Failure, Network, Random, Result, Stage, Timeline, has_hooks, soak::repeated_by,
+};
 
 /// How a case ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,7 +26,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Which case.
-    pub case: &'static Case,
+    pub case: Case,
     /// How it ended.
     pub verdict: Verdict,
     /// How long it took.
@@ -50,7 +52,7 @@ pub fn seed_from_environment() -> Result<u64> {
 /// Plays one case. A failure is told in full: what happened, how to repeat it, and what the servers
 /// said last. With `FREEHOLD_KEEP` set, the folder with data and logs stays.
 #[must_use]
-pub fn play(case: &'static Case, seed: u64) -> Run {
+pub fn play(case: &Case, seed: u64) -> Run {
     let line = Timeline::default();
     let begun = Instant::now();
     let verdict = match Builder::new_multi_thread()
@@ -65,14 +67,14 @@ pub fn play(case: &'static Case, seed: u64) -> Run {
         Err(error) => Verdict::Failed(format!("the harness could not start: {error}")),
     };
     Run {
-        case,
+        case: *case,
         verdict,
         took: begun.elapsed(),
         line,
     }
 }
 
-async fn perform(case: &'static Case, seed: u64, line: Timeline) -> Verdict {
+async fn perform(case: &Case, seed: u64, line: Timeline) -> Verdict {
     line.note(format!("the seed is {seed}"));
     let network = match Network::set_up(case.domains, seed, line.clone()).await {
         Ok(network) => network,
@@ -82,6 +84,7 @@ async fn perform(case: &'static Case, seed: u64, line: Timeline) -> Verdict {
         network,
         random: Random::new(seed),
         line,
+        within: case.within,
     };
     // On the heap: what a case does is a large thing to hold in one frame.
     let played = timeout(case.within, Box::pin((case.play)(&mut stage))).await;
@@ -100,8 +103,9 @@ async fn perform(case: &'static Case, seed: u64, line: Timeline) -> Verdict {
 
 fn report(case: &Case, seed: u64, failure: &Failure, network: &mut Network) -> String {
     let mut text = format!(
-        "{name}: {failure}\nrepeat with: cargo run --release -p freehold-interop -- run {name} --seed {seed}\n{words}",
+        "{name}: {failure}\nrepeat with: cargo run --release -p freehold-interop -- {command} --seed {seed}\n{words}",
         name = case.name,
+        command = repeated_by(case).unwrap_or_else(|| format!("run {}", case.name)),
         words = network.last_words(),
     );
     if env::var_os("FREEHOLD_KEEP").is_some() {

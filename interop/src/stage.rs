@@ -18,6 +18,8 @@ pub struct Stage {
     pub random: Random,
     /// What happens.
     pub line: Timeline,
+    /// Time that the case may take.
+    pub within: Duration,
 }
 
 impl Stage {

@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Events kept; what comes after is only counted.
+/// Events kept; what comes after is only counted. For what is found there is room behind them.
 const EVENTS_MAX: usize = 2000;
+const FINDINGS_MAX: usize = 500;
 
 /// The time line of one run. A handle: cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,7 +83,8 @@ impl Timeline {
 
     fn push(&self, kind: Kind, who: impl fmt::Display, what: impl Into<String>) {
         let mut events = self.0.events.lock();
-        if events.kept.len() >= EVENTS_MAX {
+        let is_deed = matches!(kind, Kind::Act | Kind::Fault);
+        if events.kept.len() >= EVENTS_MAX + usize::from(!is_deed) * FINDINGS_MAX {
             events.left_out += 1;
             return;
         }
@@ -93,6 +95,16 @@ impl Timeline {
             what: what.into(),
         };
         events.kept.push(event);
+    }
+
+    /// What was found and noted, without who did what.
+    #[must_use]
+    pub fn figures(&self) -> Vec<String> {
+        let (events, _) = self.events();
+        let told = events
+            .into_iter()
+            .filter(|it| matches!(it.kind, Kind::Held | Kind::Note));
+        told.map(|it| format!("{}: {}", it.who, it.what)).collect()
     }
 
     /// What happened so far, and how much of it was left out.

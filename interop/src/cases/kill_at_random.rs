@@ -41,6 +41,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             network,
             random,
             line,
+            ..
         } = stage;
         let (alice, mut at_alpha) = Person::register(&network.endpoint(0)?, "alice").await?;
         let (bob, mut at_beta) = Person::register(&network.endpoint(1)?, "bob").await?;

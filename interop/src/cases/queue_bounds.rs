@@ -1,11 +1,15 @@
 //! A peer that is away for longer than there is room for what waits (F35).
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use super::Case;
-use crate::{Chat, Failure, Person, Result, Session, Stage, failure::expect};
+use crate::{
+    Chat, Domain, Failure, Person, Result, Session, Stage,
+    failure::expect,
+    growth::{disk_kib, memory_kib},
+};
 
 /// Items, and mebibytes, that may wait.
 const ITEMS: u64 = 60;
@@ -86,10 +90,7 @@ async fn speaks_at_home(
 async fn by_bytes(stage: &mut Stage, chat: &mut Chat) -> Result<()> {
     let topic = chat.topic(0);
     let alpha = stage.network.domain(0)?;
-    let before = (
-        disk(alpha.folder())?,
-        memory(alpha.process().map(|it| it.id()))?,
-    );
+    let before = takes(alpha)?;
     let text = "x".repeat(LARGE);
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..TRIES {
@@ -99,11 +100,7 @@ async fn by_bytes(stage: &mut Stage, chat: &mut Chat) -> Result<()> {
             Err(failure) => return Err(failure),
         }
     }
-    let alpha = stage.network.domain(0)?;
-    let after = (
-        disk(alpha.folder())?,
-        memory(alpha.process().map(|it| it.id()))?,
-    );
+    let after = takes(stage.network.domain(0)?)?;
     let (disk, memory) = (
         after.0.saturating_sub(before.0),
         after.1.saturating_sub(before.1),
@@ -120,32 +117,10 @@ async fn by_bytes(stage: &mut Stage, chat: &mut Chat) -> Result<()> {
     })
 }
 
-/// What a folder takes, in KiB.
-fn disk(folder: &Path) -> Result<u64> {
-    let no = |error| Failure::harness(format!("measure {}", folder.display()), error);
-    let mut sum = 0;
-    for entry in fs::read_dir(folder).map_err(no)? {
-        let entry = entry.map_err(no)?;
-        // What is gone meanwhile takes nothing.
-        let Ok(about) = entry.metadata() else {
-            continue;
-        };
-        sum += match about.is_dir() {
-            true => disk(&entry.path())?,
-            false => about.len() / 1024,
-        };
-    }
-    Ok(sum)
-}
-
-/// What a process has in memory, in KiB.
-fn memory(process: Option<u32>) -> Result<u64> {
-    let no = |why: &str| Failure::harness("measure memory", why);
-    let id = process.ok_or_else(|| no("the server does not run"))?;
-    let status = fs::read_to_string(format!("/proc/{id}/status"));
-    let status = status.map_err(|error| no(&error.to_string()))?;
-    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
-    let number = line.and_then(|it| it.split_whitespace().next());
-    let number = number.and_then(|it| it.parse().ok());
-    number.ok_or_else(|| no("no VmRSS"))
+/// What a domain takes of disk and memory.
+fn takes(domain: &mut Domain) -> Result<(u64, u64)> {
+    let process = domain.process().map(|it| it.id());
+    let memory = process.and_then(memory_kib);
+    let memory = memory.ok_or_else(|| Failure::harness("measure memory", "nothing runs"))?;
+    Ok((disk_kib(domain.folder())?, memory))
 }

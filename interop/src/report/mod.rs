@@ -53,7 +53,7 @@ mod tests {
             Verdict::Skipped("no hooks".to_owned()),
         ];
         let runs = cases::ALL.iter().zip(verdicts).map(|(case, verdict)| Run {
-            case,
+            case: *case,
             verdict,
             took: Duration::from_millis(1250),
             line: line.clone(),
