@@ -14,11 +14,13 @@ use tracing::{error, info, warn};
 use crate::{
     accounts::{
         AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
+        trail,
     },
     edge::{grpc, http, ids::Ids},
     files::{Files, StorageError},
     mail::{MailError, Post},
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
+    plugins::{PluginError, Plugins},
     server::{CallRules, ClientRules, Server},
     topic::hub::Hub,
 };
@@ -55,6 +57,9 @@ pub enum BuildError {
     /// Mail is configured and cannot be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// A plugin cannot be used as it is configured.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// Our own fault.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -89,12 +94,21 @@ impl Domain {
         keys: KeyRing,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
+        let store = config.store.clone();
+        let open = || Ok(Arc::new(SledEngine::open(store)?) as Arc<dyn Engine>);
+        Self::build_on(open, config, keys, clock).await
+    }
+
+    /// The same on a store that `open` opens.
+    pub(crate) async fn build_on(
+        open: impl FnOnce() -> Result<Arc<dyn Engine>, StoreError> + Send + 'static,
+        config: Config,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
         let path = config.data_dir.clone();
         let fault = |source| BuildError::Store { path, source };
-        let store = config.store;
-        let opening = tokio::task::spawn_blocking(move || {
-            Tables::open(Arc::new(SledEngine::open(store)?) as Arc<dyn Engine>)
-        });
+        let opening = tokio::task::spawn_blocking(move || Tables::open(open()?));
         let tables = opening
             .await
             .map_err(|_| BuildError::Runtime)?
@@ -140,8 +154,11 @@ impl Domain {
             &config.files,
         );
         let files = opening.await?;
+        let plugins = Plugins::new(config.plugins, &tasks)?;
         let parts = Parts {
             waiting: config.waiting,
+            audit: config.audit,
+            plugins,
             files,
             tasks,
             post,
@@ -214,6 +231,8 @@ impl Domain {
         if let Some(post) = &server.post {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
+        server.plugins.start(&tasks);
+        tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
         Running { server }
@@ -235,6 +254,8 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 /// What a domain is put together from, beside its store and its keys.
 struct Parts {
     waiting: Waiting,
+    audit: freehold_config::Audit,
+    plugins: Plugins,
     files: Arc<Files>,
     tasks: Tasks,
     post: Option<Post>,
@@ -248,6 +269,8 @@ fn server(
     rules: ClientRules,
     Parts {
         waiting,
+        audit,
+        plugins,
         files,
         tasks,
         post,
@@ -270,6 +293,8 @@ fn server(
         attempts: Default::default(),
         sessions: Default::default(),
         rules,
+        audit,
+        plugins,
         online: Default::default(),
         hub: Default::default(),
         files,

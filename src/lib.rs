@@ -13,7 +13,10 @@ mod merge;
 pub mod online;
 mod operator;
 pub mod peers;
+pub mod plugins;
 pub mod server;
+#[cfg(test)]
+mod stage;
 pub mod topic;
 
 pub use accounts::AccountError;

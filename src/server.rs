@@ -36,6 +36,7 @@ use crate::{
     mail::Post,
     online::Online,
     peers::outbox::Outbox,
+    plugins::Plugins,
     topic::hub::Hub,
 };
 
@@ -120,6 +121,10 @@ pub struct Server {
     pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
+    /// How much is kept of what administrators did.
+    pub audit: freehold_config::Audit,
+    /// Programs that are told of events and asked about requests.
+    pub plugins: Plugins,
     /// Who listens on `me`.
     pub online: Online,
     /// What they uploaded.
@@ -241,6 +246,21 @@ impl Server {
         user: &UserId,
     ) -> Result<Option<Profile>, StoreError> {
         profile(tables, user, self.ids.is_ours(user))
+    }
+
+    /// The public description of a person, and when it changed by the clock of their own domain. Blocks.
+    pub fn public_now(
+        &self,
+        tables: &Tables,
+        user: &UserId,
+    ) -> Result<Option<(Bytes, Timestamp)>, StoreError> {
+        if self.ids.is_ours(user) {
+            let row = tables.account(user)?;
+            let approved = row.filter(|it| State::of(it) != State::Pending);
+            return Ok(approved.map(|it| (it.public, Timestamp::from_stored(it.updated))));
+        }
+        let row = tables.foreign_person(user)?;
+        Ok(row.map(|it| (it.public, Timestamp::from_stored(it.public_changed))))
     }
 
     /// True while a person is here, as far as we know.

@@ -66,6 +66,33 @@ fn the_stock_stubs_for_python_make_a_bot_that_answers() {
 }
 
 #[test]
+fn a_bot_that_hosts_the_stock_plugin_service_greets_whoever_is_new() {
+    let python = target().join("grpc-venv/bin/python");
+    need(plain(&python), "make grpc-venv");
+    let _turn = STAGE.lock();
+    let domain = Domain::init(&format!("{OPEN}grpc_listen = \"127.0.0.1:0\"\n"), "");
+    let (plugin, address) = (domain.data.join("plugin"), domain.data.join("address"));
+    thread::scope(|scope| {
+        // The two learn of each other by files: what each listens on, once it listens.
+        let arguments = [plain(&plugin), plain(&address)];
+        let playing = scope.spawn(move || run(plain(&python), "grpc_greeter.py", &arguments));
+        let deadline = Instant::now() + READY_WITHIN;
+        while !plugin.exists() && !playing.is_finished() {
+            assert!(Instant::now() < deadline, "the plugin does not begin");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let section = fs::read_to_string(&plugin).unwrap_or_default();
+        let settings = fs::read_to_string(&domain.config).expect("it is ours");
+        fs::write(&domain.config, settings + &section).expect("it is ours");
+        let (mut served, grpc) = serve_and_tell(&domain.config, "grpc");
+        fs::write(address.with_extension("new"), grpc).expect("the folder is ours");
+        fs::rename(address.with_extension("new"), &address).expect("the folder is ours");
+        playing.join().expect("the bot does as it should");
+        terminate(&mut served);
+    });
+}
+
+#[test]
 fn stock_clients_make_and_keep_accounts_where_invitation_and_address_are_asked_for() {
     need("/usr/bin/chromium", "make debian");
     need("tests/clients/node_modules/tinode-sdk", "make test");
@@ -153,6 +180,12 @@ fn freehold(arguments: &[&str]) -> String {
 
 /// Serves one domain; the process, and where clients connect.
 fn serve(config: &Path) -> (Process, String) {
+    let (process, address) = serve_and_tell(config, "clients");
+    (process, format!("http://{address}/"))
+}
+
+/// Serves one domain; the process, and the address that its log tells under this name.
+fn serve_and_tell(config: &Path, name: &'static str) -> (Process, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
     command
         .args(["serve", "--json-logs", "--config", plain(config)])
@@ -164,9 +197,9 @@ fn serve(config: &Path) -> (Process, String) {
     thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
             let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = line["fields"]["clients"].as_str() {
+            if let Some(address) = line["fields"][name].as_str() {
                 // Told once; nobody listens any more afterwards.
-                let _told = told.try_send(format!("http://{address}/"));
+                let _told = told.try_send(address.to_owned());
             }
         }
     });

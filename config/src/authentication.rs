@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// Where a service is.
-struct Place {
-    tls: bool,
-    host: String,
-    port: u16,
-    path: String,
+pub(crate) struct Place {
+    pub(crate) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
 }
 
 impl Checker<'_> {
@@ -39,7 +39,7 @@ impl Checker<'_> {
     }
 }
 
-fn place(text: &str) -> Result<Place, &'static str> {
+pub(crate) fn place(text: &str) -> Result<Place, &'static str> {
     let wrong = "must be an address such as https://accounts.example.org/freehold";
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),

@@ -16,7 +16,7 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY, Waiting,
+    Audit, Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY, Waiting,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -30,6 +30,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
 /// A file is kept for an hour at least, so a minute more or less does not matter.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two looks a trail may be longer than it is to be.
+const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
@@ -73,6 +76,9 @@ impl Checker<'_> {
         let files = self.section("files", file.files);
         let floor = store.as_ref().map_or(0, |it| it.free_space_floor());
         let files = files.and_then(|it| self.files(it, &data, floor));
+        let audit = self.section("audit", file.audit);
+        let audit = audit.and_then(|it| self.audit(it));
+        let plugins = self.plugins(file.plugins);
         let (federation, directory) = links?;
         Some(Config {
             domain: domain?,
@@ -87,6 +93,24 @@ impl Checker<'_> {
             directory,
             store: store?,
             files: files?,
+            audit: audit?,
+            plugins: plugins?,
+        })
+    }
+
+    fn audit(&mut self, section: file::Audit) -> Option<Audit> {
+        self.refuse_unknown("audit.", &section.unknown);
+        let days = self.number("audit.keep_days", section.keep_days, 400, (1, 36_500));
+        let entries_max = self.number(
+            "audit.entries_max",
+            section.entries_max,
+            100_000,
+            (100, 10_000_000),
+        );
+        Some(Audit {
+            keep: DAY * u32::try_from(days?).ok()?,
+            entries_max: usize::try_from(entries_max?).ok()?,
+            trim_every: TRIM_EVERY,
         })
     }
 
@@ -483,7 +507,11 @@ impl Checker<'_> {
     }
 
     /// A section, which is as good as there when it is not.
-    fn section<T: Expected + Default>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+    pub(crate) fn section<T: Expected + Default>(
+        &mut self,
+        key: &str,
+        given: Given<T>,
+    ) -> Option<T> {
         self.value(key, given, T::default())
     }
 
@@ -499,7 +527,7 @@ impl Checker<'_> {
         }
     }
 
-    fn required<T, E: ToString>(
+    pub(crate) fn required<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<String>,
@@ -523,7 +551,7 @@ impl Checker<'_> {
         }
     }
 
-    fn list<T, E: ToString>(
+    pub(crate) fn list<T, E: ToString>(
         &mut self,
         key: &str,
         given: Given<Vec<String>>,
@@ -558,7 +586,7 @@ impl Checker<'_> {
         }
     }
 
-    fn number(
+    pub(crate) fn number(
         &mut self,
         key: &str,
         given: Given<u64>,

@@ -37,6 +37,8 @@ pub(crate) struct File {
     pub(crate) federation: Given<Federation>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
+    pub(crate) audit: Given<Audit>,
+    pub(crate) plugins: Given<Vec<Given<Plugin>>>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -424,6 +426,102 @@ pub(crate) struct Files {
     pub(crate) unknown: Unknown,
 }
 
+/// `[audit]` The trail of what administrators did. What is taken from it here still stands in the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Audit {
+    /// For how many days an entry is kept.
+    ///
+    /// Default: `400`
+    pub(crate) keep_days: Given<u64>,
+
+    /// How many entries are kept at most; the oldest go first.
+    ///
+    /// Default: `100000`
+    pub(crate) entries_max: Given<u64>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[[plugins]]` A program beside the server that speaks the plugin calls of the protocol over gRPC, such as
+/// a bot that greets newcomers; repeat the block for each. It learns what is listed here, and nothing
+/// else; passwords and log-ins never.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Plugin {
+    /// What it is called in the log.
+    ///
+    /// Required: `"greeter"`
+    pub(crate) name: Given<String>,
+
+    /// Where it listens: http on this machine, https elsewhere.
+    ///
+    /// Required: `"http://127.0.0.1:40051"`
+    pub(crate) address: Given<String>,
+
+    /// The certificate (PEM) by which a plugin elsewhere is known. Without it, one of the web counts.
+    ///
+    /// Example: `"plugin.pem"`
+    pub(crate) authority_file: Given<String>,
+
+    /// Which changes to accounts it is told: "create", "update", "delete".
+    ///
+    /// Default: `[]`
+    pub(crate) accounts: Given<Vec<String>>,
+
+    /// Which changes to groups it is told, in the same words.
+    ///
+    /// Default: `[]`
+    pub(crate) topics: Given<Vec<String>>,
+
+    /// Of which changes to who belongs where and may do what it is told, in the same words.
+    ///
+    /// Default: `[]`
+    pub(crate) subscriptions: Given<Vec<String>>,
+
+    /// Where it is told every message: "p2p" for chats of two, "grp" for groups, "sys" for reports,
+    /// "slf" for notes to self.
+    ///
+    /// Default: `[]`
+    pub(crate) messages: Given<Vec<String>>,
+
+    /// About which requests it is asked before they are done: "sub", "leave", "pub", "get", "set",
+    /// "del", "note". Their clients wait for it.
+    ///
+    /// Default: `[]`
+    pub(crate) requests: Given<Vec<String>>,
+
+    /// And in which topics: "me", "fnd", "new" for groups in the making, and those above.
+    ///
+    /// Default: `["me", "fnd", "new", "p2p", "grp", "sys"]`
+    pub(crate) request_topics: Given<Vec<String>>,
+
+    /// Whether it is asked what a search is to find.
+    ///
+    /// Default: `false`
+    pub(crate) searches: Given<bool>,
+
+    /// How long a client waits for its answer, in milliseconds.
+    ///
+    /// Default: `1000`
+    pub(crate) timeout_ms: Given<u64>,
+
+    /// The code from 400 to 599 that a request is refused with while there is no answer. 0 lets it
+    /// pass. Stock clients forget who they are at codes below 500.
+    ///
+    /// Default: `0`
+    pub(crate) failure_code: Given<u64>,
+
+    /// The text beside that code.
+    ///
+    /// Default: `"service unavailable"`
+    pub(crate) failure_text: Given<String>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
 impl File {
     /// Reads TOML. Only text that is not TOML fails, with a sentence.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -463,10 +561,22 @@ impl Expected for Files {
     const WORDS: &str = "a section";
 }
 
+impl Expected for Audit {
+    const WORDS: &str = "a section";
+}
+
 impl Expected for Peer {
     const WORDS: &str = "a section";
 }
 
 impl Expected for Vec<Given<Peer>> {
     const WORDS: &str = "a list of sections [[federation.peer]]";
+}
+
+impl Expected for Plugin {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Vec<Given<Plugin>> {
+    const WORDS: &str = "a list of sections [[plugins]]";
 }

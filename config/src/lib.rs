@@ -11,6 +11,7 @@ mod example;
 mod file;
 mod given;
 mod mail;
+mod plugins;
 
 use std::{
     fmt,
@@ -53,6 +54,84 @@ pub struct Config {
     pub store: freehold_store::Config,
     /// What people upload.
     pub files: Files,
+    /// The trail of what administrators did.
+    pub audit: Audit,
+    /// Programs that are told of events and asked about requests.
+    pub plugins: Vec<Plugin>,
+}
+
+/// A program beside the server that is told of events and asked about requests.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// What it is called in the log.
+    pub name: String,
+    /// TLS, or not, on this machine only.
+    pub tls: bool,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The certificate by which it is known; without one, one of the web counts.
+    pub authority_file: Option<PathBuf>,
+    /// What it is told of accounts.
+    pub accounts: Vec<Change>,
+    /// What it is told of groups.
+    pub topics: Vec<Change>,
+    /// What it is told of who belongs where.
+    pub subscriptions: Vec<Change>,
+    /// Where it is told every message.
+    pub messages: Vec<TopicKind>,
+    /// About which kinds of requests it is asked, as clients call them.
+    pub requests: Vec<&'static str>,
+    /// And in which topics.
+    pub request_topics: Vec<TopicKind>,
+    /// Whether it is asked what a search is to find.
+    pub searches: bool,
+    /// How long somebody waits for its answer.
+    pub timeout: Duration,
+    /// Code and text of the refusal while there is no answer; without it, requests pass.
+    pub failure: Option<(u16, String)>,
+}
+
+/// What became of something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It is new.
+    Create,
+    /// It is another.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// Kinds of topics, as clients tell them apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TopicKind {
+    /// Oneself.
+    Me,
+    /// Searching.
+    Find,
+    /// A group in the making.
+    New,
+    /// Between two people.
+    OneToOne,
+    /// A group or its channel.
+    Group,
+    /// Reports to the administrators.
+    Reports,
+    /// Notes to self.
+    Saved,
+}
+
+/// How much is kept of what administrators did.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// For how long.
+    pub keep: Duration,
+    /// How many entries.
+    pub entries_max: usize,
+    /// How often what is more is looked for.
+    pub trim_every: Duration,
 }
 
 /// How long, and how much, may wait for one other domain.

@@ -248,3 +248,49 @@ fn every_key_of_the_file_is_told() {
     // Fields that are sections themselves are told by their own structs; the file itself is no field.
     assert_eq!(told, fields.count() - (sections.len() - 1));
 }
+
+#[test]
+fn a_plugin_is_told_and_asked_only_what_is_listed() {
+    let config =
+        read("domain = \"a.test\"\n[[plugins]]\nname = \"p\"\naddress = \"http://127.0.0.1:1\"");
+    let plugin = &config.plugins[0];
+    assert!(plugin.accounts.is_empty() && plugin.topics.is_empty() && plugin.messages.is_empty());
+    assert!(plugin.subscriptions.is_empty() && plugin.requests.is_empty() && !plugin.searches);
+    assert!(plugin.failure.is_none());
+    check(
+        r#"
+        domain = "a.test"
+        [[plugins]]
+        name = "p"
+        address = "http://plugin.test:40051"
+        accounts = ["created"]
+        messages = ["me"]
+        requests = ["login"]
+        request_topics = ["all"]
+        timeout_ms = 5000
+        failure_code = 200
+        [[plugins]]
+        name = "p"
+        address = "https://plugin.test:40051"
+        [[plugins]]
+        name = "p"
+        address = "https://plugin.test/path"
+        colour = 1
+        [[plugins]]
+        name = "p"
+        address = "https://plugin.test"
+        "#,
+        &[
+            "plugins (number 1).address = \"http://plugin.test:40051\": must begin with https, or name an address of this machine.",
+            "plugins (number 1).accounts = \"created\": must be \"create\", \"update\" or \"delete\".",
+            "plugins (number 1).messages = \"me\": must be \"p2p\", \"grp\", \"sys\" or \"slf\".",
+            "plugins (number 1).requests = \"login\": must be \"sub\", \"leave\", \"pub\", \"get\", \"set\", \"del\" or \"note\".",
+            "plugins (number 1).request_topics = \"all\": must be \"me\", \"fnd\", \"new\", \"p2p\", \"grp\", \"sys\" or \"slf\".",
+            "plugins (number 1).timeout_ms must be from 10 to 4000, not 5000.",
+            "plugins (number 1).failure_code must be 0, or from 400 to 599.",
+            "plugins (number 3).colour is not a key that Freehold knows.",
+            "plugins (number 3).address = \"https://plugin.test/path\": must be an address without a path, such as http://127.0.0.1:40051.",
+            "plugins (number 4) is called \"p\", as one before it is.",
+        ],
+    );
+}

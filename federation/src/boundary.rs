@@ -4,22 +4,59 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_keys::Opened;
-use freehold_proto::{DomainName, Envelope, Refusal, RefusalCode, Timestamp, UserId, wire};
+use freehold_keys::{Entry, Opened, OpenedPosition};
+use freehold_proto::{
+    DomainName, Envelope, GroupId, Placed, Refusal, RefusalCode, Timestamp, UserId, wire,
+};
 
 /// Storage does not answer now. Nothing was decided; the same will be asked again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("storage is unavailable: {0}")]
 pub struct Unavailable(pub String);
 
-/// An item from a peer. Verified already: signature, lifetime, that its origin is the peer, and that
-/// it is addressed to this domain.
+/// An item from a peer, verified already.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Its position in the peer's stream.
     pub position: u64,
-    /// The envelope and what it says.
-    pub opened: Opened,
+    /// What it is.
+    pub item: Arrived,
+}
+
+/// What a peer hands over.
+#[derive(Clone, Debug)]
+pub enum Arrived {
+    /// An envelope of the peer's own. Its signature and lifetime hold, its origin is the peer, and it
+    /// is addressed to this domain or to a group.
+    Envelope(Box<Opened>),
+    /// An entry of a group's log that the peer handed on, whoever wrote it: both signatures hold, and
+    /// the position is the peer's.
+    Entry(Box<Entry>),
+}
+
+/// What to read of a group at its home.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GroupQuery {
+    /// How it stands, with members behind this one.
+    State(Option<UserId>),
+    /// Entries with an index above this one.
+    EntriesAfter(u64),
+    /// Messages with an order below this one, newest first.
+    MessagesBefore(u32),
+}
+
+/// What a home says of a group, verified as far as there are signatures in it.
+#[derive(Clone, Debug)]
+pub enum GroupAnswer {
+    /// How it stands.
+    State {
+        /// The last entry of its log.
+        head: Box<OpenedPosition>,
+        /// The rest, as the home says.
+        state: Box<wire::GroupState>,
+    },
+    /// A part of its log, and whether there is more of it.
+    Page(Vec<Entry>, bool),
 }
 
 /// What became of an item.
@@ -86,6 +123,15 @@ pub trait Local: Send + Sync + 'static {
         peer: &DomainName,
         query: FindQuery,
     ) -> Result<Option<wire::Person>, Unavailable>;
+
+    /// Shows `peer` a group whose home we are. `None` for every domain that has no part in it, whether
+    /// there is such a group or not.
+    async fn read_group(
+        &self,
+        peer: &DomainName,
+        group: GroupId,
+        query: GroupQuery,
+    ) -> Result<Option<wire::read_group_response::What>, Unavailable>;
 }
 
 /// A sealed item that waits for a peer.
@@ -95,6 +141,8 @@ pub struct Outgoing {
     pub position: u64,
     /// The envelope, sealed.
     pub envelope: Envelope,
+    /// Its place, if it is an entry of the log of a group whose home we are.
+    pub placed: Option<Placed>,
 }
 
 /// The durable outbox, as delivery sees it.

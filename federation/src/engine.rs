@@ -10,7 +10,7 @@ use std::{
 
 use freehold_directory::{Directory, Fault};
 use freehold_keys::KeyRing;
-use freehold_proto::{Clock, DomainName, wire};
+use freehold_proto::{Clock, DomainName, GroupId, wire};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -19,10 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    BindError, Config, FindError, FindQuery, LinkError, Local, Outbox, Policy, Tasks, accept,
+    BindError, Config, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local, Outbox,
+    Policy, Tasks, accept,
     backoff::Attempt,
     dial::dial,
-    find,
+    find, group,
     hello::Ourselves,
     link::Established,
     peer::{Peer, Urgency},
@@ -141,6 +142,32 @@ impl Federation {
             Some(engine) => find::find(engine, engine.peer(peer), query, within).await,
             None => Err(LinkError::Ours("federation has not started".to_owned()).into()),
         }
+    }
+
+    /// Reads a group at its home. `None`: we have no part in such a group there.
+    pub async fn read_group(
+        &self,
+        home: &DomainName,
+        group: GroupId,
+        query: GroupQuery,
+    ) -> Result<Option<GroupAnswer>, LinkError> {
+        if !self.permits(home) {
+            return Err(LinkError::Denied(home.clone()));
+        }
+        match self.engine.get() {
+            Some(engine) => group::read(engine, &engine.peer(home), group, query).await,
+            None => Err(LinkError::Ours("federation has not started".to_owned())),
+        }
+    }
+
+    /// True while attempts to reach `peer` fail.
+    #[must_use]
+    pub fn is_failing(&self, peer: &DomainName) -> bool {
+        let engine = self.engine.get();
+        engine.is_some_and(|engine| {
+            let known = engine.peers.lock().get(peer).cloned();
+            known.is_some_and(|it| it.report().failing_for.is_some())
+        })
     }
 
     /// Does our policy allow dealings with `peer`?

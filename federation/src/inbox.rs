@@ -1,7 +1,7 @@
 //! What arrives: opened, admitted, handed over. Verifying never writes; the domain writes, and
 //! verifies nothing again (PROTOCOL.md sections 6 and 8).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use freehold_keys::{VerifiedRecord, open};
 use freehold_proto::{
@@ -10,10 +10,19 @@ use freehold_proto::{
 };
 use tokio::task::yield_now;
 
-use crate::{Incoming, Unavailable, Verdict, engine::Engine, hello::write_refusal, hooks};
+use crate::{
+    Arrived, Incoming, Unavailable, Verdict,
+    engine::Engine,
+    entries::{self, Refused},
+    hello::write_refusal,
+    hooks,
+};
 
 /// Signatures checked before others get a turn: about 3 ms of work.
 const CHECKED_AT_ONCE: usize = 64;
+
+/// When to offer an entry again whose author's domain could not be looked up.
+const AUTHOR_RETRY: Duration = Duration::from_secs(5);
 
 /// Why a whole batch is not decided.
 #[derive(Debug)]
@@ -53,7 +62,13 @@ pub(crate) async fn decide(
                 good.push(incoming);
                 verdicts.push(None);
             }
-            Err(refusal) => {
+            Err(Refused::Later(code)) => {
+                verdicts.push(Some(Verdict::Later {
+                    code,
+                    retry_after: AUTHOR_RETRY,
+                }));
+            }
+            Err(Refused::Never(refusal)) => {
                 let code = refusal.code.number();
                 tracing::warn!(
                     peer = %origin, code, position, fault = "peer",
@@ -110,12 +125,23 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    async fn open(&mut self, item: wire::Item) -> Result<Incoming, Refusal> {
+    async fn open(&mut self, item: wire::Item) -> Result<Incoming, Refused> {
         let position = item.position;
         let envelope: Envelope = item
             .envelope
             .ok_or_else(|| Refusal::new(RefusalCode::Malformed, "an item without an envelope"))?
-            .try_into()?;
+            .try_into()
+            .map_err(Refusal::from)?;
+        if let Some(placed) = item.placed {
+            let placed = placed.try_into().map_err(Refusal::from)?;
+            let entry = entries::open(self.engine, &self.record, placed, envelope).await?;
+            let item = Arrived::Entry(Box::new(entry));
+            return Ok(Incoming { position, item });
+        }
+        Ok(self.open_own(position, envelope).await?)
+    }
+
+    async fn open_own(&mut self, position: u64, envelope: Envelope) -> Result<Incoming, Refusal> {
         match self.try_open(position, envelope.clone()) {
             Err(refusal) if refusal.code == RefusalCode::UnknownKey && !self.refreshed => {
                 self.refreshed = true;
@@ -150,14 +176,17 @@ fn open_for(
     }
     match &header.to {
         Destination::Domain(domain) if domain == us => {}
-        _ => {
+        // Whether this is its home is known further in.
+        Destination::Group(_) => {}
+        Destination::Domain(_) => {
             let detail = "the envelope is addressed elsewhere";
             return Err(Refusal::new(RefusalCode::WrongDestination, detail));
         }
     }
+    let opened = Box::new(open(envelope, record, now)?);
     Ok(Incoming {
         position,
-        opened: open(envelope, record, now)?,
+        item: Arrived::Envelope(opened),
     })
 }
 

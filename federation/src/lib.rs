@@ -19,8 +19,10 @@ mod boundary;
 mod config;
 mod dial;
 mod engine;
+mod entries;
 mod error;
 mod find;
+mod group;
 mod hello;
 pub mod hooks;
 mod inbox;
@@ -39,7 +41,8 @@ mod worker;
 
 pub use backoff::{Backoff, BackoffError};
 pub use boundary::{
-    FindQuery, Incoming, Local, Outbox, Outgoing, StreamPosition, Unavailable, Verdict,
+    Arrived, FindQuery, GroupAnswer, GroupQuery, Incoming, Local, Outbox, Outgoing, StreamPosition,
+    Unavailable, Verdict,
 };
 pub use config::Config;
 pub use engine::{Bound, Federation, LinkReport, LinkState};

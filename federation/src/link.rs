@@ -214,6 +214,16 @@ impl Established {
         call.await.map(|response| response.person)
     }
 
+    pub(crate) async fn read_group(
+        &self,
+        request: wire::ReadGroupRequest,
+        within: Duration,
+    ) -> Result<wire::ReadGroupResponse, LinkError> {
+        let mut client = self.calls.client.clone();
+        self.call("read group", within, client.read_group(request))
+            .await
+    }
+
     /// With whom.
     pub(crate) fn peer(&self) -> &DomainName {
         &self.calls.peer

@@ -17,6 +17,7 @@ use crate::{
     FindQuery,
     accept::{Connection, Discovery, log_refusal},
     engine::Engine,
+    group,
     hello::{Claim, write_refusal},
     inbox::{self, BatchFault},
     signals::CALL_SIGNALS_MAX,
@@ -116,6 +117,18 @@ impl peer_server::Peer for PeerService {
             .map_err(|refusal| self.refuse(&origin, refusal))?;
         let person = self.engine.local.find(&origin, query).await?;
         Ok(Response::new(wire::FindResponse { person }))
+    }
+
+    async fn read_group(
+        &self,
+        request: Request<wire::ReadGroupRequest>,
+    ) -> Result<Response<wire::ReadGroupResponse>, Status> {
+        let request = request.into_inner();
+        let origin = self.parties(&request.from, &request.to)?;
+        let (group, query) =
+            group::read_query(&request).map_err(|refusal| self.refuse(&origin, refusal))?;
+        let what = self.engine.local.read_group(&origin, group, query).await?;
+        Ok(Response::new(wire::ReadGroupResponse { what }))
     }
 }
 

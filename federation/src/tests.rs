@@ -2,6 +2,7 @@
 
 mod delivery;
 mod fake;
+mod groups;
 mod hostile;
 mod stranger;
 mod support;

@@ -141,6 +141,7 @@ async fn offer(
     let items = batch.iter().map(|item| wire::Item {
         position: item.position,
         envelope: Some(item.envelope.clone().into()),
+        placed: item.placed.clone().map(Into::into),
     });
     let request = wire::DeliverRequest {
         from: engine.ours.domain().to_string(),

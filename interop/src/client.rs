@@ -71,6 +71,8 @@ pub struct Message {
     pub from: String,
     /// What was written.
     pub content: Value,
+    /// What goes with it; null for nothing.
+    pub head: Value,
 }
 
 impl Frame {
@@ -109,6 +111,7 @@ impl Frame {
             seq: self.body["seq"].as_u64().unwrap_or(0),
             from: self.text("from").to_owned(),
             content: self.body["content"].clone(),
+            head: self.body["head"].clone(),
         })
     }
 }
@@ -393,8 +396,8 @@ impl Session {
         let mut messages = BTreeMap::new();
         let mut before = None;
         loop {
-            let page = self.page(topic, since, before).await?;
-            let Some(oldest) = page.iter().map(|it| it.seq).min() else {
+            let (page, oldest) = self.page(topic, since, before).await?;
+            let Some(oldest) = oldest else {
                 return Ok(messages.into_values().collect());
             };
             expect(before.is_none_or(|it| oldest < it), || {
@@ -407,8 +410,13 @@ impl Session {
         }
     }
 
-    /// One page, newest first. Messages that arrive meanwhile may be among them.
-    async fn page(&mut self, topic: &str, since: u64, before: Option<u64>) -> Result<Vec<Message>> {
+    /// One page, and its oldest position. Messages that arrived before or meanwhile may be among them.
+    async fn page(
+        &mut self,
+        topic: &str,
+        since: u64,
+        before: Option<u64>,
+    ) -> Result<(Vec<Message>, Option<u64>)> {
         let mut range = json!({"since": since, "limit": PAGE});
         if let Some(before) = before {
             range["before"] = json!(before);
@@ -426,8 +434,12 @@ impl Session {
                 continue;
             }
             self.check_end_of_page(&frame, page.len())?;
+            // A page comes newest first, so its oldest message is among the last that came.
+            let count = frame.body["params"]["count"].as_u64().unwrap_or(0);
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            let oldest = page.iter().rev().take(count).map(|it| it.seq).min();
             page.retain(|it| it.seq >= since && before.is_none_or(|before| it.seq < before));
-            return Ok(page);
+            return Ok((page, oldest));
         }
     }
 

@@ -165,6 +165,7 @@ mod tests {
             seq,
             from: "usrA".to_owned(),
             content,
+            head: serde_json::Value::Null,
         };
         let history = [
             message(1, json!("hello")),

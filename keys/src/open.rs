@@ -2,8 +2,8 @@
 //! Verifies only; never writes (PROTOCOL.md section 6).
 
 use freehold_proto::{
-    Envelope, Header, IdentityRecord, Refusal, RefusalCode, Timestamp, envelope::CONTEXT, limits,
-    wire,
+    Destination, Envelope, Header, IdentityRecord, Placed, Position, Refusal, RefusalCode,
+    Timestamp, envelope::CONTEXT, limits, position, wire,
 };
 use prost::Message as _;
 
@@ -20,6 +20,30 @@ pub struct Opened {
     pub payload: wire::payload::Kind,
 }
 
+/// What a group's home says of an entry of its log, and its signature holds.
+#[derive(Clone, Debug)]
+pub struct OpenedPosition {
+    /// The bytes as received.
+    pub placed: Placed,
+    /// What was signed.
+    pub position: Position,
+}
+
+/// An entry of a group's log: everything about it holds.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place, as received.
+    pub placed: Placed,
+    /// What the home signed.
+    pub position: Position,
+    /// The author's bytes, as received.
+    pub envelope: Envelope,
+    /// What the author's domain signed.
+    pub header: Header,
+    /// What it says; `None` when that has been erased.
+    pub payload: Option<wire::payload::Kind>,
+}
+
 /// Checks an envelope that claims to come from `record`'s domain.
 pub fn open(
     envelope: Envelope,
@@ -27,34 +51,92 @@ pub fn open(
     now: Timestamp,
 ) -> Result<Opened, Refusal> {
     let header = Header::decode(&envelope.header)?;
+    let oldest = now.minus(limits::ENVELOPE_LIFETIME_MAX + limits::CLOCK_SKEW_MAX);
+    if header.from == record.domain
+        && (header.issued_at > now.plus(limits::CLOCK_SKEW_MAX) || header.issued_at < oldest)
+    {
+        let detail = format!("issued at {}, and it is {now}", header.issued_at);
+        return Err(Refusal::new(RefusalCode::OutsideLifetime, detail));
+    }
+    verified(envelope, header, record)
+}
+
+/// Checks the position of an entry against the record of the home that claims to have given it.
+pub fn open_position(placed: Placed, home: &IdentityRecord) -> Result<OpenedPosition, Refusal> {
+    let position = Position::decode(&placed.position)?;
     let refuse = |code, detail: &str| Err(Refusal::new(code, detail));
-    if header.from != record.domain {
+    if position.home != home.domain {
         return refuse(
             RefusalCode::OriginNotAuthenticated,
-            "the origin is another domain",
+            "the position is another domain's",
         );
     }
-    let oldest = now.minus(limits::ENVELOPE_LIFETIME_MAX + limits::CLOCK_SKEW_MAX);
-    if header.issued_at > now.plus(limits::CLOCK_SKEW_MAX) || header.issued_at < oldest {
-        let detail = format!("issued at {}, and it is {now}", header.issued_at);
-        return refuse(RefusalCode::OutsideLifetime, &detail);
-    }
-    let Some(key) = record.signing_key(header.key_id, header.issued_at) else {
-        return refuse(RefusalCode::UnknownKey, "no such key at that time");
+    let Some(key) = home.signing_key(position.key_id, position.placed_at) else {
+        return refuse(
+            RefusalCode::UnknownKey,
+            "the home had no such key at that time",
+        );
     };
     if !verify(
         &key.public_key,
-        CONTEXT,
-        &envelope.header,
-        &envelope.signature,
+        position::CONTEXT,
+        &placed.position,
+        &placed.signature,
     ) {
         return refuse(
             RefusalCode::BadSignature,
-            "the signature over the header does not hold",
+            "the signature over the position does not hold",
         );
     }
+    Ok(OpenedPosition { placed, position })
+}
+
+/// Checks the envelope of an entry of a group's log, whose position was checked before. It may be of
+/// any age: what counts is that it was fresh when the home took it. Its words may have been erased.
+pub fn open_entry(
+    place: OpenedPosition,
+    envelope: Envelope,
+    author: &IdentityRecord,
+) -> Result<Entry, Refusal> {
+    let header = Header::decode(&envelope.header)?;
+    let refuse = |code, detail: &str| Err(Refusal::new(code, detail));
+    if envelope.header_hash() != place.position.envelope {
+        return refuse(
+            RefusalCode::PayloadAltered,
+            "the position is that of another envelope",
+        );
+    }
+    if header.to != Destination::Group(place.position.group) {
+        return refuse(RefusalCode::WrongDestination, "written for another group");
+    }
+    let payload = if envelope.is_erased() {
+        check_header(&envelope, &header, author)?;
+        None
+    } else {
+        let opened = verified(envelope.clone(), header.clone(), author)?;
+        Some(opened.payload)
+    };
+    Ok(Entry {
+        placed: place.placed,
+        position: place.position,
+        envelope,
+        header,
+        payload,
+    })
+}
+
+/// Checks everything but the age of an envelope.
+fn verified(
+    envelope: Envelope,
+    header: Header,
+    record: &IdentityRecord,
+) -> Result<Opened, Refusal> {
+    check_header(&envelope, &header, record)?;
     if Envelope::payload_hash(&envelope.salt, &envelope.payload) != header.payload_hash {
-        return refuse(RefusalCode::PayloadAltered, "the payload's hash is another");
+        return Err(Refusal::new(
+            RefusalCode::PayloadAltered,
+            "the payload's hash is another",
+        ));
     }
     let payload = wire::Payload::decode(envelope.payload.clone())
         .map_err(|_| Refusal::new(RefusalCode::Malformed, "the payload is not protobuf"))?
@@ -70,4 +152,34 @@ pub fn open(
         header,
         payload,
     })
+}
+
+/// Checks origin, key and signature.
+fn check_header(
+    envelope: &Envelope,
+    header: &Header,
+    record: &IdentityRecord,
+) -> Result<(), Refusal> {
+    let refuse = |code, detail: &str| Err(Refusal::new(code, detail));
+    if header.from != record.domain {
+        return refuse(
+            RefusalCode::OriginNotAuthenticated,
+            "the origin is another domain",
+        );
+    }
+    let Some(key) = record.signing_key(header.key_id, header.issued_at) else {
+        return refuse(RefusalCode::UnknownKey, "no such key at that time");
+    };
+    if !verify(
+        &key.public_key,
+        CONTEXT,
+        &envelope.header,
+        &envelope.signature,
+    ) {
+        return refuse(
+            RefusalCode::BadSignature,
+            "the signature over the header does not hold",
+        );
+    }
+    Ok(())
 }

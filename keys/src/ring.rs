@@ -9,7 +9,7 @@ use std::{
 
 use freehold_proto::{
     Destination, DomainName, Envelope, GroupRecord, Header, IdentityRecord, KeyId, MessageId,
-    Timestamp, envelope, group, limits, record::SigningKey, wire,
+    Placed, Position, Timestamp, envelope, group, limits, position, record::SigningKey, wire,
 };
 use prost::Message as _;
 use sha2::{Digest, Sha256};
@@ -96,6 +96,22 @@ impl Signer {
         .encode();
         let signature = self.key.sign(group::CONTEXT, &record);
         Ok((record, signature))
+    }
+
+    /// Gives an entry its place in the log of a group whose home we are. `position` is signed under our
+    /// name and key, whatever it says of them.
+    #[must_use]
+    pub fn place(&self, position: Position) -> Placed {
+        let bytes = Position {
+            home: self.domain.clone(),
+            key_id: self.key_id,
+            ..position
+        }
+        .encode();
+        Placed {
+            signature: self.key.sign(position::CONTEXT, &bytes),
+            position: bytes.into(),
+        }
     }
 
     /// Signs bytes that carry their own context.

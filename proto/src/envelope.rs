@@ -15,6 +15,7 @@ use crate::{
 pub const CONTEXT: &[u8] = b"freehold/envelope/v1\0";
 
 const LAYOUT_VERSION: u8 = 1;
+const LAYOUT: &str = "envelope header";
 const TO_DOMAIN: u8 = 1;
 const TO_GROUP: u8 = 2;
 
@@ -69,15 +70,15 @@ impl Header {
 
     /// Reads a header; every byte must have its place.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut rest = Reader(bytes);
+        let mut rest = Reader::new(bytes, LAYOUT);
         if rest.byte()? != LAYOUT_VERSION {
-            return Err(layout("unknown layout version"));
+            return Err(rest.fault("unknown layout version"));
         }
         let from = rest.name()?;
         let to = match rest.byte()? {
             TO_DOMAIN => Destination::Domain(rest.name()?),
             TO_GROUP => Destination::Group(GroupId::from_bytes(rest.array()?)),
-            _ => return Err(layout("unknown kind of destination")),
+            _ => return Err(rest.fault("unknown kind of destination")),
         };
         let header = Self {
             from,
@@ -87,11 +88,8 @@ impl Header {
             issued_at: Timestamp::from_millis(i64::from_be_bytes(rest.array()?))?,
             payload_hash: rest.array()?,
         };
-        if rest.0.is_empty() {
-            Ok(header)
-        } else {
-            Err(layout("bytes after its end"))
-        }
+        rest.end()?;
+        Ok(header)
     }
 }
 
@@ -101,40 +99,55 @@ pub(crate) fn put_name(bytes: &mut Vec<u8>, name: &DomainName) {
     bytes.extend_from_slice(name.as_str().as_bytes());
 }
 
-fn layout(why: &'static str) -> Malformed {
-    Malformed::Layout {
-        what: "envelope header",
-        why,
-    }
+/// Reads a fixed layout from its start.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    what: &'static str,
 }
 
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
+    /// Reads `bytes`, which should be a `what`.
+    pub(crate) fn new(bytes: &'a [u8], what: &'static str) -> Self {
+        Self { rest: bytes, what }
+    }
+
+    pub(crate) fn fault(&self, why: &'static str) -> Malformed {
+        Malformed::Layout {
+            what: self.what,
+            why,
+        }
+    }
+
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or_else(|| layout("it ends early"))?;
-        self.0 = rest;
+        let split = self.rest.split_at_checked(length);
+        let (head, rest) = split.ok_or_else(|| self.fault("it ends early"))?;
+        self.rest = rest;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.take(N)?);
         Ok(bytes)
     }
 
-    fn byte(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn name(&mut self) -> Result<DomainName, Malformed> {
+    pub(crate) fn name(&mut self) -> Result<DomainName, Malformed> {
         let length = usize::from(self.byte()?);
-        let text =
-            std::str::from_utf8(self.take(length)?).map_err(|_| layout("a name is not text"))?;
-        text.parse()
+        let text = std::str::from_utf8(self.take(length)?);
+        text.map_err(|_| self.fault("a name is not text"))?.parse()
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.fault("bytes after its end"))
+        }
     }
 }
 
@@ -166,6 +179,22 @@ impl Envelope {
     #[must_use]
     pub fn header_hash(&self) -> [u8; 32] {
         Sha256::digest(&self.header).into()
+    }
+
+    /// The same envelope without its words; the signature over the header still holds.
+    #[must_use]
+    pub fn erased(self) -> Self {
+        Self {
+            salt: [0; 16],
+            payload: Bytes::new(),
+            ..self
+        }
+    }
+
+    /// True when the words have been erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.salt == [0; 16] && self.payload.is_empty()
     }
 
     /// Bytes this envelope takes in a batch, near enough to plan with.

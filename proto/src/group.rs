@@ -3,7 +3,10 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{DomainName, GroupId, KeyId, envelope::put_name};
+use crate::{
+    DomainName, GroupId, KeyId, Malformed,
+    envelope::{Reader, put_name},
+};
 
 /// Goes before the record when it is signed.
 pub const CONTEXT: &[u8] = b"freehold/group/v1\0";
@@ -32,6 +35,21 @@ impl GroupRecord {
         bytes.extend_from_slice(self.key_id.as_bytes());
         bytes.extend_from_slice(&self.nonce);
         bytes
+    }
+
+    /// Reads what [`GroupRecord::encode`] wrote, and nothing else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut rest = Reader::new(bytes, "create record of a group");
+        if rest.byte()? != LAYOUT_VERSION {
+            return Err(rest.fault("unknown layout version"));
+        }
+        let record = Self {
+            home: rest.name()?,
+            key_id: KeyId::from_slice(&rest.array::<16>()?)?,
+            nonce: rest.array()?,
+        };
+        rest.end()?;
+        Ok(record)
     }
 }
 
@@ -64,6 +82,14 @@ mod tests {
             };
             GroupId::of_record(&record.encode())
         };
+        let bytes = GroupRecord {
+            home: "alpha.test".parse().unwrap(),
+            key_id: KeyId::of(&[1; 32]),
+            nonce: [1; 16],
+        }
+        .encode();
+        assert_eq!(GroupRecord::decode(&bytes).unwrap().encode(), bytes);
+        assert!(GroupRecord::decode(&bytes[1..]).is_err());
         let id = record("alpha.test", 1, 1);
         assert_eq!(id, record("alpha.test", 1, 1));
         assert_ne!(id, record("beta.test", 1, 1));

@@ -23,12 +23,17 @@ pub mod hello;
 pub mod id;
 pub mod limits;
 pub mod malformed;
+pub mod position;
 pub mod record;
 pub mod refusal;
 pub mod time;
 
 /// The messages of `schema/peer.proto`, as bytes travel. Meaning is in the other modules.
-#[expect(missing_docs, reason = "generated; documented in the schema")]
+#[expect(
+    missing_docs,
+    clippy::large_enum_variant,
+    reason = "generated; documented in the schema"
+)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/freehold.peer.v1.rs"));
 }
@@ -50,6 +55,7 @@ pub use envelope::{Destination, Envelope, Header};
 pub use group::GroupRecord;
 pub use id::{GroupId, KeyId, MessageId, UserId};
 pub use malformed::Malformed;
+pub use position::{Placed, Position};
 pub use record::IdentityRecord;
 pub use refusal::{Refusal, RefusalCode};
 pub use time::{Clock, ManualClock, Timestamp};

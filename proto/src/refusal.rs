@@ -94,8 +94,14 @@ codes! {
     BareId = 130 "an id in the content lacks its domain",
     /// The sender may not write there.
     NotPermitted = 131 "not permitted in this topic",
+    /// A group's request or message that came to a domain that is not its home.
+    NotHome = 132 "not the home of this group",
+    /// A group's log that contradicts itself or what came before.
+    LogForked = 133 "the log of the group contradicts itself",
     /// Kept back until the recipient accepts the contact (comes with `later`).
     AwaitingConsent = 140 "waiting for the recipient's consent",
+    /// Entries of a group's log are missing before this one (comes with `later`).
+    EntriesMissing = 141 "entries before it are missing",
     /// Cannot be stored now (comes with `later`).
     Unavailable = 150 "temporarily unavailable",
     /// More than this domain lets a peer do (comes with `later`).

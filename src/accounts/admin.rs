@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use freehold_config::Change;
 use freehold_proto::UserId;
 use freehold_store::{
     Batch,
@@ -73,6 +74,9 @@ impl Server {
         self.commit_or(batch, AccountError::Busy).await?;
         if state != State::Ok {
             self.sessions.evict(user, None, self.clock.now());
+        }
+        if State::of(&before) == State::Pending {
+            self.tell_plugins_account(Change::Create, user, &after);
         }
         Ok(true)
     }

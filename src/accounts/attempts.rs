@@ -94,6 +94,12 @@ impl Origin {
     }
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// All that is counted of people coming in.
 #[derive(Debug)]
 pub struct Attempts {

@@ -148,6 +148,22 @@ impl Server {
         self.caller_of(&proven).await
     }
 
+    /// Whether what somebody was admitted to still holds. Whoever suspends an account or ends its log-ins
+    /// puts out the sessions that are registered; so a session registers first, and asks this then.
+    pub async fn still_admits(&self, admission: &Admission) -> Result<(), AccountError> {
+        let row = match self.account(&admission.caller.user).await {
+            Err(AccountError::NotFound) => return Err(AccountError::Wrong),
+            row => row?,
+        };
+        State::of(&row).admit()?;
+        let grant = STANDARD.decode(&admission.token).ok();
+        let grant = grant.and_then(|it| self.tokens.check(&it, self.clock.now()));
+        match grant {
+            Some(grant) if takes(&row, &grant) => Ok(()),
+            _ => Err(AccountError::Wrong),
+        }
+    }
+
     async fn caller_of(&self, proven: &Proven) -> Result<Caller, AccountError> {
         let row = self.account(&proven.user).await?;
         let admission = self.admit(proven, &row)?;

@@ -2,7 +2,7 @@
 //!
 //! Each file is one subject. Pure: `tags`, `codes`, `attempts`, `token`, `access`. Over the store, as
 //! methods of [`Server`]: `registration`, `entry`, `external`, `credentials`, `secrets`, `admin`,
-//! `erasure`. `service` asks outside. An account is read, changed and written within its turn ([`Server::account_turn`]).
+//! `erasure`, `trail`, `told`. `service` asks outside. An account is read, changed and written within its turn ([`Server::account_turn`]).
 
 pub mod access;
 pub mod admin;
@@ -19,6 +19,8 @@ pub mod service;
 pub mod sessions;
 pub mod tags;
 pub mod token;
+mod told;
+pub mod trail;
 
 use freehold_proto::{UserId, limits};
 use freehold_store::{

@@ -1,7 +1,7 @@
 //! Making an account: who may, and what it begins with.
 
 use bytes::Bytes;
-use freehold_config::Registration;
+use freehold_config::{Change, Registration};
 use freehold_proto::{AccessMode, UserId};
 use freehold_store::{
     Outcome, Tables,
@@ -184,7 +184,10 @@ impl Server {
             use_invitation(&mut batch, row);
         }
         match self.tables.commit(batch).await? {
-            Outcome::Applied => Ok((user, account)),
+            Outcome::Applied => {
+                self.tell_plugins_account(Change::Create, &user, &account);
+                Ok((user, account))
+            }
             // Several may come at once for one name, alias or invitation.
             Outcome::GuardFailed { .. } => Err(AccountError::Taken(account.login)),
         }

@@ -62,7 +62,7 @@ impl Connection {
             let login = freehold_keys::random().map_err(|_| reply::INTERNAL)?;
             // Who waits for approval has an account now, but does not come in.
             let admission = self.server.admit(&Proven { user, login }, &row)?;
-            self.enter(admission, params)
+            self.enter(admission, params).await?
         } else {
             params["user"] = self.server.ids.shown(&user).into();
             params["authlvl"] = crate::accounts::access::level_of(&row).as_str().into();

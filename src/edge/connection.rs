@@ -136,6 +136,9 @@ impl Connection {
             Request::Login(login) => return self.login(login).await,
             _ => {}
         }
+        let Some((request, extra)) = self.judged(request, extra).await else {
+            return Ok(());
+        };
         let caller = self.caller_of(&extra)?;
         self.audit(&caller, &request).await?;
         match request {
@@ -246,10 +249,11 @@ impl Connection {
                 if self.caller.as_ref().is_some_and(|it| it.user != user) {
                     return Err(reply::PERMISSION_DENIED.into());
                 }
-                let came = me::enter(&self.server, &user, &self.session).await?;
+                // What is refused attaches nobody.
                 if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
                     me::set_description(&self.server, &caller, &self.session, desc).await?;
                 }
+                let came = me::enter(&self.server, &user, &self.session).await?;
                 self.answer(sub.id.as_deref(), Some("me"), reply::OK);
                 self.show_me(&caller, &sub.id, &get).await?;
                 // COMPAT web app: presence of contacts that it has not been shown yet upsets it.
@@ -259,9 +263,13 @@ impl Connection {
                 Ok(())
             }
             Name::Fnd => {
+                let before = self.fnd.is_some();
                 self.fnd.get_or_insert_default();
-                if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref()) {
-                    self.change_query(&user, desc).await?;
+                if let Some(desc) = sub.set.as_ref().and_then(|it| it.desc.as_ref())
+                    && let Err(refusal) = self.change_query(&user, desc).await
+                {
+                    self.fnd.take_if(|_| !before);
+                    return Err(refusal);
                 }
                 self.answer(sub.id.as_deref(), Some("fnd"), reply::OK);
                 if !get.what.is_empty() {

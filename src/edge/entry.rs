@@ -59,7 +59,7 @@ impl Connection {
             return Err(reply::ALREADY_AUTHENTICATED.into());
         }
         let admission = self.admit(&proven, &login.cred).await?;
-        let answer = self.enter(admission, json!({}));
+        let answer = self.enter(admission, json!({})).await?;
         self.answer(login.id.as_deref(), None, answer);
         Ok(())
     }
@@ -120,7 +120,14 @@ impl Connection {
     }
 
     /// Lets somebody in, or as far as confirming; the answer, with what else goes into it.
-    pub(super) fn enter(&mut self, admission: Admission, mut params: Value) -> Reply {
+    pub(super) async fn enter(
+        &mut self,
+        admission: Admission,
+        mut params: Value,
+    ) -> Result<Reply, Reply> {
+        if admission.missing.is_empty() {
+            self.register(&admission).await?;
+        }
         let Admission {
             caller,
             missing,
@@ -133,15 +140,25 @@ impl Connection {
         params["expires"] = expires.to_string().into();
         if !missing.is_empty() {
             params["cred"] = missing.into();
-            return Reply::with(reply::VALIDATE_CREDENTIALS, params);
+            return Ok(Reply::with(reply::VALIDATE_CREDENTIALS, params));
         }
-        self.server.sessions.enter(&caller.user, &self.session);
         if self.session.background() && self.caller.is_none() {
             let (server, session) = (Arc::clone(&self.server), self.session.clone());
             self.beside(me::come_forward(server, caller.user.clone(), session));
         }
         self.caller = Some(caller);
-        Reply::with(reply::OK, params)
+        Ok(Reply::with(reply::OK, params))
+    }
+
+    /// Puts the session among those that can be put out, and lets in nobody who was suspended meanwhile.
+    async fn register(&self, admission: &Admission) -> Result<(), Reply> {
+        let user = &admission.caller.user;
+        self.server.sessions.enter(user, &self.session);
+        let admitted = self.server.still_admits(admission).await;
+        if admitted.is_err() && self.caller.is_none() {
+            self.server.sessions.leave(user, &self.session);
+        }
+        Ok(admitted?)
     }
 
     /// Answers alike and at once whether there is anybody or not; what there is to do is done beside.
@@ -182,4 +199,49 @@ pub(super) fn basic_secret(secret: &str) -> Result<(String, String), Reply> {
     let text = secret_text(secret)?;
     let (login, password) = text.split_once(':').ok_or(reply::MALFORMED)?;
     Ok((login.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        accounts::{
+            access::State,
+            admin::OPERATOR,
+            registration::{NewAccount, Permit},
+        },
+        edge::{encoding::Encoding, session::Session},
+        stage::Stage,
+    };
+
+    #[tokio::test]
+    async fn whoever_is_suspended_or_gets_another_password_while_coming_in_does_not_stay() {
+        let stage = Stage::new().await;
+        let server = &stage.server;
+        let new = NewAccount {
+            way_in: Some(("ann".to_owned(), "secret of ann".to_owned())),
+            ..NewAccount::default()
+        };
+        let (ann, _) = server.create_account(new, Permit::Free).await.unwrap();
+        for code in [401, 403] {
+            let (session, _queue) = Session::new(Encoding::Json, CancellationToken::new());
+            let mut connection = Connection::new(Arc::clone(server), session);
+            let password = "secret of ann".to_owned();
+            let proven = server.prove_by_password("ann", password, None).await;
+            let admission = connection.admit(&proven.unwrap(), &[]).await.unwrap();
+            if code == 401 {
+                let secret = ("", "secret of ann".to_owned());
+                server.change_secret(&ann, secret, None).await.unwrap();
+            } else {
+                let done = server.set_state(OPERATOR, &ann, State::Suspended).await;
+                assert!(done.unwrap());
+            }
+            let refusal = connection.enter(admission, json!({})).await.unwrap_err();
+            assert_eq!(refusal.status.code, code);
+            assert!(connection.caller.is_none());
+        }
+        stage.close().await;
+    }
 }

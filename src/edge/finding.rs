@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     accounts::{Caller, put_changed},
-    fnd,
+    fnd::{self, asked::Outcome},
     topic::parts,
 };
 
@@ -113,7 +113,7 @@ impl Connection {
                 }
                 "desc" => meta.desc = Some(described(&public, &kept)),
                 "tags" => {
-                    meta.tags = fnd::alias_owner(&self.server, &public)
+                    meta.tags = fnd::alias_owner(&self.server, caller, &public)
                         .await?
                         .map(|owner| vec![owner]);
                 }
@@ -147,19 +147,22 @@ impl Connection {
         self.beside(async move {
             let found = tokio::select! {
                 // Its client gets the answer to the newer question; this one is told so.
-                () = running.cancelled() => Ok(Vec::new()),
-                found = fnd::search(&server, &caller, &query) => found,
+                () = running.cancelled() => Outcome::Rows(Ok(Vec::new())),
+                found = fnd::asked::search(&server, &caller, &query) => found,
             };
             let now = server.clock.now();
             let topic = Some("fnd".to_owned());
             session.send(&match found {
-                Ok(rows) if rows.is_empty() => nothing("sub").into_frame(id, topic, now),
-                Ok(rows) => {
+                Outcome::Rows(Ok(rows)) if rows.is_empty() => {
+                    nothing("sub").into_frame(id, topic, now)
+                }
+                Outcome::Rows(Ok(rows)) => {
                     let mut meta = Meta::new(id, "fnd".to_owned(), now);
                     meta.sub = Some(rows);
                     ServerFrame::Meta(Box::new(meta))
                 }
-                Err(refusal) => refusal.into_frame(id, topic, now),
+                Outcome::Rows(Err(refusal)) => refusal.into_frame(id, topic, now),
+                Outcome::Refused(code, text) => fnd::asked::refusal(id, (code, text), now),
             });
         });
     }

@@ -4,7 +4,7 @@
 //! COMPAT stock clients 0.25: every timestamp has exactly 24 characters, every `ctrl` carries `code`,
 //! `text` and `ts`, arrays are never null.
 
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use freehold_proto::{AccessMode, Timestamp};
 use serde::{Serialize, Serializer};
@@ -131,8 +131,8 @@ pub struct Ctrl {
     pub params: Option<Value>,
     /// As in HTTP.
     pub code: u16,
-    /// Literally one of the texts that stock clients know.
-    pub text: &'static str,
+    /// Literally one of the texts that stock clients know, unless a plugin answers.
+    pub text: Cow<'static, str>,
     /// When.
     #[serde(serialize_with = "moment")]
     pub ts: Timestamp,

@@ -14,6 +14,7 @@ pub mod grpc;
 mod hello;
 pub mod http;
 pub mod ids;
+mod judged;
 mod longpoll;
 mod meeting;
 mod origin;
@@ -24,3 +25,5 @@ pub mod requests;
 pub mod session;
 pub mod times;
 mod websocket;
+
+pub(crate) use grpc::BytesCodec;

@@ -132,7 +132,7 @@ impl Reply {
             topic,
             params: self.params,
             code: self.status.code,
-            text: self.status.text,
+            text: self.status.text.into(),
             ts,
         })
     }

@@ -1,6 +1,7 @@
 //! The topic `fnd`: finding people and groups by what somebody typed into a search box (fact sheet,
 //! section 7).
 
+pub(crate) mod asked;
 mod query;
 
 use std::{
@@ -264,15 +265,49 @@ async fn group_row(
     }))
 }
 
-/// Whose an alias is, as clients name the owner; nothing while it is free.
-pub(crate) async fn alias_owner(server: &Arc<Server>, text: &str) -> Result<Option<String>, Reply> {
+/// Whose an alias is, as clients name the owner; nothing while it is free. Who cannot be found by the
+/// asker is not named either: their alias looks free until somebody tries to take it.
+pub(crate) async fn alias_owner(
+    server: &Arc<Server>,
+    asker: &Caller,
+    text: &str,
+) -> Result<Option<String>, Reply> {
     let tag = text.trim().to_lowercase();
-    let read = move |tables: &Tables| tables.unique_tag(&tag);
-    Ok(match server.tables.read(read).await? {
-        Some(TagOwner::User(local)) => {
-            Some(server.ids.shown(&UserId::new(local, server.us.clone())))
+    let wanted = tag.clone();
+    let read = move |tables: &Tables| tables.unique_tag(&wanted);
+    let Some(owner) = server.tables.read(read).await? else {
+        return Ok(None);
+    };
+    if is_owner(server, &asker.user, owner).await? {
+        return Ok(Some(match owner {
+            TagOwner::User(_) => server.ids.shown(&asker.user),
+            TagOwner::Group(group) => group.to_string(),
+        }));
+    }
+    let masks = |it: &String| tag.split_once(':').is_some_and(|(prefix, _)| prefix == it);
+    if server.rules.masked_tags.iter().any(masks) {
+        return Ok(None);
+    }
+    let matched = BTreeSet::new();
+    let row = match owner {
+        TagOwner::User(local) => {
+            let user = UserId::new(local, server.us.clone());
+            person_row(server, asker.level, &user, &matched).await?
         }
-        Some(TagOwner::Group(group)) => Some(group.to_string()),
-        None => None,
-    })
+        TagOwner::Group(group) => group_row(server, asker.level, &group, &matched).await?,
+    };
+    Ok(row.and_then(|it| it.topic))
+}
+
+/// Whether an alias is the asker's own, or of a group that they belong to.
+async fn is_owner(server: &Arc<Server>, asker: &UserId, owner: TagOwner) -> Result<bool, Reply> {
+    match owner {
+        TagOwner::User(local) => Ok(asker.local_bytes() == local),
+        TagOwner::Group(group) => {
+            let (asker, key) = (asker.clone(), TopicKey::group(&group));
+            let read = move |tables: &Tables| tables.subscription(&asker, key);
+            let row = server.tables.read(read).await?;
+            Ok(row.is_some_and(|it| it.deleted == 0 && !it.reader))
+        }
+    }
 }

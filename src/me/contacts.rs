@@ -150,15 +150,20 @@ fn contact_row(
     }
     let head = tables
         .head(contact.topic)?
-        .min(server.hub.durable_head(contact.topic));
-    let last = tables.message(contact.topic, head)?;
-    let touched = last.map_or(standing.created, |it| Timestamp::from_stored(it.received));
+        .min(server.hub.durable_head(contact.topic))
+        .max(face.base);
+    let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
+    // Whoever may not read is not told by the clock either that somebody writes.
+    let touched = match tables.message(contact.topic, head)?.filter(|_| reads) {
+        Some(last) => Timestamp::from_stored(last.received),
+        None if reads => standing.created,
+        None => standing.updated,
+    };
     let updated = standing.updated.max(face.described);
     if updated.max(touched) <= since {
         return Ok(None);
     }
     let (live_read, live_received) = server.hub.cursor(contact.topic, user);
-    let reads = standing.mode().has(AccessMode::READ.or(AccessMode::JOIN));
     let known = |number: u32| if reads { number } else { 0 };
     Ok(Some(Sub {
         topic,
@@ -193,6 +198,8 @@ struct Face {
     cleared: u32,
     /// Of a group.
     members: u32,
+    /// Of a copy of a group: the position behind which it begins.
+    base: u32,
 }
 
 fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
@@ -205,6 +212,7 @@ fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
         seen: None,
         deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
         cleared: row.cleared.map_or(0, |it| it.last_hard),
+        base: row.base,
         members: if is_group {
             row.members.saturating_add(row.readers)
         } else {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freehold_config::Change;
 use freehold_proto::{AccessMode, Timestamp, UserId};
 use freehold_store::{
     Batch,
@@ -144,6 +145,7 @@ pub(crate) async fn set_description(
     } else {
         queue_description(server, user, batch).await?
     };
+    server.tell_plugins_account(Change::Update, user, &after);
     let own = Pres {
         topic: "me".to_owned(),
         src: Some("me".to_owned()),

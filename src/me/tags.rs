@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freehold_config::Change;
 use freehold_proto::UserId;
 use freehold_store::Batch;
 use serde_json::json;
@@ -41,6 +42,7 @@ pub(crate) async fn set_tags(
     put_changed(&mut batch, user, &before, &after);
     // The one guard is that nobody else has the alias.
     server.commit_or(batch, TagFault::Taken.into()).await?;
+    server.tell_plugins_account(Change::Update, user, &after);
     tell_tags(server, user, session);
     Ok(Reply::with(
         reply::OK,

@@ -6,12 +6,13 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_federation::{
-    FindQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict, hooks,
+    Arrived, FindQuery, GroupQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict,
+    hooks,
 };
-use freehold_keys::Opened;
+use freehold_keys::{Entry, Opened};
 use freehold_proto::{
-    AccessMode, DomainName, MessageId, Refusal, RefusalCode, UserId, limits, wire,
-    wire::payload::Kind,
+    AccessMode, Destination, DomainName, GroupId, MessageId, Refusal, RefusalCode, UserId, limits,
+    wire, wire::payload::Kind,
 };
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
@@ -27,14 +28,12 @@ use tracing::error;
 
 use crate::{
     accounts::access::State,
-    edge::{
-        frames::{Raw, is_plain},
-        ids::{self, Head},
-    },
     me,
+    peers::outbox::logs,
     server::Server,
     topic::{
-        CONSENT_RETRY, Command, Incoming, TopicName, hub::Hub, message, one_to_one::PeerRelation,
+        self, CONSENT_RETRY, Command, Incoming, Invited, Letter, Placing, TopicName, Words,
+        hub::Hub, message, one_to_one::PeerRelation,
     },
 };
 
@@ -138,13 +137,39 @@ impl Door {
         Ok(account.is_some_and(|it| State::of(&it) != State::Pending))
     }
 
-    async fn decide(&self, origin: &DomainName, opened: Opened) -> Result<Pending, Unavailable> {
-        let decided = match opened.payload.clone() {
-            Kind::DirectMessage(message) => self.message(origin, opened, message).await?,
-            Kind::Relation(relation) => self.relation(origin, relation).await?,
-            Kind::Cursor(cursor) => self.cursor(origin, cursor).await?,
+    async fn decide(&self, origin: &DomainName, item: Arrived) -> Result<Pending, Unavailable> {
+        let decided = match item {
+            Arrived::Entry(entry) => self.entry(origin, *entry).await?,
+            Arrived::Envelope(opened) => match opened.header.to.clone() {
+                Destination::Group(group) => self.letter(origin, group, opened).await?,
+                Destination::Domain(_) => self.told(origin, *opened).await?,
+            },
         };
         Ok(decided.unwrap_or_else(|refusal| Pending::Now(Verdict::Refused(refusal))))
+    }
+
+    /// What one domain tells another.
+    async fn told(
+        &self,
+        origin: &DomainName,
+        opened: Opened,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        match opened.payload.clone() {
+            Kind::DirectMessage(message) => self.message(origin, opened, message).await,
+            Kind::Relation(relation) => self.relation(origin, relation).await,
+            Kind::Cursor(cursor) => self.cursor(origin, cursor).await,
+            Kind::GroupInvitation(invitation) => self.invitation(origin, invitation).await,
+            Kind::GroupMessage(_) | Kind::GroupChange(_) | Kind::GroupRequest(_) => {
+                Ok(Err(refuse(
+                    RefusalCode::WrongDestination,
+                    "what is said in a group goes to the group",
+                )))
+            }
+            Kind::GroupCursors(_) => Ok(Err(refuse(
+                RefusalCode::UnsupportedKind,
+                "how far members have got is not taken here yet",
+            ))),
+        }
     }
 
     /// A message. The same one twice is a duplicate; another one under its id is a conflict.
@@ -237,27 +262,7 @@ impl Door {
     ) -> Result<(UserId, UserId, Option<usize>, MessageRow), Refusal> {
         let author = self.theirs(&message.author, origin)?;
         let recipient = self.ours(&message.recipient)?;
-        let malformed = |what: &str| {
-            refuse(
-                RefusalCode::Malformed,
-                format!("the {what} is not valid JSON"),
-            )
-        };
-        let head: Head = match message.head.len() {
-            0 => Head::new(),
-            _ => serde_json::from_slice(&message.head).map_err(|_| malformed("head"))?,
-        };
-        let content: Raw =
-            serde_json::from_slice(&message.content).map_err(|_| malformed("content"))?;
-        if !is_plain(&message.content) || content.get() == "null" {
-            return Err(malformed("content"));
-        }
-        if let Some(bare) = ids::bare_id(&head, &content) {
-            return Err(refuse(
-                RefusalCode::BareId,
-                format!("{bare} lacks its domain"),
-            ));
-        }
+        let (head, content) = message::makes_sense(&message.head, &message.content)?;
         let text = message::plain_text_chars(&content).filter(|_| head.is_empty());
         let row = MessageRow {
             author: author.to_string(),
@@ -389,8 +394,16 @@ fn seen_before(seen: &SeenRow, hash: &[u8; 32]) -> Result<Verdict, Refusal> {
     }
 }
 
-fn is_message(item: &Item) -> bool {
-    matches!(item.opened.payload, Kind::DirectMessage(_))
+/// What is taken once in all, by its message id: that and the hash of its header.
+fn once(item: &Item) -> Option<(MessageId, [u8; 32])> {
+    let Arrived::Envelope(opened) = &item.item else {
+        return None;
+    };
+    let once = matches!(
+        opened.payload,
+        Kind::DirectMessage(_) | Kind::GroupMessage(_) | Kind::GroupRequest(_)
+    );
+    once.then(|| (opened.header.message_id, opened.envelope.header_hash()))
 }
 
 async fn answered(
@@ -414,20 +427,14 @@ impl Local for Door {
         // Messages within one batch; the store knows those of former ones.
         let mut here = HashMap::new();
         for (index, item) in items.into_iter().enumerate() {
-            let (id, hash) = (
-                item.opened.header.message_id,
-                item.opened.envelope.header_hash(),
-            );
-            let first = match is_message(&item) {
-                true => *here.entry(id).or_insert((index, hash)),
-                false => (index, hash),
-            };
-            pending.push(if first.0 == index {
-                self.decide(origin, item.opened).await?
-            } else if first.1 == hash {
-                Pending::As(first.0)
-            } else {
-                Pending::Now(Verdict::Refused(conflict()))
+            let first = once(&item).map(|(id, hash)| {
+                let first = *here.entry(id).or_insert((index, hash));
+                (first, first.1 == hash)
+            });
+            pending.push(match first {
+                Some(((first, _), true)) if first != index => Pending::As(first),
+                Some((_, false)) => Pending::Now(Verdict::Refused(conflict())),
+                _ => self.decide(origin, item.item).await?,
             });
         }
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(pending.len());
@@ -482,6 +489,21 @@ impl Local for Door {
         }
     }
 
+    async fn read_group(
+        &self,
+        peer: &DomainName,
+        group: GroupId,
+        query: GroupQuery,
+    ) -> Result<Option<wire::read_group_response::What>, Unavailable> {
+        let (server, peer) = (Arc::clone(&self.server), peer.clone());
+        let read = move |tables: &Tables| group_page(&server, tables, &peer, group, &query);
+        let answer = self.server.tables.read(read).await.map_err(unavailable)?;
+        // Rows can be seen before their commit group is on disk.
+        let barrier = self.server.tables.commit(Batch::new()).await;
+        barrier.map(drop).map_err(unavailable)?;
+        Ok(answer)
+    }
+
     async fn find(
         &self,
         _peer: &DomainName,
@@ -511,6 +533,9 @@ impl Local for Door {
     }
 }
 
+/// Entries in one page of a log.
+const ENTRIES_PAGE: usize = 200;
+
 /// Random part of an id that is given to nobody.
 const DECOY: [u8; 8] = [0; 8];
 
@@ -521,7 +546,186 @@ fn user_of(tables: &Tables, us: &DomainName, name: &str) -> Result<Option<UserId
     Ok(local.map(|local| UserId::new(local, us.clone())))
 }
 
+/// What `peer` is shown of a group whose home we are. Blocks.
+fn group_page(
+    server: &Server,
+    tables: &Tables,
+    peer: &DomainName,
+    group: GroupId,
+    query: &GroupQuery,
+) -> Result<Option<wire::read_group_response::What>, StoreError> {
+    use wire::read_group_response::What;
+    let key = TopicKey::group(&group);
+    let Some(part) = tables.follower(peer, key)?.filter(|it| it.until == 0) else {
+        return Ok(None);
+    };
+    match query {
+        GroupQuery::EntriesAfter(index) if *index >= part.since => {
+            Ok(Some(What::Page(log_page(tables, key, *index)?)))
+        }
+        // What was before it had a part is not shown: instead, how the group stands.
+        GroupQuery::EntriesAfter(_) => {
+            Ok(topic::group_state(server, tables, peer, group, None)?.map(What::State))
+        }
+        GroupQuery::State(after) => {
+            let state = topic::group_state(server, tables, peer, group, after.as_ref())?;
+            Ok(state.map(What::State))
+        }
+        GroupQuery::MessagesBefore(_) => Ok(None),
+    }
+}
+
+/// Entries behind an index, without a gap. Blocks.
+fn log_page(tables: &Tables, key: TopicKey, after: u64) -> Result<wire::LogPage, StoreError> {
+    let mut page = wire::LogPage::default();
+    let (mut next, mut bytes) = (after.saturating_add(1), 0);
+    for (index, row) in tables.log_after(key, after, ENTRIES_PAGE)? {
+        if index != next || bytes > limits::BATCH_BYTES_MAX {
+            break;
+        }
+        let Some((placed, envelope)) = logs::entry(tables, key, &row)? else {
+            break;
+        };
+        bytes += envelope.size();
+        next += 1;
+        page.entries.push(wire::LogEntry {
+            placed: Some(placed.into()),
+            envelope: Some(envelope.into()),
+        });
+    }
+    page.more = tables.log_entry(key, next)?.is_some();
+    Ok(page)
+}
+
+/// Groups, as other domains speak of them.
 impl Door {
+    /// Something for a group whose home we are, or are not.
+    async fn letter(
+        &self,
+        origin: &DomainName,
+        group: GroupId,
+        opened: Box<Opened>,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let id = opened.header.message_id;
+        let hash = opened.envelope.header_hash();
+        let wanted = origin.clone();
+        let read = move |tables: &Tables| tables.seen(&wanted, id);
+        if let Some(seen) = self.server.tables.read(read).await.map_err(unavailable)? {
+            return Ok(seen_before(&seen, &hash).map(Pending::Now));
+        }
+        let seen = SeenRow {
+            header_hash: Bytes::copy_from_slice(&hash),
+            at: self.server.clock.now().as_millis(),
+            ..SeenRow::default()
+        };
+        let (author, words) = match self.read_letter(origin, &opened) {
+            Ok(read) => read,
+            Err(refusal) => {
+                let seen = SeenRow {
+                    refused: refusal.code.number(),
+                    ..seen
+                };
+                self.remember(origin, id, &seen).await?;
+                return Ok(Err(refusal));
+            }
+        };
+        let wrap = |decision| {
+            Command::Letter(Box::new(Letter {
+                author,
+                opened,
+                words,
+                seen,
+                decision,
+            }))
+        };
+        Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    /// Everything about a letter that can be judged without its group.
+    fn read_letter(
+        &self,
+        origin: &DomainName,
+        opened: &Opened,
+    ) -> Result<(UserId, Words), Refusal> {
+        match opened.payload.clone() {
+            Kind::GroupMessage(words) => {
+                let author = self.theirs(&words.author, origin)?;
+                message::makes_sense(&words.head, &words.content)?;
+                Ok((author, Words::Message(words)))
+            }
+            Kind::GroupRequest(request) => {
+                let actor = self.theirs(&request.actor, origin)?;
+                Ok((actor, Words::Request(request)))
+            }
+            _ => Err(refuse(
+                RefusalCode::WrongDestination,
+                "what one domain tells another does not go to a group",
+            )),
+        }
+    }
+
+    async fn ask_group(
+        &self,
+        group: GroupId,
+        wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
+    ) -> Pending {
+        let (decision, answer) = oneshot::channel();
+        Hub::send(&self.server, &TopicName::Group(group), wrap(decision)).await;
+        Pending::Soon(answer)
+    }
+
+    /// An entry of the log of a group that we have a copy of, or have not.
+    async fn entry(
+        &self,
+        origin: &DomainName,
+        entry: Entry,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let (group, home) = (entry.position.group, origin.clone());
+        let (from, id) = (entry.header.from.clone(), entry.header.message_id);
+        let read = move |tables: &Tables| tables.seen(&from, id);
+        let seen = self.server.tables.read(read).await.map_err(unavailable)?;
+        let wrap = |decision| {
+            Command::Entry(Box::new(Placing {
+                home,
+                entry,
+                seen,
+                decision,
+            }))
+        };
+        Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    async fn invitation(
+        &self,
+        origin: &DomainName,
+        words: wire::GroupInvitation,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let people = self
+            .ours(&words.invitee)
+            .and_then(|invitee| Ok((invitee, words.inviter.parse::<UserId>()?)));
+        let (invitee, inviter) = match people {
+            Ok(people) => people,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !self.exists(&invitee).await? {
+            // Nobody here: the same answer as for somebody, after the same kind of wait (rules.md 17).
+            let wait = self.server.tables.commit(Batch::new()).await;
+            wait.map(drop).map_err(unavailable)?;
+            return Ok(Ok(Pending::Now(Verdict::Ok)));
+        }
+        let group = GroupId::of_record(&words.record);
+        let wrap = |decision| {
+            Command::Invited(Box::new(Invited {
+                home: origin.clone(),
+                invitee,
+                inviter,
+                words,
+                decision,
+            }))
+        };
+        Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
     async fn signal(&self, from: UserId, to: UserId, what: &str) {
         let what = match what {
             "kp" => "kp",

@@ -138,13 +138,35 @@ impl Actor {
             self.cursor_out(batch, effects, &asked.user).await?;
             effects.push(Effect::Greet(asked.user.clone()));
         }
+        let put_out = self.put_out_of_pair(&changes);
         let except = Some(asked.session.clone());
         effects.extend(
             changes
                 .into_iter()
                 .map(|it| Effect::Access(it, except.clone())),
         );
+        effects.extend(put_out);
         Ok(())
+    }
+
+    /// Detaches those of our people whom the other one does not let join any more, as a group would.
+    pub(super) fn put_out_of_pair(&mut self, changes: &[AccessChange]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let loses = |it: &&AccessChange| it.given.0.without(it.given.1).has(AccessMode::JOIN);
+        for change in changes.iter().filter(loses) {
+            if self.attached.of(&change.user).is_empty() {
+                continue;
+            }
+            let sessions = self.put_out(&change.user);
+            sessions.iter().for_each(|it| self.lose_call(it));
+            effects.push(Effect::Evicted {
+                user: change.user.clone(),
+                sessions,
+                gone: false,
+                except: None,
+            });
+        }
+        effects
     }
 
     pub(super) async fn set_access_pair(

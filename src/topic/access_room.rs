@@ -18,10 +18,11 @@ use super::{
     storage,
 };
 use crate::{
-    accounts::Level,
+    accounts::{AccountError, Level, tags::TagFault},
     edge::{
         reply::{self, Reply},
         requests::{GetQuery, SetDesc, SetQuery, SetSub},
+        session::Session,
     },
     merge,
     topic::parts,
@@ -33,7 +34,7 @@ fn mode_of(sub: Option<&SetSub>) -> &str {
 }
 
 impl Actor {
-    fn limits(&self) -> RoomLimits {
+    pub(super) fn limits(&self) -> RoomLimits {
         RoomLimits {
             members_max: self.server.rules.group_members_max,
         }
@@ -91,7 +92,12 @@ impl Actor {
         self.set_room(room);
         let mut files = Vec::new();
         self.show_files(&mut batch, &mut files).await?;
-        self.enter(asked, &get, vec![change], Some(&temporary), (batch, files))
+        // Somebody else may take the alias at the same time: nothing is built on a group that is not.
+        if !self.commit_now(batch).await? {
+            return Err(AccountError::from(TagFault::Taken).into());
+        }
+        let rest = (Batch::new(), files);
+        self.enter(asked, &get, vec![change], Some(&temporary), rest)
             .await
     }
 
@@ -125,6 +131,9 @@ impl Actor {
         if given.is_some_and(|it| !it.has(AccessMode::JOIN)) {
             return Err(reply::PERMISSION_DENIED.into());
         }
+        if room.home.is_some() {
+            return self.subscribe_copy(asked, mode, private, get).await;
+        }
         let is_new = room.active(&asked.user).is_none();
         let changes = match room.kind {
             RoomKind::Saved if is_new => vec![room.found(&asked.user, AccessMode::NONE, now)],
@@ -139,6 +148,35 @@ impl Actor {
         }
         self.enter(asked, get, changes, None, Default::default())
             .await
+    }
+
+    /// The same in a group whose home is another domain. Whoever is no member there, or has not been
+    /// asked, cannot come in.
+    async fn subscribe_copy(
+        &mut self,
+        asked: &Asked,
+        mode: &str,
+        private: Option<bytes::Bytes>,
+        get: &GetQuery,
+    ) -> Result<(), Reply> {
+        let now = self.now();
+        let standing = self.topic.active(&asked.user);
+        let Some(standing) = standing else {
+            return Err(reply::PERMISSION_DENIED.into());
+        };
+        let back = match (mode, standing.want.has(AccessMode::JOIN)) {
+            // Who had banned himself and comes back wants again what he is given.
+            ("", false) => standing.given.to_string(),
+            _ => mode.to_owned(),
+        };
+        let (mut batch, mut more) = (Batch::new(), Vec::new());
+        let changes = self
+            .want_in_copy(&asked.user, &back, &mut batch, &mut more)
+            .await?;
+        if let Some(private) = private {
+            self.topic.annotate(&asked.user, private, now)?;
+        }
+        self.enter(asked, get, changes, None, (batch, more)).await
     }
 
     /// A group that ended, or never was, cannot be entered; the other rooms are made when needed.
@@ -167,7 +205,7 @@ impl Actor {
     ) -> Result<(), Reply> {
         if !self.topic.may(&asked.user, AccessMode::JOIN) {
             // Whoever bans himself is heard before he is shut out.
-            let effects = self.access_effects(asked, changes);
+            let effects = self.access_effects(Some(&asked.session), changes);
             self.commit_all(batch, effects);
             return Err(reply::PERMISSION_DENIED.into());
         }
@@ -187,7 +225,7 @@ impl Actor {
             frames.extend(self.query(asked, get).await?);
         }
         let mut effects = vec![Effect::Reply(asked.session.clone(), frames)];
-        effects.extend(self.access_effects(asked, changes));
+        effects.extend(self.access_effects(Some(&asked.session), changes));
         effects.extend(first.then(|| Effect::Arrived(asked.session.clone(), asked.user.clone())));
         effects.extend(more);
         self.commit_all(batch, effects);
@@ -195,17 +233,25 @@ impl Actor {
     }
 
     /// Who is to hear of changed access, and who may not stay.
-    fn access_effects(&mut self, asked: &Asked, changes: Vec<AccessChange>) -> Vec<Effect> {
+    /// `session` is that of whoever did it, if they are here.
+    pub(super) fn access_effects(
+        &mut self,
+        session: Option<&Session>,
+        changes: Vec<AccessChange>,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         for change in changes {
+            let ours = self.server.ids.is_ours(&change.user);
             let stays = !change.gone && self.topic.may(&change.user, AccessMode::JOIN);
-            let evicted = (!stays).then(|| Effect::Evicted {
+            // Whoever leaves knows it.
+            let own = change.gone && change.user == change.actor;
+            let evicted = (!stays && ours).then(|| Effect::Evicted {
                 sessions: self.put_out(&change.user),
                 user: change.user.clone(),
                 gone: change.gone,
-                except: (change.gone && change.user == asked.user).then(|| asked.session.clone()),
+                except: session.filter(|_| own).cloned(),
             });
-            effects.push(Effect::Access(change, Some(asked.session.clone())));
+            effects.push(Effect::Access(change, session.cloned()));
             effects.extend(evicted);
         }
         effects
@@ -216,6 +262,7 @@ impl Actor {
         &mut self,
         asked: &Asked,
         sub: &SetSub,
+        batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let mode = mode_of(Some(sub));
@@ -228,7 +275,16 @@ impl Actor {
             None => asked.user.clone(),
         };
         let own = target == asked.user;
-        let changes = if own {
+        let copy = self.home_abroad().is_some();
+        if copy && !own {
+            if !self.is_attached(&asked.session) {
+                return Err(reply::ATTACH_FIRST.into());
+            }
+            return self.grant_in_copy(asked, &target, mode, batch, effects);
+        }
+        let changes = if own && copy {
+            self.want_in_copy(&asked.user, mode, batch, effects).await?
+        } else if own {
             let now = self.now();
             self.room_mut()?.want(&asked.user, mode, now)?
         } else {
@@ -245,7 +301,7 @@ impl Actor {
             params["user"] = self.server.ids.shown(&target).into();
         }
         effects.push(asked.later(Reply::with(reply::OK, params), now));
-        effects.extend(self.access_effects(asked, changes));
+        effects.extend(self.access_effects(Some(&asked.session), changes));
         Ok(())
     }
 
@@ -258,16 +314,31 @@ impl Actor {
         if !self.is_attached(&asked.session) {
             return Err(reply::ATTACH_FIRST.into());
         }
-        if !self.server.ids.is_ours(target) {
-            // Groups do not cross the border yet.
-            return Err(reply::USER_NOT_FOUND.into());
-        }
-        let profile = self.server.profile(target).await?;
-        let wants = profile.ok_or(reply::USER_NOT_FOUND)?.access;
+        self.grant_for(&asked.user, target, mode).await
+    }
+
+    /// Somebody, of this domain or of another, invites another one or changes what a member may do.
+    pub(super) async fn grant_for(
+        &mut self,
+        actor: &UserId,
+        target: &UserId,
+        mode: &str,
+    ) -> Result<Option<AccessChange>, Reply> {
+        let wants = if self.server.ids.is_ours(target) {
+            let profile = self.server.profile(target).await?;
+            Some(profile.ok_or(reply::USER_NOT_FOUND)?.access)
+        } else {
+            // Somebody elsewhere is asked first.
+            if !self.server.permits(target.domain()) {
+                return Err(reply::PERMISSION_DENIED.into());
+            }
+            self.server.outbox.prepare(target.domain()).await?;
+            None
+        };
         self.load_reader(target).await?;
         let (limits, now) = (self.limits(), self.now());
         let room = self.room_mut()?;
-        Ok(room.grant(&asked.user, target, mode, wants, limits, now)?)
+        Ok(room.grant(actor, target, mode, wants, limits, now)?)
     }
 
     /// Answers `{del what:"sub"}`.
@@ -281,7 +352,7 @@ impl Actor {
         let now = self.now();
         let change = self.room_mut()?.evict(&asked.user, target, now)?;
         let mut effects = vec![asked.later(reply::OK, now)];
-        effects.extend(self.access_effects(asked, vec![change]));
+        effects.extend(self.access_effects(Some(&asked.session), vec![change]));
         self.commit_all(Batch::new(), effects);
         Ok(())
     }
@@ -289,10 +360,13 @@ impl Actor {
     /// Answers `{leave unsub}`.
     pub(super) async fn unsubscribe_room(&mut self, asked: &Asked) -> Result<(), Reply> {
         self.load_reader(&asked.user).await?;
+        if self.home_abroad().is_some() {
+            return self.leave_copy(asked).await;
+        }
         let now = self.now();
         let change = self.room_mut()?.leave(&asked.user, now)?;
         let mut effects = vec![asked.later(reply::OK, now)];
-        effects.extend(self.access_effects(asked, vec![change]));
+        effects.extend(self.access_effects(Some(&asked.session), vec![change]));
         self.commit_all(Batch::new(), effects);
         Ok(())
     }
@@ -305,23 +379,35 @@ impl Actor {
         let owns = room.mode(&asked.user).has(AccessMode::OWNER);
         match room.kind {
             RoomKind::Saved if owns => self.empty_saved(asked).await,
+            RoomKind::Group | RoomKind::Channel if owns && room.home.is_some() => {
+                self.close_from_copy(asked)
+            }
             RoomKind::Group | RoomKind::Channel if owns => {
-                let (mut batch, left) = self.begin_emptying(&asked.user).await?;
-                self.drop_tags(&mut batch);
-                let now = self.now();
-                let room = self.room_mut()?;
-                room.close(&asked.user, now)?;
-                room.description.public.clear();
-                let mut effects = vec![
-                    asked.later(reply::OK, now),
-                    Effect::Closed(Some(asked.session.clone())),
-                ];
-                self.show_files(&mut batch, &mut effects).await?;
-                self.commit_all(batch, effects);
-                self.delete_spans(&asked.user, true, left).await.map(drop)
+                let answer = vec![asked.later(reply::OK, self.now())];
+                self.close_room(&asked.user, Some(&asked.session), answer)
+                    .await
             }
             _ => self.unsubscribe_room(asked).await,
         }
+    }
+
+    /// The owner ends the group: nothing of it is left but that it was.
+    pub(super) async fn close_room(
+        &mut self,
+        owner: &UserId,
+        session: Option<&Session>,
+        mut effects: Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let (mut batch, left) = self.begin_emptying(owner).await?;
+        self.drop_tags(&mut batch);
+        let now = self.now();
+        let room = self.room_mut()?;
+        room.close(owner, now)?;
+        room.description.public.clear();
+        effects.push(Effect::Closed(session.cloned()));
+        self.show_files(&mut batch, &mut effects).await?;
+        self.commit_all(batch, effects);
+        self.delete_spans(owner, true, left).await.map(drop)
     }
 
     async fn empty_saved(&mut self, asked: &Asked) -> Result<(), Reply> {
@@ -337,13 +423,19 @@ impl Actor {
         let now = self.now();
         let change = self.room_mut()?.abandon(&asked.user, now);
         let mut effects = vec![asked.later(reply::OK, now)];
-        effects.extend(self.access_effects(asked, vec![change]));
+        effects.extend(self.access_effects(Some(&asked.session), vec![change]));
         self.commit_all(Batch::new(), effects);
         Ok(())
     }
 
     /// Changes what everybody sees; true when that is something else now.
-    pub(super) fn redescribe(&mut self, asked: &Asked, desc: &SetDesc) -> Result<bool, Reply> {
+    pub(super) fn redescribe(
+        &mut self,
+        asked: &Asked,
+        desc: &SetDesc,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, Reply> {
         let wanted = desc.public.is_some() || desc.defacs.is_some();
         if !wanted && desc.trusted.is_none() {
             return Ok(false);
@@ -360,6 +452,10 @@ impl Actor {
         }
         let changed = self.changed(&room.description, desc, asked.admin)?;
         if changed == room.description {
+            return Ok(false);
+        }
+        if room.home.is_some() {
+            self.describe_in_copy(asked, desc, &changed, batch, effects)?;
             return Ok(false);
         }
         let now = self.now();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use freehold_federation::{Unavailable, Verdict, hooks};
-use freehold_proto::{Timestamp, UserId};
+use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows::MessageRow};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
 use tokio::{
@@ -96,6 +96,10 @@ pub(super) enum Effect {
     Greet(UserId),
     /// Something waits for the peer domain.
     Wake,
+    /// Something waits for peer domains: of this topic, or in the log of the group.
+    WakePeers(Vec<DomainName>, TopicKey),
+    /// The description of a member elsewhere is another now.
+    Profiled(UserId),
     /// Messages parked for the peer's consent may go.
     Release(UserId),
     /// Answer a peer.
@@ -121,6 +125,8 @@ pub(super) struct Actor {
     pub(super) sent: Sent,
     /// Where erasing of deleted messages goes on.
     pub(super) erasing: u32,
+    /// A copy: its home has been asked for what is missing.
+    pulling: bool,
     pub(super) place: Place,
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
@@ -143,6 +149,7 @@ impl Actor {
             call: None,
             sent: Sent::default(),
             erasing: 0,
+            pulling: false,
             place,
             is_stored: false,
             commits: FuturesOrdered::new(),
@@ -267,6 +274,14 @@ impl Actor {
         if let Some(foreigner) = topic.pair().and_then(|it| it.foreigner()) {
             self.server.outbox.prepare(foreigner.id.domain()).await?;
         }
+        let room = topic.room();
+        let home = room.and_then(|it| it.home.as_ref());
+        for peer in home
+            .into_iter()
+            .chain(room.iter().flat_map(|it| it.followers.keys()))
+        {
+            self.server.outbox.prepare(peer).await?;
+        }
         Ok((topic, is_stored))
     }
 
@@ -278,6 +293,9 @@ impl Actor {
                 session.send(&Reply::from(fault.clone()).into_frame(id, Some(name), self.now()));
             }
             Command::Incoming(incoming) => drop(incoming.decision.send(unknown(fault))),
+            Command::Letter(letter) => drop(letter.decision.send(unknown(fault))),
+            Command::Entry(placing) => drop(placing.decision.send(unknown(fault))),
+            Command::Invited(invited) => drop(invited.decision.send(unknown(fault))),
             Command::Relate { decision, .. } | Command::Progress { decision, .. } => {
                 drop(decision.send(unknown(fault)));
             }
@@ -322,6 +340,19 @@ impl Actor {
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
+            Command::Letter(letter) => self.letter(*letter).await,
+            Command::Entry(placing) => self.take_entry(*placing).await,
+            Command::Invited(invited) => self.invited(*invited),
+            Command::Stands(answer) => self.take_state(answer).await,
+            Command::Missed(entries) => self.take_missed(entries).await,
+            Command::Declined {
+                id,
+                actor,
+                reason,
+                refused,
+                done,
+            } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Keep { id, note, done } => self.keep(id, note, done).await,
             Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {
                 seq,
@@ -362,19 +393,64 @@ impl Actor {
     }
 
     /// Queues a batch with everything that changed in memory. What follows waits for all of it.
-    pub(super) fn commit_all(&mut self, batch: Batch, effects: Vec<Effect>) {
+    pub(super) fn commit_all(&mut self, mut batch: Batch, mut effects: Vec<Effect>) {
+        if let Err(fault) = self.chronicle(&mut batch, &mut effects) {
+            return self.give_up(effects, &fault);
+        }
+        self.write_all(batch, effects);
+    }
+
+    /// Nothing of this happens.
+    fn give_up(&mut self, effects: Vec<Effect>, fault: &freehold_keys::KeyError) {
+        error!(%fault, "what other domains are to be told cannot be signed");
+        self.stale = true;
+        let fault = StoreError::Overloaded;
+        effects
+            .into_iter()
+            .for_each(|effect| self.fail(effect, &fault));
+    }
+
+    fn write_all(&mut self, batch: Batch, effects: Vec<Effect>) {
         let (name, topic) = (&self.name, &mut self.topic);
         let mut batches = storage::write(batch, name, topic, &mut self.is_stored);
         self.cursors_due = None;
         let last = batches.pop().unwrap_or_default();
         for batch in batches {
-            self.commit(batch, Vec::new());
+            self.queue(batch, Vec::new());
         }
-        self.commit(last, effects);
+        self.queue(last, effects);
+    }
+
+    /// Writes a batch with everything that changed in memory and waits for it; false when a guard of it
+    /// failed. Then memory is read again, as it is when the store does not answer.
+    pub(super) async fn commit_now(&mut self, batch: Batch) -> Result<bool, Reply> {
+        self.finish_commits().await?;
+        let (name, topic) = (&self.name, &mut self.topic);
+        for batch in storage::write(batch, name, topic, &mut self.is_stored) {
+            match self.server.tables.commit(batch).await {
+                Ok(Outcome::Applied) => {}
+                Ok(Outcome::GuardFailed { .. }) => {
+                    self.stale = true;
+                    return Ok(false);
+                }
+                Err(fault) => {
+                    self.stale = true;
+                    return Err(fault.into());
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Queues a batch; cursors that moved are written later, together.
-    pub(super) fn commit(&mut self, batch: Batch, effects: Vec<Effect>) {
+    pub(super) fn commit(&mut self, mut batch: Batch, mut effects: Vec<Effect>) {
+        if let Err(fault) = self.chronicle(&mut batch, &mut effects) {
+            return self.give_up(effects, &fault);
+        }
+        self.queue(batch, effects);
+    }
+
+    fn queue(&mut self, batch: Batch, effects: Vec<Effect>) {
         if self.topic.is_dirty() {
             self.cursors_due
                 .get_or_insert(Instant::now() + CURSORS_AFTER);
@@ -535,6 +611,16 @@ impl Actor {
             return Err(reply::UNAVAILABLE.into());
         }
         Ok(())
+    }
+
+    /// Notes that the home is being asked; false when it has been already.
+    pub(super) fn begin_pull(&mut self) -> bool {
+        !std::mem::replace(&mut self.pulling, true)
+    }
+
+    /// The home has answered, or has not.
+    pub(super) fn pulled(&mut self) {
+        self.pulling = false;
     }
 
     /// Something failed half way: memory is not to be trusted.

@@ -107,6 +107,9 @@ impl Actor {
             }
             TopicRequest::Leave(true) => self.unsubscribe_room(asked).await,
             TopicRequest::DeleteTopic => self.delete_room(asked).await,
+            TopicRequest::Evict(target) if self.home_abroad().is_some() => {
+                self.evict_in_copy(asked, &target)
+            }
             TopicRequest::Evict(target) => self.evict(asked, &target),
             TopicRequest::Pub { draft, noecho } => self.publish(asked, draft, noecho).await,
             TopicRequest::Get(get) => {
@@ -185,8 +188,8 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         if let Some(desc) = &set.desc {
-            self.set_desc(asked, desc, effects)?;
-            if desc.public.is_some() {
+            self.set_desc(asked, desc, batch, effects)?;
+            if desc.public.is_some() && self.home_abroad().is_none() {
                 self.show_files(batch, effects).await?;
             }
         }
@@ -194,14 +197,14 @@ impl Actor {
             if self.topic.pair().is_some() {
                 self.set_access_pair(asked, sub, batch, effects).await?;
             } else {
-                self.set_access_room(asked, sub, effects).await?;
+                self.set_access_room(asked, sub, batch, effects).await?;
             }
         }
         if let Some(tags) = &set.tags {
             self.set_tags(asked, tags, effects).await?;
         }
         if let Some(aux) = &set.aux {
-            self.set_aux(asked, aux, effects)?;
+            self.set_aux(asked, aux, batch, effects).await?;
         }
         Ok(())
     }
@@ -210,6 +213,7 @@ impl Actor {
         &mut self,
         asked: &Asked,
         desc: &SetDesc,
+        batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let now = self.now();
@@ -220,7 +224,7 @@ impl Actor {
             (None, _) => None,
         };
         let described = match self.topic.room() {
-            Some(_) => self.redescribe(asked, desc)?,
+            Some(_) => self.redescribe(asked, desc, batch, effects)?,
             None if desc.public.is_some() || desc.trusted.is_some() || desc.defacs.is_some() => {
                 return Err(reply::PERMISSION_DENIED.into());
             }
@@ -231,13 +235,13 @@ impl Actor {
         if let Some(merged) = merged {
             self.topic.annotate(&asked.user, merged, now)?;
         }
-        let changed = described || annotated;
-        let status = if changed {
-            reply::OK
-        } else {
-            reply::NOT_MODIFIED
+        let answer = match (batch.is_empty(), described || annotated) {
+            // The home is asked.
+            (false, _) => self.pending(),
+            (true, true) => reply::OK.into(),
+            (true, false) => reply::NOT_MODIFIED.into(),
         };
-        effects.push(asked.later(status, now));
+        effects.push(asked.later(answer, now));
         effects.extend(described.then(|| Effect::Redescribed(Some(asked.session.clone()))));
         effects.extend(
             annotated.then(|| Effect::Annotated(asked.user.clone(), asked.session.clone())),
@@ -301,7 +305,11 @@ impl Actor {
         draft.head.remove("sender");
         let call = begins_call.then(|| draft.clone());
         let crossing = self.topic.pair().is_some_and(|it| it.foreigner().is_some());
-        if crossing {
+        let signed = self.is_signed();
+        if signed {
+            row.head = message::own_references(&draft.head);
+            row.envelope = Some(self.seal(asked, id, now, draft).await?);
+        } else if crossing {
             row.envelope = Some(self.seal(asked, id, now, draft).await?);
             let announced = self
                 .topic
@@ -323,7 +331,7 @@ impl Actor {
         if let Some(draft) = call {
             self.ring(asked, seq, &draft);
         }
-        if crossing {
+        if crossing || signed {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
         } else if given.is_some() {
             put_seen(
@@ -393,12 +401,14 @@ impl Actor {
         }
     }
 
-    /// Refers to the files that the description of a room shows now.
+    /// Refers to the files that the description of a room shows now. What it referred to before is read
+    /// from the disk, so nothing may be on its way there.
     pub(super) async fn show_files(
-        &self,
+        &mut self,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
+        self.finish_commits().await?;
         if let Some(room) = self.topic.room() {
             let referrer = Referrer::Topic(self.key());
             let public = &room.description.public;
@@ -411,13 +421,17 @@ impl Actor {
 
     /// Visible at once, rather than a queue without end for a domain that is denied or gone.
     fn check_way_out(&self) -> Result<(), Reply> {
-        let Some(foreigner) = self.topic.pair().and_then(|it| it.foreigner()) else {
+        let foreigner = self.topic.pair().and_then(|it| it.foreigner());
+        let peer = foreigner.map(|it| it.id.domain());
+        let Some(peer) = peer.or_else(|| self.home_abroad()) else {
             return Ok(());
         };
-        if !self.server.permits(foreigner.id.domain()) {
+        if !self.server.permits(peer) {
             return Err(reply::PERMISSION_DENIED.into());
         }
-        if !self.server.outbox.has_room(foreigner.id.domain()) {
+        // Where new messages of a copy stand is known once its home has said how the group stands.
+        let begun = self.topic.room().is_none_or(|it| it.log.is_some());
+        if !begun || !self.server.outbox.has_room(peer) {
             return Err(reply::UNAVAILABLE.into());
         }
         Ok(())
@@ -467,27 +481,42 @@ impl Actor {
         } else {
             (head, Vec::new())
         };
-        let recipient = &self.pair().other(&asked.user).id;
-        let payload = wire::payload::Kind::DirectMessage(wire::DirectMessage {
-            author: asked.user.to_string(),
-            recipient: recipient.to_string(),
-            head: message::head_bytes(&head),
-            content: Bytes::copy_from_slice(content.get().as_bytes()),
-            references,
-        });
-        let to = Destination::Domain(recipient.domain().clone());
-        let envelope = self
-            .server
-            .signer
-            .seal(to, id, now, payload)
-            .map_err(|_| reply::INTERNAL)?;
+        let author = asked.user.to_string();
+        let head = message::head_bytes(&head);
+        let content = Bytes::copy_from_slice(content.get().as_bytes());
+        let (to, payload) = match self.topic.room() {
+            Some(room) => {
+                let words = wire::payload::Kind::GroupMessage(wire::GroupMessage {
+                    author,
+                    head,
+                    content,
+                    references,
+                    known_index: room.log.map_or(0, |it| it.index),
+                });
+                let group = room.group.ok_or(reply::INTERNAL)?;
+                (Destination::Group(group), words)
+            }
+            None => {
+                let recipient = &self.pair().other(&asked.user).id;
+                let words = wire::payload::Kind::DirectMessage(wire::DirectMessage {
+                    author,
+                    recipient: recipient.to_string(),
+                    head,
+                    content,
+                    references,
+                });
+                (Destination::Domain(recipient.domain().clone()), words)
+            }
+        };
+        let sealed = self.server.signer.seal(to, id, now, payload);
+        let envelope = sealed.map_err(|_| reply::INTERNAL)?;
         if envelope.payload.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(reply::TOO_LARGE.into());
         }
         Ok(message::envelope_row(&envelope))
     }
 
-    /// Queues a message for the other domain and remembers its id.
+    /// Queues a message for the other domain, if one must have it first, and remembers its id.
     fn queue_message(
         &mut self,
         batch: &mut Batch,
@@ -496,7 +525,10 @@ impl Actor {
         (id, seq): (MessageId, u32),
         row: &MessageRow,
     ) -> Result<(), Reply> {
-        let peer = self.pair().other(author).id.domain().clone();
+        let peer = match self.topic.pair() {
+            Some(pair) => Some(pair.other(author).id.domain().clone()),
+            None => self.home_abroad().cloned(),
+        };
         let envelope = row
             .envelope
             .clone()
@@ -507,11 +539,13 @@ impl Actor {
             ..self.seen_row(row, seq, id)
         };
         put_seen(batch, &self.server.us, id, &seen);
-        self.server
-            .outbox
-            .put_message(batch, &peer, (self.key(), author), seq, self.now());
-        self.server.outbox.weigh(&peer, envelope.size());
-        effects.push(Effect::Wake);
+        if let Some(peer) = peer {
+            let pair = (self.key(), author);
+            let outbox = &self.server.outbox;
+            outbox.put_message(batch, &peer, pair, seq, self.now());
+            outbox.weigh(&peer, envelope.size());
+            effects.push(Effect::WakePeers(vec![peer], self.key()));
+        }
         Ok(())
     }
 
@@ -535,7 +569,7 @@ impl Actor {
             return;
         }
         self.tell_typing(&asked.user, what);
-        if standing.announced {
+        if standing.announced && self.topic.pair().is_some() {
             self.signal_out(&asked.user, what);
         }
     }

@@ -1,6 +1,7 @@
 //! What is attached to a topic for everybody to see: pinned messages (fact sheet, section 3.3).
 
 use freehold_proto::AccessMode;
+use freehold_store::Batch;
 use serde_json::Value;
 
 use super::{
@@ -18,10 +19,11 @@ const PINS_MAX: usize = 5;
 const BYTES_MAX: usize = 4096;
 
 impl Actor {
-    pub(super) fn set_aux(
+    pub(super) async fn set_aux(
         &mut self,
         asked: &Asked,
         change: &Value,
+        batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         if !self.is_attached(&asked.session) {
@@ -41,6 +43,11 @@ impl Actor {
         }
         check(&after)?;
         let changed = after != before;
+        if changed && self.home_abroad().is_some() {
+            self.attach_in_copy(asked, &after, batch, effects).await?;
+            effects.push(asked.later(self.pending(), self.now()));
+            return Ok(());
+        }
         if changed {
             self.topic.set_aux(after);
         }
@@ -56,7 +63,7 @@ impl Actor {
 }
 
 /// Clients trust the form of what they know.
-fn check(aux: &[u8]) -> Result<(), Status> {
+pub(super) fn check(aux: &[u8]) -> Result<(), Status> {
     if aux.len() > BYTES_MAX {
         return Err(reply::TOO_LARGE);
     }

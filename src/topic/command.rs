@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
-use freehold_proto::UserId;
+use freehold_keys::{Entry, Opened, OpenedPosition};
+use freehold_proto::{DomainName, MessageId, UserId, wire};
 use freehold_store::tables::rows::{MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// The answer to a peer about one item, once it is durable.
-pub(super) type Decision = oneshot::Sender<Result<Verdict, Unavailable>>;
+pub(crate) type Decision = oneshot::Sender<Result<Verdict, Unavailable>>;
 
 /// One thing for a topic to do.
 #[derive(Debug)]
@@ -86,6 +87,38 @@ pub enum Command {
         /// `kp`, `kpa`, `kpv`.
         what: &'static str,
     },
+    /// Another domain asks something of a group whose home we are, for one of its people.
+    Letter(Box<Letter>),
+    /// The home of a group hands on an entry of its log.
+    Entry(Box<Placing>),
+    /// The home of a group lets one of our people in, or not any more.
+    Invited(Box<Invited>),
+    /// The home of a group has answered how it stands, or has not answered.
+    Stands(Option<Box<Standings>>),
+    /// The home of a group has answered with entries that were missing, or has not answered.
+    Missed(Option<Vec<Entry>>),
+    /// The home of a group does not do what one of our people asked.
+    Declined {
+        /// The request.
+        id: MessageId,
+        /// Whose.
+        actor: UserId,
+        /// Why, for them.
+        reason: String,
+        /// Where it waits.
+        refused: Refused,
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
+    },
+    /// Keeps something for its owner in their notes to self.
+    Keep {
+        /// Made of what it is about, so that it is kept once.
+        id: MessageId,
+        /// Head and content, JSON.
+        note: (Bytes, Bytes),
+        /// Completed when that is durable.
+        done: oneshot::Sender<()>,
+    },
     /// A message of ours will not reach its recipient.
     Undelivered {
         /// Which.
@@ -112,6 +145,69 @@ pub struct Incoming {
     pub seen: SeenRow,
     /// The answer.
     pub decision: oneshot::Sender<Result<Verdict, Unavailable>>,
+}
+
+/// What another domain asks of a group for one of its people, verified.
+#[derive(Debug)]
+pub struct Letter {
+    /// For whom.
+    pub author: UserId,
+    /// As signed.
+    pub opened: Box<Opened>,
+    /// What it says.
+    pub words: Words,
+    /// The mark that it came; topic and position are filled in here.
+    pub seen: SeenRow,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// What a letter says.
+#[derive(Debug)]
+pub enum Words {
+    /// Something to be placed in the log.
+    Message(wire::GroupMessage),
+    /// Something for the home to rule on.
+    Request(wire::GroupRequest),
+}
+
+/// An entry of a group's log, verified.
+#[derive(Debug)]
+pub struct Placing {
+    /// Who handed it on: by its signature, the group's home.
+    pub home: DomainName,
+    /// What.
+    pub entry: Entry,
+    /// What is known of its message id here.
+    pub seen: Option<SeenRow>,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// An invitation to a group, verified.
+#[derive(Debug)]
+pub struct Invited {
+    /// The group's home.
+    pub home: DomainName,
+    /// Who is invited, one of our people.
+    pub invitee: UserId,
+    /// By whom.
+    pub inviter: UserId,
+    /// The rest.
+    pub words: wire::GroupInvitation,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// How a group stands, as its home says.
+#[derive(Debug)]
+pub struct Standings {
+    /// The last entry of its log.
+    pub head: OpenedPosition,
+    /// What goes with all pages.
+    pub state: wire::GroupState,
+    /// Everybody in it.
+    pub members: Vec<wire::Member>,
 }
 
 /// A group to be made.

@@ -108,8 +108,10 @@ impl Actor {
         let changes = self.pair_mut().relate(peer, relation, default, false, now);
         let wants = |it: &AccessChange| it.user == *peer && it.want.1.has(AccessMode::WRITE);
         let accepted = changes.iter().any(wants);
+        let put_out = self.put_out_of_pair(&changes);
         let mut effects = vec![Effect::Decided(decision, Verdict::Ok)];
         effects.extend(changes.into_iter().map(|it| Effect::Access(it, None)));
+        effects.extend(put_out);
         effects.extend(described.then(|| Effect::Described(peer.clone())));
         effects.extend(accepted.then(|| Effect::Release(ours)));
         self.commit_all(Batch::new(), effects);
@@ -138,6 +140,9 @@ impl Actor {
         refused: &Refused,
         done: oneshot::Sender<()>,
     ) {
+        if self.topic.room().is_some() {
+            return self.not_placed(seq, reason, refused, done).await;
+        }
         let key = self.key();
         let original = self
             .server

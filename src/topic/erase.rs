@@ -1,6 +1,6 @@
 //! What becomes of a topic when one of its people deletes the account.
 
-use freehold_proto::{AccessMode, UserId};
+use freehold_proto::{AccessMode, UserId, wire::group_request::What};
 use freehold_store::{Batch, Tables, TopicKey, tables::rows::SpanRow};
 use tokio::sync::oneshot;
 
@@ -69,6 +69,9 @@ impl Actor {
     ) -> Result<(), Reply> {
         self.finish_commits().await?;
         self.load_reader(user).await?;
+        if self.home_abroad().is_some() {
+            return self.erase_from_copy(user, done).await;
+        }
         let now = self.now();
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
         let (owns, kind) = (room.mode(user).has(AccessMode::OWNER), room.kind);
@@ -106,6 +109,32 @@ impl Actor {
         if lives && kind != RoomKind::Saved {
             self.erase_words(user).await?;
         }
+        self.commit(Batch::new(), vec![Effect::Told(done)]);
+        Ok(())
+    }
+
+    /// The same where the home is another domain: gone from here at once, and the home is asked to do
+    /// its part whenever it can (rules.md 15).
+    async fn erase_from_copy(
+        &mut self,
+        user: &UserId,
+        done: oneshot::Sender<()>,
+    ) -> Result<(), Reply> {
+        let now = self.now();
+        if self.topic.active(user).is_some() {
+            let (mut batch, mut effects) = (Batch::new(), Vec::new());
+            let owns = self.topic.may(user, AccessMode::OWNER);
+            if owns {
+                self.ask_home(user, What::Close(true), &mut batch, &mut effects)?;
+            }
+            let change = self.room_mut()?.abandon_copy(user, now);
+            if !owns {
+                self.want_out(user, &mut batch, &mut effects).await?;
+            }
+            effects.extend(self.access_effects(None, change.into_iter().collect()));
+            self.commit_all(batch, effects);
+        }
+        self.erase_words(user).await?;
         self.commit(Batch::new(), vec![Effect::Told(done)]);
         Ok(())
     }

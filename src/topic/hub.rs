@@ -6,12 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use freehold_proto::UserId;
-use freehold_store::{Tables, TopicKey};
+use freehold_store::{StoreError, Tables, TopicKey};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tracing::warn;
 
 use super::{Command, TopicName, actor::Actor};
@@ -19,6 +20,8 @@ use crate::server::Server;
 
 /// Commands that may wait for one topic; whoever sends more waits.
 const MAILBOX_MAX: usize = 1024;
+/// How often topics are looked for that could not go on with erasing.
+const RESUME_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// The loaded topics of a domain.
 #[derive(Debug, Default)]
@@ -71,27 +74,36 @@ impl Hub {
         }
     }
 
-    /// Has every topic go on that was erasing deleted messages when the domain stopped.
+    /// Has every topic go on that is erasing deleted messages and was unloaded: by a restart, or
+    /// because the store did not answer it. Runs until the domain stops.
     pub async fn resume(server: Arc<Server>) {
+        let stop = server.tasks.stop_token();
+        loop {
+            if let Err(fault) = Self::resume_all(&server).await {
+                warn!(%fault, "what is to be erased cannot be read now");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RESUME_EVERY) => {}
+            }
+        }
+    }
+
+    async fn resume_all(server: &Arc<Server>) -> Result<(), StoreError> {
         const PAGE: usize = 100;
         let mut after = None;
         loop {
             let read = move |tables: &Tables| tables.half_erased(after, PAGE);
-            let page = match server.tables.read(read).await {
-                Ok(page) => page,
-                Err(fault) => {
-                    return warn!(%fault, "what is to be erased cannot be read; the next start tries again");
-                }
-            };
+            let page = server.tables.read(read).await?;
             for (_, name) in &page {
                 match TopicName::from_text(name) {
-                    Some(name) => Self::send(&server, &name, Command::Resume).await,
+                    Some(name) => Self::send(server, &name, Command::Resume).await,
                     None => warn!(name, "something is to be erased in a topic without a name"),
                 }
             }
             match page.last() {
                 Some((last, _)) if page.len() == PAGE => after = Some(*last),
-                _ => return,
+                _ => return Ok(()),
             }
         }
     }
@@ -165,5 +177,59 @@ impl Hub {
         }
         place.mailbox.close();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_store::{
+        Batch,
+        tables::{
+            deletions::put_half_erased,
+            rows::{ClearedRow, TopicRow},
+            topics::put_topic,
+        },
+    };
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stage::Stage;
+
+    #[tokio::test(start_paused = true)]
+    async fn erasing_that_the_store_did_not_let_begin_goes_on_without_a_restart() {
+        let stage = Stage::new().await;
+        let server = &stage.server;
+        let person = |number| UserId::new([number; 8], server.us.clone());
+        let name = TopicName::one_to_one(&person(1), &person(2));
+        let cleared = ClearedRow {
+            last: 1,
+            last_hard: 1,
+            erased: 0,
+        };
+        let row = TopicRow {
+            people: vec![person(1).to_string(), person(2).to_string()],
+            cleared: Some(cleared),
+            ..TopicRow::default()
+        };
+        let mut batch = Batch::new();
+        put_topic(&mut batch, name.key(), &row);
+        put_half_erased(&mut batch, name.key(), &name.to_text());
+        let _applied = server.tables.commit(batch).await.unwrap();
+
+        stage.engine.fail_pages(1);
+        server
+            .tasks
+            .spawn("resume", Hub::resume(Arc::clone(server)));
+        while stage.engine.pages_to_fail() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let deadline = Instant::now() + RESUME_EVERY * 2;
+        let left = |tables: &Tables| tables.half_erased(None, 1);
+        while !server.tables.read(left).await.unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "nobody goes on");
+            sleep(Duration::from_secs(1)).await;
+        }
+        server.tasks.drain(Duration::from_secs(10)).await;
+        stage.close().await;
     }
 }

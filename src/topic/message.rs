@@ -2,7 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use freehold_proto::{Envelope, Malformed, MessageId, Timestamp, UserId, wire};
+use freehold_proto::{
+    Envelope, Malformed, MessageId, Refusal, RefusalCode, Timestamp, UserId, wire,
+};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::rows::{EnvelopeRow, MessageRow},
@@ -12,8 +14,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::{
-    frames::{Data, Raw, raw},
-    ids::{Head, Ids},
+    frames::{Data, Raw, is_plain, raw},
+    ids::{self, Head, Ids},
 };
 
 /// Head keys that name another message of the topic by its position here. Positions are local, so
@@ -184,22 +186,21 @@ pub(crate) fn shown(
     seq: u32,
     row: &MessageRow,
 ) -> Result<Data, StoreError> {
-    let payload = row
-        .envelope
-        .as_ref()
-        .and_then(|it| direct_message(&it.payload));
+    let payload = row.envelope.as_ref().and_then(|it| sealed(&it.payload));
     let (head, content) = match &payload {
-        Some(message) => (&message.head, &message.content),
+        Some(words) => (&words.head, &words.content),
         None => (&row.head, &row.content),
     };
     let mut head: Head = serde_json::from_slice(head).unwrap_or_default();
-    if let Some(message) = &payload {
+    if let Some(words) = &payload {
         // Whatever another domain wrote there: it cannot know our positions, nor speak for others.
         NOT_FROM_ABROAD
             .iter()
             .for_each(|key| drop(head.remove(*key)));
         let place = (topic, seq, row.author.as_str());
-        attach_references(tables, place, &message.references, &mut head)?;
+        attach_references(tables, place, &words.references, &mut head)?;
+        // Of what was written here our own positions are known.
+        head.extend(serde_json::from_slice::<Head>(&row.head).unwrap_or_default());
     }
     let content = raw(content).map(|content| ids.localise(&mut head, content));
     let from = row
@@ -220,11 +221,66 @@ pub(crate) fn shown(
     })
 }
 
-fn direct_message(payload: &Bytes) -> Option<wire::DirectMessage> {
-    match wire::Payload::decode(payload.clone()).ok()?.kind? {
-        wire::payload::Kind::DirectMessage(message) => Some(message),
-        _ => None,
+/// What a message says, whichever kind of topic it was written in.
+struct Words {
+    head: Bytes,
+    content: Bytes,
+    references: Vec<wire::Reference>,
+}
+
+fn sealed(payload: &Bytes) -> Option<Words> {
+    let (head, content, references) = match wire::Payload::decode(payload.clone()).ok()?.kind? {
+        wire::payload::Kind::DirectMessage(it) => (it.head, it.content, it.references),
+        wire::payload::Kind::GroupMessage(it) => (it.head, it.content, it.references),
+        _ => return None,
+    };
+    Some(Words {
+        head,
+        content,
+        references,
+    })
+}
+
+/// Head and content of a message as they were written.
+pub(crate) fn words_of(row: &MessageRow) -> (Bytes, Bytes) {
+    let sealed = row.envelope.as_ref().and_then(|it| sealed(&it.payload));
+    match sealed {
+        Some(words) => (words.head, words.content),
+        None => (row.head.clone(), row.content.clone()),
     }
+}
+
+/// What another domain's person wrote, read: head and content, if they are such that they can be
+/// shown here.
+pub(crate) fn makes_sense(head: &Bytes, content: &Bytes) -> Result<(Head, Raw), Refusal> {
+    let malformed = |what: &str| {
+        let detail = format!("the {what} is not valid JSON");
+        Refusal::new(RefusalCode::Malformed, detail)
+    };
+    let head: Head = match head.len() {
+        0 => Head::new(),
+        _ => serde_json::from_slice(head).map_err(|_| malformed("head"))?,
+    };
+    if !is_plain(content) || &**content == b"null" {
+        return Err(malformed("content"));
+    }
+    let content: Raw = serde_json::from_slice(content).map_err(|_| malformed("content"))?;
+    match ids::bare_id(&head, &content) {
+        Some(bare) => {
+            let detail = format!("{bare} lacks its domain");
+            Err(Refusal::new(RefusalCode::BareId, detail))
+        }
+        None => Ok((head, content)),
+    }
+}
+
+/// References of a head as positions here, for a message whose signed form names ids.
+pub(crate) fn own_references(head: &Head) -> Bytes {
+    let own = REFERENCES.iter().filter_map(|key| {
+        let value = head.get(*key)?;
+        Some(((*key).to_owned(), value.clone()))
+    });
+    head_bytes(&own.collect())
 }
 
 /// The stored form of an envelope.
@@ -242,7 +298,11 @@ pub(crate) fn envelope_of(row: EnvelopeRow) -> Option<Envelope> {
     Some(Envelope {
         header: row.header,
         signature: (&*row.signature).try_into().ok()?,
-        salt: (&*row.salt).try_into().ok()?,
+        salt: match row.salt.len() {
+            // The words have been erased.
+            0 => [0; 16],
+            _ => (&*row.salt).try_into().ok()?,
+        },
         payload: row.payload,
     })
 }

@@ -3,7 +3,7 @@
 //! `one_to_one` and `room` decide; `conversation` is what they have in common; `storage` and `message`
 //! translate to rows; `actor` owns a loaded topic and makes decisions durable before anybody is told;
 //! `asked` serves our clients (`access_pair` and `access_room` where they change who may do what,
-//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells; `hub` finds
+//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells people, `told` plugins; `hub` finds
 //! the actor.
 
 mod access_pair;
@@ -18,7 +18,12 @@ mod conversation;
 mod crossing;
 mod deletion;
 mod erase;
+mod group_home;
+mod group_out;
+mod group_replica;
+mod group_wire;
 pub mod hub;
+mod log;
 pub(crate) mod message;
 mod name;
 mod notify;
@@ -26,14 +31,19 @@ mod notify_room;
 pub mod one_to_one;
 mod query;
 pub mod room;
+mod room_copy;
 mod room_tags;
 mod sent;
 pub mod standing;
 pub(crate) mod storage;
+mod told;
 
 pub use call::CallEvent;
 pub use command::{Command, Founding, Incoming, TopicRequest};
+pub(crate) use command::{Invited, Letter, Placing, Words};
 pub(crate) use crossing::CONSENT_RETRY;
+pub(crate) use group_home::state as group_state;
+pub(crate) use group_wire::title;
 pub use name::TopicName;
 pub(crate) use name::channel_name;
 pub(crate) use query::{in_frames, parts};

@@ -28,6 +28,7 @@ impl Actor {
 
     /// Does what follows a commit.
     pub(super) fn perform(&mut self, effect: Effect) {
+        self.tell_plugins(&effect);
         match effect {
             Effect::Reply(session, frames) => session.send_all(&frames),
             Effect::Appended {
@@ -79,6 +80,14 @@ impl Actor {
                     self.server.wake(foreigner.id.domain());
                 }
             }
+            Effect::WakePeers(peers, topic) => {
+                for peer in &peers {
+                    self.server.outbox.moved(peer, topic);
+                    self.server.wake(peer);
+                }
+            }
+            // The log says it.
+            Effect::Profiled(_) => {}
             Effect::Release(author) => {
                 let peer = self.pair().other(&author).id.domain().clone();
                 self.server.outbox.release(&peer, self.key(), &author);

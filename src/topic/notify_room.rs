@@ -207,13 +207,7 @@ impl Actor {
 
     /// The name under which somebody knew the room who is not in it any more.
     fn view_of_former(&self, user: &UserId) -> String {
-        let reader = |room: &Room| {
-            let was = room
-                .readers
-                .get(user)
-                .filter(|_| !room.members.contains_key(user));
-            room.group.filter(|_| was.is_some())
-        };
+        let reader = |room: &Room| room.group.filter(|_| was_reader(room, user));
         match self.topic.room().and_then(reader) {
             Some(group) => channel_name(&group),
             None => self.view(user),
@@ -242,8 +236,7 @@ impl Actor {
         let Some(room) = self.topic.room().filter(|it| shows_presence(it)) else {
             return;
         };
-        let was_reader = room.readers.contains_key(user) && !room.members.contains_key(user);
-        if session.background() || was_reader {
+        if session.background() || was_reader(room, user) {
             return;
         }
         let here = |it: &Session| !it.background();
@@ -352,6 +345,12 @@ impl Actor {
             }
         }
     }
+}
+
+/// Somebody read the channel, last of all.
+fn was_reader(room: &Room, user: &UserId) -> bool {
+    let member = room.members.get(user).filter(|it| it.deleted.is_none());
+    room.readers.contains_key(user) && member.is_none()
 }
 
 fn shows_presence(room: &Room) -> bool {

@@ -4,15 +4,16 @@
 //! Decisions only: no socket, no clock, no store. A method changes the value and says what happened,
 //! or refuses and changes nothing. Whoever calls makes it durable before anybody is told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use freehold_proto::{AccessMode, GroupId, Timestamp, UserId};
+use freehold_proto::{AccessMode, DomainName, GroupId, Timestamp, UserId};
 use freehold_store::tables::rows::RoomRow;
 use prost::Message as _;
 
 use super::{
     deletion::Cleared,
+    log::Log,
     standing::{AccessChange, CursorMove, Standing},
 };
 use crate::{
@@ -85,6 +86,14 @@ pub struct Room {
     pub cleared: Cleared,
     /// Its own row changed since it was last written.
     pub dirty: bool,
+    /// The other domain that orders and rules it; `None` when that is ours.
+    pub home: Option<DomainName>,
+    /// Its log, once it spans domains. A copy has one once it has been told how the group stands.
+    pub log: Option<Log>,
+    /// Of a copy: where it began, and the position that new messages stand behind.
+    pub begun: Option<(Log, u32)>,
+    /// At the home: other domains whose people take part, and the last entry before they did.
+    pub followers: BTreeMap<DomainName, u64>,
 }
 
 /// What a room lets its people hold.
@@ -143,7 +152,21 @@ impl Room {
             touched: None,
             cleared: Cleared::default(),
             dirty: true,
+            home: None,
+            log: None,
+            begun: None,
+            followers: BTreeMap::new(),
         }
+    }
+
+    /// Domains of which somebody takes part, but for `us`.
+    #[must_use]
+    pub fn domains(&self, us: &DomainName) -> BTreeSet<DomainName> {
+        let takes_part = |(user, it): &(&UserId, &Standing)| {
+            user.domain() != us && it.rights() != AccessMode::NONE
+        };
+        let present = self.present().filter(takes_part);
+        present.map(|(user, _)| user.domain().clone()).collect()
     }
 
     /// A new group, or notes to self, with its owner. `mode` is what the owner wants to begin with.
@@ -469,11 +492,13 @@ impl Room {
         (want, given): (AccessMode, AccessMode),
         now: Timestamp,
     ) -> Option<AccessChange> {
+        let next = self.log.map_or(0, |it| it.index + 1);
         let standing = self.active_mut(user)?;
         let before = (standing.want, standing.given);
         if before == (want, given) {
             return None;
         }
+        standing.changed = (next, standing.rights());
         standing.want_version += u64::from(want != before.0);
         standing.given_version += u64::from(given != before.1);
         standing.want = want;
@@ -490,13 +515,13 @@ impl Room {
     }
 
     /// Somebody invites another one, or changes what a member may do. `wants` is what the invited
-    /// person lets be wanted in their name.
+    /// person lets be wanted in their name; `None` when they are asked first.
     pub fn grant(
         &mut self,
         actor: &UserId,
         target: &UserId,
         mode: &str,
-        wants: AccessMode,
+        wants: Option<AccessMode>,
         limits: RoomLimits,
         now: Timestamp,
     ) -> Result<Option<AccessChange>, Status> {
@@ -538,19 +563,20 @@ impl Room {
         &mut self,
         actor: &UserId,
         target: &UserId,
-        (wants, given): (AccessMode, AccessMode),
+        (wants, given): (Option<AccessMode>, AccessMode),
         limits: RoomLimits,
         now: Timestamp,
     ) -> Result<Option<AccessChange>, Status> {
         // An admin may keep somebody out before they come: given without J is a ban.
         let banned = !given.has(AccessMode::JOIN);
-        if !wants.has(AccessMode::JOIN) || (banned && !self.is_admin(actor)) {
+        let refuses = wants.is_some_and(|it| !it.has(AccessMode::JOIN));
+        if refuses || (banned && !self.is_admin(actor)) {
             return Err(reply::PERMISSION_DENIED);
         }
         if self.is_full(limits) {
             return Err(reply::POLICY);
         }
-        let wants = wants.without(AccessMode::OWNER);
+        let wants = wants.unwrap_or(AccessMode::NONE).without(AccessMode::OWNER);
         Ok(Some(self.enter(target, actor, wants, given, now)))
     }
 

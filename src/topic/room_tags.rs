@@ -40,6 +40,10 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let owner = self.tag_owner()?;
+        if self.home_abroad().is_some() {
+            // A group is found at its home.
+            return Err(reply::NOT_ALLOWED.into());
+        }
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
         if room.owner() != Some(&asked.user) {
             return Err(reply::PERMISSION_DENIED.into());

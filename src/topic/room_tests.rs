@@ -33,7 +33,9 @@ fn group(kind: RoomKind) -> Room {
     let mut room = Room::new(kind, Some(GroupId::from_bytes([7; 16])), at(0));
     room.found(&ann(), AccessMode::NONE, at(0));
     for user in [ben(), cat()] {
-        let change = room.grant(&ann(), &user, "", WANTS, LIMITS, at(1)).unwrap();
+        let change = room
+            .grant(&ann(), &user, "", Some(WANTS), LIMITS, at(1))
+            .unwrap();
         assert!(change.unwrap().fresh);
     }
     room
@@ -44,7 +46,7 @@ fn mode(room: &Room, user: &UserId) -> String {
 }
 
 fn given(room: &mut Room, actor: &UserId, target: &UserId, mode: &str) -> Result<(), Status> {
-    room.grant(actor, target, mode, WANTS, LIMITS, at(2))
+    room.grant(actor, target, mode, Some(WANTS), LIMITS, at(2))
         .map(|_| ())
 }
 
@@ -218,7 +220,7 @@ fn whoever_does_not_let_himself_be_invited_is_not() {
     let mut room = group(RoomKind::Group);
     refused(&mut room, reply::PERMISSION_DENIED, |room| {
         let nothing = AccessMode::NONE;
-        room.grant(&ann(), &dan(), "", nothing, LIMITS, at(3))
+        room.grant(&ann(), &dan(), "", Some(nothing), LIMITS, at(3))
     });
 }
 

@@ -34,6 +34,9 @@ pub struct Standing {
     pub reader: bool,
     /// The person's last deletion for themselves.
     pub cleared: u32,
+    /// In a group that spans domains: the entry with which the rights last changed, and what they were
+    /// before.
+    pub changed: (u64, AccessMode),
 }
 
 impl Standing {
@@ -55,6 +58,7 @@ impl Standing {
             announced: false,
             reader: false,
             cleared: 0,
+            changed: (0, AccessMode::NONE),
         }
     }
 

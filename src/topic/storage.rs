@@ -1,11 +1,12 @@
 //! Between the meaning of a topic and its rows.
 
-use freehold_proto::{AccessMode, DomainName, Timestamp, UserId};
+use bytes::Bytes;
+use freehold_proto::{AccessMode, DomainName, Placed, Position, Timestamp, UserId};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         rooms::{put_member, put_room},
-        rows::{RoomRow, SubscriptionRow, TopicRow},
+        rows::{FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, TopicRow},
         topics::{put_subscription, put_topic},
     },
 };
@@ -16,6 +17,7 @@ use super::{
     TopicName,
     conversation::Conversation,
     deletion::Cleared,
+    log::Log,
     one_to_one::{OneToOne, Person},
     room::{Description, Room, RoomKind},
     standing::Standing,
@@ -35,7 +37,13 @@ pub(crate) fn load(
     now: Timestamp,
 ) -> Result<(Conversation, bool), StoreError> {
     let TopicName::OneToOne(people) = name else {
-        let (room, stored) = load_room(tables, name, now)?;
+        let (mut room, stored) = load_room(tables, name, now)?;
+        if room.home.is_none() && room.log.is_some() {
+            for peer in room.domains(us) {
+                let row = tables.follower(&peer, name.key())?.unwrap_or_default();
+                room.followers.insert(peer, row.since);
+            }
+        }
         return Ok((Conversation::Room(Box::new(room)), stored));
     };
     let mut pair = load_pair(tables, people, us)?;
@@ -99,11 +107,13 @@ fn load_room(
     let mut room = Room::new(kind, group, now);
     let row = tables.room(key)?;
     let stored = row.is_some();
+    let epoch = row.as_ref().map_or(0, |it| it.epoch);
     if let Some(row) = row {
         take_row(&mut room, row);
         load_members(tables, key, &mut room)?;
     }
     room.head = tables.head(key)?;
+    load_log(tables, key, epoch, &mut room)?;
     if room.head > 0
         && let Some(last) = tables.message(key, room.head)?
     {
@@ -116,7 +126,38 @@ fn load_room(
     Ok((room, stored))
 }
 
-fn take_row(room: &mut Room, row: RoomRow) {
+/// Where the log of a room has got to, if it has one.
+fn load_log(tables: &Tables, key: TopicKey, epoch: u64, room: &mut Room) -> Result<(), StoreError> {
+    if epoch == 0 {
+        return Ok(());
+    }
+    let begun = room.begun.map(|(log, _)| log);
+    let last = tables.log_head(key)?;
+    // Entries from before a copy began anew say nothing about where it is.
+    let last = last.filter(|(index, _)| begun.is_none_or(|it| *index > it.index));
+    room.log = match last {
+        Some((_, row)) => Some(log_behind(&row).ok_or_else(|| StoreError::Corrupt {
+            detail: format!("the log of {key:?} has an entry that cannot be read"),
+        })?),
+        None => begun.or(Some(Log::opened(room.head))),
+    };
+    room.head = room.head.max(room.begun.map_or(0, |(_, base)| base));
+    Ok(())
+}
+
+/// Where a log is behind an entry.
+fn log_behind(row: &LogRow) -> Option<Log> {
+    let placed = Placed {
+        position: row.position.clone(),
+        signature: row.signature.as_ref().try_into().ok()?,
+    };
+    let position = Position::decode(&placed.position).ok()?;
+    let mut log = Log::opened(0);
+    log.advance(&position, &placed);
+    Some(log)
+}
+
+pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     room.stored_bytes = row.encoded_len();
     if row.kind == kind_number(RoomKind::Channel) {
         room.kind = RoomKind::Channel;
@@ -127,6 +168,16 @@ fn take_row(room: &mut Room, row: RoomRow) {
     room.readers_count = row.readers;
     room.cleared = Cleared::of(row.cleared);
     room.record = (row.record, row.signature);
+    room.home = row.home.parse().ok();
+    room.begun = row.begun.map(|it| {
+        let log = Log {
+            epoch: row.epoch,
+            index: it.index,
+            order: it.order,
+            hash: it.hash.as_ref().try_into().unwrap_or_default(),
+        };
+        (log, row.base)
+    });
     room.description = Description {
         public: row.public,
         trusted: row.trusted,
@@ -144,13 +195,36 @@ fn load_members(tables: &Tables, key: TopicKey, room: &mut Room) -> Result<(), S
         let full = page.len() == MEMBERS_PAGE;
         after = page.last().cloned();
         for user in page {
-            if let Some(row) = tables.subscription(&user, key)?.filter(|it| !it.reader) {
-                room.members.insert(user, standing(&row));
+            if let Some(row) = tables.subscription(&user, key)?
+                && let Some(member) = membership(&row)
+            {
+                room.members.insert(user, member);
             }
         }
         if !full {
             return Ok(());
         }
+    }
+}
+
+/// How somebody stands as a member, also if they only read now: what they were given outlives it.
+fn membership(row: &SubscriptionRow) -> Option<Standing> {
+    if !row.reader {
+        return Some(standing(row));
+    }
+    let former = row.member.as_ref()?;
+    let left = Timestamp::from_stored(former.left);
+    let mut member = Standing::new(AccessMode::NONE, mode(&former.given), left);
+    member.given_version = former.given_version;
+    member.deleted = Some(left);
+    Some(member)
+}
+
+fn former_member(member: &Standing) -> FormerMemberRow {
+    FormerMemberRow {
+        given: member.given.to_string(),
+        given_version: member.given_version,
+        left: member.deleted.map_or(0, Timestamp::as_millis),
     }
 }
 
@@ -221,9 +295,11 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
         let member = room.members.get(&user);
         let reader = room.readers.get(&user);
         // A member who was a reader before is a member; the one row says which.
-        let standing = match (member, reader) {
-            (Some(member), Some(reader)) if member.deleted.is_some() => reader,
-            (Some(standing), _) | (None, Some(standing)) => standing,
+        let (standing, former) = match (member, reader) {
+            (Some(member), Some(reader)) if member.deleted.is_some() => {
+                (reader, Some(former_member(member)))
+            }
+            (Some(standing), _) | (None, Some(standing)) => (standing, None),
             (None, None) => continue,
         };
         let full = batches
@@ -233,7 +309,11 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
             batches.push(Batch::new());
         }
         if let Some(batch) = batches.last_mut() {
-            put_subscription(batch, &user, key, &row(standing, name.stored(&user)));
+            let row = SubscriptionRow {
+                member: former,
+                ..row(standing, name.stored(&user))
+            };
+            put_subscription(batch, &user, key, &row);
             if !standing.reader {
                 put_member(batch, key, &user);
             }
@@ -261,6 +341,17 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
         members: number(room.size()),
         readers: room.readers_count,
         deleted: room.deleted.map_or(0, Timestamp::as_millis),
+        home: room
+            .home
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        epoch: room.log.map_or(0, |it| it.epoch),
+        base: room.begun.map_or(0, |(_, base)| base),
+        begun: room.begun.map(|(log, _)| LogStartRow {
+            index: log.index,
+            order: log.order,
+            hash: Bytes::copy_from_slice(&log.hash),
+        }),
     }
 }
 
@@ -295,6 +386,7 @@ pub(crate) fn standing(row: &SubscriptionRow) -> Standing {
         announced: row.announced,
         reader: row.reader,
         cleared: row.cleared,
+        changed: (row.changed_index, mode(&row.before)),
     }
 }
 
@@ -315,6 +407,12 @@ fn row(standing: &Standing, peer: String) -> SubscriptionRow {
         announced: standing.announced,
         reader: standing.reader,
         cleared: standing.cleared,
+        member: None,
+        changed_index: standing.changed.0,
+        before: match standing.changed.0 {
+            0 => String::new(),
+            _ => standing.changed.1.to_string(),
+        },
     }
 }
 
@@ -367,12 +465,19 @@ mod tests {
         group.found(&owner, AccessMode::NONE, at(0));
         for number in 1..MEMBERS {
             let wants = AccessMode::GROUP;
-            let granted = group.grant(&owner, &user(number), "", wants, LIMITS, at(1));
+            let granted = group.grant(&owner, &user(number), "", Some(wants), LIMITS, at(1));
             assert!(granted.unwrap().is_some());
         }
         assert!(
             group
-                .grant(&owner, &user(MEMBERS), "", AccessMode::GROUP, LIMITS, at(1))
+                .grant(
+                    &owner,
+                    &user(MEMBERS),
+                    "",
+                    Some(AccessMode::GROUP),
+                    LIMITS,
+                    at(1)
+                )
                 .is_err(),
             "one more than the limit came in"
         );

@@ -258,4 +258,5 @@ def play(scenes):
         print(f"ok {sentence}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

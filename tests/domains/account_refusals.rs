@@ -170,6 +170,7 @@ async fn whoever_is_in_is_refused_for_what_is_wrong_and_stays_in() {
         ("del", json!({"what": "user", "user": "nonsense"}), NOBODY, none.clone()),
         ("set", json!({"topic": "fnd", "desc": {"public": "x"}}), (409, "must attach first"), none.clone()),
         ("sub", json!({"topic": "fnd", "set": {"desc": {"public": 7}}}), MALFORMED, none.clone()),
+        ("sub", json!({"topic": "fnd"}), (200, "ok"), none.clone()),
         ("set", json!({"topic": "fnd", "desc": {"public": {"fn": "x"}}}), MALFORMED, none.clone()),
         ("set", json!({"topic": "fnd", "desc": {"public": "x".repeat(9000)}}), (413, "too large"), none.clone()),
         ("set", json!({"topic": "fnd"}), MALFORMED, none),

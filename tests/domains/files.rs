@@ -736,3 +736,31 @@ async fn a_picture_stays_as_long_as_it_is_shown() {
     }
     scene.settles_at(0).await;
 }
+
+#[tokio::test]
+async fn of_pictures_that_change_faster_than_the_disk_writes_only_the_last_is_kept() {
+    let mut scene = Scene::new().await;
+    let mut urls = Vec::new();
+    for number in 0..6 {
+        urls.push(scene.uploads(&bytes(10 + number)).await.url());
+    }
+    let made = json!({"topic": "new1"});
+    let made = scene.ann.session.request("sub", made).await.unwrap();
+    for topic in [made.text("topic"), "me"] {
+        let mut asked = Vec::new();
+        for url in urls.iter().cycle().take(10 * urls.len()) {
+            let public = json!({"photo": {"ref": url}});
+            let set = json!({"topic": topic, "desc": {"public": public}});
+            asked.push(scene.ann.session.send("set", set).await.unwrap());
+        }
+        for id in asked {
+            let answers = |it: &freehold_interop::Frame| it.text("id") == id;
+            let answer = scene.ann.session.wait_for("answer", SOON, answers).await;
+            assert_eq!(answer.unwrap().code(), 200);
+        }
+    }
+    scene.settles_at(6).await;
+    scene.net.clock.advance(HOUR);
+    scene.settles_at(1).await;
+    assert_eq!(scene.asks_for(&urls[5], &[]).await.body, bytes(15));
+}

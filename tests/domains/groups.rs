@@ -11,7 +11,7 @@ use crate::{
 
 /// A group with its owner and two members, all attached.
 struct Club {
-    _net: Net,
+    net: Net,
     house: House,
     ann: Guest,
     ben: Guest,
@@ -21,7 +21,7 @@ struct Club {
 
 impl Guest {
     /// Makes a group; returns its name.
-    async fn founds(&mut self, name: &str, set: Value) -> String {
+    pub(crate) async fn founds(&mut self, name: &str, set: Value) -> String {
         let body = json!({"topic": name, "set": set});
         let answer = self.session.request("sub", body).await.unwrap();
         assert_eq!(answer.body["params"]["tmpname"], name);
@@ -39,7 +39,7 @@ impl Guest {
     }
 
     /// Gives a member other rights.
-    async fn gives(&mut self, group: &str, other: &Self, mode: &str) {
+    pub(crate) async fn gives(&mut self, group: &str, other: &Self, mode: &str) {
         let body = json!({"topic": group, "sub": {"user": other.person.id, "mode": mode}});
         self.session.request("set", body).await.unwrap();
     }
@@ -104,7 +104,7 @@ impl Club {
             guest.session.subscribe(&group).await.unwrap();
         }
         Self {
-            _net: net,
+            net,
             house,
             ann,
             ben,
@@ -547,11 +547,15 @@ async fn whoever_is_banned_learns_nothing_more_of_the_group() {
     let group = club.group.clone();
     club.ann.gives(&group, &club.ben, "RWPS").await;
     club.ben.is_evicted(&group, false).await;
+    let touched = club.ben.contact(&group).await.unwrap()["touched"].clone();
+    club.net.clock.advance(SOON);
     club.cat
         .session
         .publish(&group, "between us")
         .await
         .unwrap();
+    let row = club.ben.contact(&group).await.unwrap();
+    assert_eq!(row["touched"], touched, "{row}");
     let dan = club.house.guest("dan").await;
     club.cat.invites(&group, &dan).await;
     let desc = club.ben.session.get(&group, "desc").await.unwrap().unwrap();
@@ -566,4 +570,41 @@ async fn whoever_is_banned_learns_nothing_more_of_the_group() {
         .iter()
         .filter(|it| it.text("src") == group && it.text("what") != "acs");
     assert_eq!(told.count(), 0, "{ann}");
+}
+
+#[tokio::test]
+async fn what_a_member_may_not_do_outlives_leaving_reading_the_channel_and_a_restart() {
+    let net = Net::new().await;
+    let mut house = net.domain("alpha.test").await;
+    let (mut ann, mut ben, mut cat) = (
+        house.guest("ann").await,
+        house.guest("ben").await,
+        house.guest("cat").await,
+    );
+    let group = ann.founds("nch1", json!({})).await;
+    let channel = group.replacen("grp", "chn", 1);
+    for (guest, mode) in [(&ben, "JR"), (&cat, "JRWPS")] {
+        ann.gives(&group, guest, mode).await;
+    }
+    ben.session.subscribe(&group).await.unwrap();
+    let leave = json!({"topic": group, "unsub": true});
+    ben.session.request("leave", leave).await.unwrap();
+    ben.session.subscribe(&channel).await.unwrap();
+    house.stop().await;
+    house.start().await;
+    for guest in [&mut ann, &mut ben, &mut cat] {
+        house.welcomes_back(guest).await;
+    }
+    ben.session.subscribe(&channel).await.unwrap();
+    ben.session
+        .request("leave", json!({"topic": channel, "unsub": true}))
+        .await
+        .unwrap();
+    // Whoever only invites does not lift what an administrator imposed.
+    cat.session.subscribe(&group).await.unwrap();
+    assert_eq!(cat.invites(&group, &ben).await["given"], "JR");
+    ben.session.subscribe(&group).await.unwrap();
+    let body = json!({"topic": group, "noecho": true, "content": "x"});
+    let denied = (403, "permission denied".to_owned());
+    assert_eq!(ben.is_refused("pub", body).await, denied);
 }

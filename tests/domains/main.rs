@@ -31,6 +31,8 @@ mod files_s3;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod group_crossing;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod grpc;
@@ -46,6 +48,10 @@ mod messages;
 mod net;
 #[cfg(test)]
 mod nobody;
+#[cfg(test)]
+mod plugin;
+#[cfg(test)]
+mod plugins;
 #[cfg(test)]
 mod poller;
 #[cfg(test)]

@@ -314,3 +314,37 @@ async fn the_list_of_contacts_knows_at_once_how_far_one_has_read() {
     assert_eq!(row(&mut ben).await, [3, 3, 3]);
     assert_eq!(row(&mut ann).await, [3, 3, 3]);
 }
+
+#[tokio::test]
+async fn whoever_is_blocked_is_put_out_and_cannot_come_back_until_it_is_lifted() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    let gives = |ann: &Guest, ben: &Guest, mode: &str| {
+        let name = ann.name_of(ben);
+        json!({"topic": name, "sub": {"user": name, "mode": mode}})
+    };
+    ben.has_heard(&ann).await;
+    let block = gives(&ann, &ben, "RWPA");
+    ann.session.request("set", block).await.unwrap();
+    let name = ben.name_of(&ann);
+    let evicted = |it: &Frame| it.code() == 205 && it.text("topic") == name;
+    let word = ben.session.wait_for("205", SOON, evicted).await.unwrap();
+    assert_eq!(word.body["params"], json!({"unsub": false}));
+    let told = ben.notices(FrameKind::Pres, &ann, "acs").await;
+    assert_eq!(told.body["dacs"]["given"], "-J", "{}", told.body);
+    let words = json!({"topic": name, "noecho": true, "content": "x"});
+    let attach = (409, "must attach first".to_owned());
+    assert_eq!(ben.is_refused("pub", words).await, attach);
+    let denied = (403, "permission denied".to_owned());
+    let sub = json!({"topic": name});
+    assert_eq!(ben.is_refused("sub", sub).await, denied);
+    ann.says(&ben, "still here").await;
+
+    let lift = gives(&ann, &ben, "JRWPA");
+    ann.session.request("set", lift).await.unwrap();
+    ben.opens(&ann).await;
+    ben.says(&ann, "here again").await;
+}

@@ -45,12 +45,22 @@ pub(crate) struct House {
 
 impl Net {
     pub(crate) async fn new() -> Self {
+        // With RUST_LOG=debug a scene shows what its domains say of it.
+        let _is_set = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let start = Timestamp::from_millis(1_767_323_045_678).unwrap();
         Self {
             clock: Arc::new(ManualClock::new(start)),
             dns: Arc::new(DnsServer::start().await.unwrap()),
             folder: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// Where the scene keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A domain where everybody may make an account.

@@ -114,6 +114,83 @@ async fn an_alias_has_one_owner() {
 }
 
 #[tokio::test]
+async fn whoever_does_not_wish_to_be_found_is_not_named_by_their_alias_either() {
+    let net = Net::new().await;
+    let domains = [
+        ("alpha.test", "findable = false"),
+        ("beta.test", "masked_tags = [\"alias\"]"),
+    ];
+    for (name, clients) in domains {
+        let house = net.domain_with(name, clients).await;
+        let (mut ann, mut amy) = (Desk::at(&house).await, Desk::at(&house).await);
+        let id = ann.signs_up("ann", tags(&["alias:star"])).await.params["user"].clone();
+        amy.signs_up("amy", tags(&[])).await;
+        for desk in [&mut ann, &mut amy] {
+            desk.asks("sub", json!({"topic": "fnd"})).await;
+            let set = json!({"topic": "fnd", "desc": {"public": "alias:star"}});
+            desk.asks("set", set).await;
+        }
+        let get = json!({"topic": "fnd", "what": "tags"});
+        let answer = amy.asks("get", get.clone()).await;
+        assert_eq!(
+            (answer.code, &answer.params),
+            (204, &json!({"what": "tags"})),
+            "{name}"
+        );
+        let take = tags(&["basic:amy", "alias:star"]);
+        assert_eq!(amy.sets_me(take).await.status(), (400, "malformed"));
+        // One's own is still one's own.
+        assert_eq!(ann.frame("get", get).await.body["tags"], json!([id]));
+    }
+}
+
+#[tokio::test]
+async fn an_alias_of_a_channel_leads_strangers_to_the_channel_and_its_owner_to_the_group() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let (mut ann, mut amy) = (Desk::at(&alpha).await, Desk::at(&alpha).await);
+    ann.signs_up("ann", tags(&[])).await;
+    amy.signs_up("amy", tags(&[])).await;
+    let founding = json!({"topic": "nch1", "set": {"tags": ["alias:news"]}});
+    let made = ann.frame("sub", founding).await;
+    let group = made.text("topic").to_owned();
+    let channel = group.replacen("grp", "chn", 1);
+    for (desk, name) in [(&mut ann, &group), (&mut amy, &channel)] {
+        desk.asks("sub", json!({"topic": "fnd"})).await;
+        let set = json!({"topic": "fnd", "desc": {"public": "alias:news"}});
+        desk.asks("set", set).await;
+        let get = json!({"topic": "fnd", "what": "tags"});
+        assert_eq!(desk.frame("get", get).await.body["tags"], json!([name]));
+    }
+}
+
+#[tokio::test]
+async fn of_groups_made_at_once_with_one_alias_one_gets_it_and_the_others_hear_that_it_is_taken() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut ann = Desk::at(&alpha).await;
+    ann.signs_up("ann", tags(&[])).await;
+    let mut asked = Vec::new();
+    for number in 0..8 {
+        let set = json!({"tags": ["alias:club"]});
+        let body = json!({"topic": format!("new{number}"), "set": set});
+        asked.push(ann.0.send("sub", body).await.unwrap());
+    }
+    let mut made = 0;
+    for id in asked {
+        let answers = |it: &Frame| it.kind == FrameKind::Ctrl && it.text("id") == id;
+        let answer = ann.waits_for("answer", answers).await;
+        if answer.code() == 200 {
+            made += 1;
+            continue;
+        }
+        let said = (answer.code(), answer.text("text"), &answer.body["params"]);
+        assert_eq!(said, (400, "malformed", &json!({"what": "tags"})));
+    }
+    assert_eq!(made, 1);
+}
+
+#[tokio::test]
 async fn a_group_is_found_by_its_tags_until_its_owner_is_gone() {
     let net = Net::new().await;
     let alpha = net.domain("alpha.test").await;

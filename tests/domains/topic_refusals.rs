@@ -375,3 +375,19 @@ async fn what_belongs_to_me_and_to_fnd_is_asked_there_only() {
     ];
     scene.refuses(raw, &table).await;
 }
+
+#[tokio::test]
+async fn whoever_attaches_with_something_that_may_not_be_is_not_attached() {
+    let scene = Scene::new().await;
+    let mut raw = scene.raw(&scene.dan, &[]).await;
+    let marks = json!({"desc": {"trusted": {"staff": true}}});
+    let number = json!({"desc": {"public": 7}});
+    for (topic, set, refusal) in [("me", marks, DENIED), ("fnd", number, MALFORMED)] {
+        let sub = json!({"sub": {"id": "1", "topic": topic, "set": set}});
+        let answer = raw.asks(&sub.to_string()).await;
+        assert_eq!((answer.0, &*answer.1), refusal, "{topic}");
+        let leave = json!({"leave": {"id": "2", "topic": topic}});
+        let answer = raw.asks(&leave.to_string()).await;
+        assert_eq!((answer.0, &*answer.1), (304, "not joined"), "{topic}");
+    }
+}

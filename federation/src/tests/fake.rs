@@ -128,4 +128,11 @@ impl peer_server::Peer for Fake {
     ) -> Result<Response<wire::FindResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn read_group(
+        &self,
+        _: Request<wire::ReadGroupRequest>,
+    ) -> Result<Response<wire::ReadGroupResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use freehold_keys::spki_hash;
-use freehold_proto::{DomainName, Envelope, Refusal, wire};
+use freehold_proto::{DomainName, Envelope, Placed, Refusal, wire};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -92,10 +92,21 @@ impl Stranger {
     }
 
     pub(super) fn batch(&self, envelopes: Vec<Envelope>) -> wire::DeliverRequest {
-        let items = (1..).zip(envelopes).map(|(position, envelope)| wire::Item {
-            position,
-            envelope: Some(envelope.into()),
-        });
+        self.handing_on(envelopes.into_iter().map(|it| (it, None)).collect())
+    }
+
+    /// A batch of envelopes, some of them entries of a group's log.
+    pub(super) fn handing_on(
+        &self,
+        entries: Vec<(Envelope, Option<Placed>)>,
+    ) -> wire::DeliverRequest {
+        let items = (1..)
+            .zip(entries)
+            .map(|(position, (envelope, placed))| wire::Item {
+                position,
+                envelope: Some(envelope.into()),
+                placed: placed.map(Into::into),
+            });
         wire::DeliverRequest {
             from: self.ours.domain().to_string(),
             to: self.to.to_string(),

@@ -14,14 +14,15 @@ use async_trait::async_trait;
 use freehold_directory::{Directory, MemoryPins, NegativeCache, StaticPeer, Trust};
 use freehold_keys::KeyRing;
 use freehold_proto::{
-    Clock, Destination, DomainName, Envelope, ManualClock, MessageId, Timestamp, UserId, wire,
+    Clock, Destination, DomainName, Envelope, GroupId, ManualClock, MessageId, Placed, Timestamp,
+    UserId, wire,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Backoff, Bound, Config, Federation, FindQuery, Incoming, Local, Outbox, Outgoing, Policy,
-    StreamPosition, Tasks, Unavailable, Verdict,
+    Arrived, Backoff, Bound, Config, Federation, FindQuery, GroupQuery, Incoming, Local, Outbox,
+    Outgoing, Policy, StreamPosition, Tasks, Unavailable, Verdict,
 };
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -245,6 +246,8 @@ pub(super) struct MemoryLocal {
     pub(super) outages: AtomicUsize,
     pub(super) signals: Mutex<Vec<wire::Signal>>,
     pub(super) people: Mutex<HashMap<FindQuery, wire::Person>>,
+    /// What is answered to every question about a group.
+    pub(super) groups: Mutex<HashMap<GroupId, wire::read_group_response::What>>,
     pub(super) find_delay: Mutex<Duration>,
     pub(super) finds: AtomicUsize,
 }
@@ -265,7 +268,11 @@ impl MemoryLocal {
     }
 
     fn decide(&self, origin: &DomainName, item: &Incoming) -> Verdict {
-        let key = (origin.clone(), item.opened.header.message_id);
+        let id = match &item.item {
+            Arrived::Envelope(opened) => opened.header.message_id,
+            Arrived::Entry(entry) => entry.header.message_id,
+        };
+        let key = (origin.clone(), id);
         if let Some(verdict) = self.verdicts.lock().remove(&key.1) {
             return verdict;
         }
@@ -322,6 +329,16 @@ impl Local for MemoryLocal {
         sleep(delay).await;
         Ok(self.people.lock().get(&query).cloned())
     }
+
+    async fn read_group(
+        &self,
+        _peer: &DomainName,
+        group: GroupId,
+        query: GroupQuery,
+    ) -> Result<Option<wire::read_group_response::What>, Unavailable> {
+        let _asked = query;
+        Ok(self.groups.lock().get(&group).cloned())
+    }
 }
 
 /// An outbox that is lost with the test.
@@ -333,16 +350,27 @@ pub(super) struct MemoryOutbox {
 
 struct Row {
     envelope: Envelope,
+    placed: Option<Placed>,
     due: Timestamp,
 }
 
 impl MemoryOutbox {
     pub(super) fn push(&self, peer: &DomainName, envelope: Envelope) {
+        self.push_entry(peer, envelope, None);
+    }
+
+    /// The same with an entry of a group's log.
+    pub(super) fn push_entry(&self, peer: &DomainName, envelope: Envelope, placed: Option<Placed>) {
         let mut rows = self.rows.lock();
         let rows = rows.entry(peer.clone()).or_default();
         let position = rows.keys().next_back().map_or(1, |last| last + 1);
         let due = Timestamp::EPOCH;
-        rows.insert(position, Row { envelope, due });
+        let row = Row {
+            envelope,
+            placed,
+            due,
+        };
+        rows.insert(position, row);
     }
 
     /// True when nothing waits.
@@ -379,6 +407,7 @@ impl Outbox for MemoryOutbox {
         let items = due.map(|(&position, row)| Outgoing {
             position,
             envelope: row.envelope.clone(),
+            placed: row.placed.clone(),
         });
         Ok(items.collect())
     }

@@ -313,6 +313,7 @@ pub fn items(first: u64, envelopes: impl IntoIterator<Item = wire::Envelope>) ->
     let items = (first..).zip(envelopes).map(|(position, it)| wire::Item {
         position,
         envelope: Some(it),
+        placed: None,
     });
     items.collect()
 }

@@ -8,7 +8,7 @@ use tonic::{
 
 /// Messages as bytes, both ways.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct BytesCodec;
+pub(crate) struct BytesCodec;
 
 impl Codec for BytesCodec {
     type Encode = Bytes;

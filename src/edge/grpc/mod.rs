@@ -5,6 +5,7 @@
 //! gRPC library: what cannot be read gets a `{ctrl}` with 400 as over WebSocket, and a frame for many
 //! is encoded once. COMPAT fact sheet, section 2.1, "gRPC oddities".
 
+mod asking;
 mod calls;
 mod codec;
 mod conversation;
@@ -16,6 +17,9 @@ mod tests;
 mod upload;
 mod writing;
 
+pub(super) use asking::{level, message_for};
+pub(crate) use codec::BytesCodec;
 pub use listener::serve;
-pub(super) use reading::read;
+pub(super) use reading::{read, read_message};
+pub(crate) use writing::data_of;
 pub(super) use writing::message_of;

@@ -25,7 +25,13 @@ struct Wrong(&'static str);
 
 /// Reads one message.
 pub(in crate::edge) fn read(bytes: Bytes) -> Result<(Request, Extra), Unreadable> {
-    let message = pbx::ClientMsg::decode(bytes)?;
+    read_message(pbx::ClientMsg::decode(bytes)?)
+}
+
+/// The same of a message that has been decoded.
+pub(in crate::edge) fn read_message(
+    message: pbx::ClientMsg,
+) -> Result<(Request, Extra), Unreadable> {
     let request = message.message.ok_or(Unreadable::Keys)?;
     let id = id_of(&request);
     let parts = || Ok((read_request(request)?, read_extra(message.extra)?));

@@ -9,7 +9,7 @@ use freehold_proto::{
 use prost::Message as _;
 use serde_json::json;
 
-use super::{message_of, read};
+use super::{message_for, message_of, read};
 use crate::edge::{
     frames::{
         Access, AccessDelta, Cred, Ctrl, Data, DefaultAccess, Deleted, Desc, Info, Meta, Pres, Raw,
@@ -35,6 +35,11 @@ fn means(message: &pbx::ClientMsg, frame: serde_json::Value) {
     let in_json = Request::parse(frame.to_string().as_bytes()).unwrap();
     let in_protobuf = read(encoded(message)).unwrap();
     assert_eq!(format!("{in_protobuf:?}"), format!("{in_json:?}"));
+    // And so it does for a plugin that is asked about it.
+    if let Some(told) = message_for(&in_json.0, &in_json.1) {
+        let told = read(encoded(&told)).unwrap();
+        assert_eq!(format!("{told:?}"), format!("{in_json:?}"));
+    }
 }
 
 fn text(text: &str) -> String {
@@ -441,7 +446,7 @@ fn answers_and_messages_stand_where_clients_look_for_them() {
         topic: Some(text("me")),
         params: Some(json!({"seq": 5, "user": "usrX"})),
         code: 202,
-        text: "accepted",
+        text: "accepted".into(),
         ts: at(1),
     };
     let params = [(text("seq"), bytes("5")), (text("user"), bytes("\"usrX\""))];

@@ -42,12 +42,13 @@ fn ctrl_of(ctrl: &Ctrl) -> pbx::ServerCtrl {
         id: text(ctrl.id.as_ref()),
         topic: text(ctrl.topic.as_ref()),
         code: ctrl.code.into(),
-        text: ctrl.text.to_owned(),
+        text: ctrl.text.clone().into_owned(),
         params: params.into_iter().flatten().map(member).collect(),
     }
 }
 
-fn data_of(data: &Data) -> pbx::ServerData {
+/// A message of a topic.
+pub(crate) fn data_of(data: &Data) -> pbx::ServerData {
     pbx::ServerData {
         topic: data.topic.clone(),
         from_user_id: data.from.clone(),

@@ -4,14 +4,14 @@ use freehold_proto::{AccessMode, DomainName, Envelope, UserId, wire};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::{
-        outbox::CURSOR,
-        rows::{MessageRow, OutboxRow},
+        outbox::{CURSOR, INVITATION},
+        rows::{CHANNEL, MessageRow, OutboxRow},
     },
 };
 use prost::Message as _;
 
-use super::stream::{is_message, pair_of};
-use crate::topic::message;
+use super::stream::{is_letter, is_message, pair_of};
+use crate::topic::{self, message};
 
 /// How far back a cursor looks for a message of the other person.
 const CURSOR_SPAN: u32 = 1000;
@@ -41,14 +41,21 @@ pub(super) fn compose(tables: &Tables, row: &OutboxRow) -> Result<Option<Compose
     let Some((topic, user)) = pair_of(row) else {
         return Ok(None);
     };
-    if is_message(row) {
-        let stored = tables.message(topic, row.seq)?;
-        let envelope = stored
-            .and_then(|it| it.envelope)
-            .and_then(message::envelope_of);
+    if is_letter(row) {
+        let envelope = match is_message(row) {
+            true => tables.message(topic, row.seq)?.and_then(|it| it.envelope),
+            false => tables
+                .request(topic, &row.request)?
+                .and_then(|it| it.envelope),
+        };
+        let envelope = envelope.and_then(message::envelope_of);
+        // What was deleted before it went does not go.
+        let envelope = envelope.filter(|it| !it.is_erased());
         return Ok(envelope.map(Composed::Sealed));
     }
-    let words = if row.kind == u32::from(CURSOR) {
+    let words = if row.kind == u32::from(INVITATION) {
+        invitation_now(tables, topic, (&user, &row.actor))?
+    } else if row.kind == u32::from(CURSOR) {
         cursor_now(tables, topic, &user)?
     } else {
         relation_now(tables, topic, &user)?
@@ -96,6 +103,32 @@ fn relation_now(
         peer.domain().clone(),
         wire::payload::Kind::Relation(relation),
     )))
+}
+
+/// How somebody of another domain stands in a group of ours, for their domain. Blocks.
+fn invitation_now(
+    tables: &Tables,
+    topic: TopicKey,
+    (invitee, inviter): (&UserId, &str),
+) -> Result<Option<(DomainName, wire::payload::Kind)>, StoreError> {
+    let (Some(room), Some(row)) = (tables.room(topic)?, tables.subscription(invitee, topic)?)
+    else {
+        return Ok(None);
+    };
+    let invitation = wire::GroupInvitation {
+        record: room.record,
+        signature: room.signature,
+        invitee: invitee.to_string(),
+        inviter: inviter.to_owned(),
+        title: topic::title(&room.public),
+        channel: room.kind == CHANNEL,
+        withdrawn: row.deleted != 0 || room.deleted != 0,
+        given: row.given,
+        given_version: row.given_version,
+        want_version: row.want_version,
+    };
+    let words = wire::payload::Kind::GroupInvitation(invitation);
+    Ok(Some((invitee.domain().clone(), words)))
 }
 
 /// How far a person of ours has got among the other one's messages. Blocks.

@@ -1,6 +1,6 @@
 //! Messages that have waited too long for a peer that cannot be reached: each is taken out, and its
-//! author is told, in one commit. Relations and cursors do not expire: there is one of each, and a
-//! newer one takes its place (rules.md 15).
+//! author is told, in one commit. Requests to the home of a group end likewise. Relations and
+//! cursors do not expire: there is one of each, and a newer one takes its place (rules.md 15).
 
 use freehold_proto::{DomainName, Refusal, RefusalCode, Timestamp};
 use freehold_store::{StoreError, Tables, tables::rows::OutboxRow};
@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::{
     Outbox, PAGE,
-    stream::{Offer, Stream, is_message, size_of},
+    stream::{Offer, Stream, is_letter, size_of},
 };
 
 impl Outbox {
@@ -25,10 +25,11 @@ impl Outbox {
         let first = move |tables: &Tables| tables.outbox(&wanted, 0, PAGE);
         let mut told = 0;
         for (position, row) in self.tables.read(first).await? {
-            if is_message(&row) && self.is_over(&row, now) {
+            if is_letter(&row) && self.is_over(&row, now) {
                 let offer = Offer {
                     row,
                     parked_at: None,
+                    entry: None,
                 };
                 self.end(peer, stream, (position, offer), now).await?;
                 told += 1;
@@ -48,6 +49,7 @@ impl Outbox {
                 let offer = Offer {
                     row,
                     parked_at: Some(at),
+                    entry: None,
                 };
                 self.end(peer, stream, (at, offer), now).await?;
                 told += 1;

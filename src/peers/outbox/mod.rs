@@ -1,4 +1,6 @@
-//! The durable outbox: rows that refer to messages, relations and cursors, one stream for each peer.
+//! The durable outbox: rows that refer to messages, relations, cursors, requests and invitations, one
+//! stream for each peer. Entries of groups' logs need no rows: how far a peer has been told each log
+//! says what it is still to be told (`logs`).
 //!
 //! A row exists exactly as long as its item is undecided, so neither side needs the positions to tell
 //! old from new. A message that its recipient's domain wants *later* is parked, and with it every
@@ -6,6 +8,7 @@
 
 mod compose;
 mod expire;
+pub(crate) mod logs;
 mod settle;
 mod stream;
 
@@ -23,7 +26,7 @@ use freehold_proto::{Destination, DomainName, Envelope, MessageId, Timestamp, Us
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        outbox::{self, MESSAGE},
+        outbox::{self, INVITATION, MESSAGE, REQUEST},
         rows::OutboxRow,
     },
 };
@@ -32,7 +35,7 @@ use parking_lot::Mutex;
 
 use self::{
     compose::{Composed, compose},
-    stream::{Offer, PARKED_PAGE, Pair, Stream, is_message, pair_of},
+    stream::{Offer, PARKED_PAGE, Pair, Stream, is_letter, is_message, pair_of},
 };
 use crate::server::Server;
 
@@ -144,12 +147,49 @@ impl Outbox {
         seq: u32,
         now: Timestamp,
     ) {
-        let stream = self.peers.lock().get(peer).cloned();
-        let stream = stream.expect("the topic's task prepares the stream before it publishes");
         let row = row(MESSAGE, topic, author, seq, now);
+        self.put_row(batch, peer, &row);
+    }
+
+    /// The same with a request to the home of a group.
+    pub fn put_request(
+        &self,
+        batch: &mut Batch,
+        peer: &DomainName,
+        (topic, actor): (TopicKey, &UserId),
+        id: MessageId,
+        now: Timestamp,
+    ) {
+        let row = OutboxRow {
+            request: id.as_bytes().to_vec().into(),
+            ..row(REQUEST, topic, actor, 0, now)
+        };
+        self.put_row(batch, peer, &row);
+    }
+
+    /// The same with an invitation to a group, or the news that it does not hold any more: it says
+    /// how the invitee stands when it goes.
+    pub fn put_invitation(
+        &self,
+        batch: &mut Batch,
+        peer: &DomainName,
+        (topic, invitee, inviter): (TopicKey, &UserId, &UserId),
+        now: Timestamp,
+    ) {
+        let row = OutboxRow {
+            actor: inviter.to_string(),
+            ..row(INVITATION, topic, invitee, 0, now)
+        };
+        self.put_row(batch, peer, &row);
+    }
+
+    fn put_row(&self, batch: &mut Batch, peer: &DomainName, row: &OutboxRow) {
+        let stream = self.peers.lock().get(peer).cloned();
+        let stream =
+            stream.expect("the topic's task prepares the stream before it queues anything");
         let position = stream.lock().take_position();
         hooks::reached("outbox.queueing");
-        outbox::put_item(batch, peer, position, &row);
+        outbox::put_item(batch, peer, position, row);
     }
 
     /// Adds the present state of a relation or cursor to a batch, in place of an older one.
@@ -266,7 +306,7 @@ impl Outbox {
         {
             let stream = stream.lock();
             for (position, row) in page {
-                let parks = is_message(&row)
+                let parks = is_letter(&row)
                     && pair_of(&row).is_some_and(|pair| stream.parked.contains_key(&pair));
                 if parks {
                     park(&mut batch, peer, position, &row);
@@ -388,6 +428,7 @@ impl freehold_federation::Outbox for Outbox {
             let mut stream = stream.lock();
             stream.offered.clear();
             stream.sizes.clear();
+            stream.looked = now;
             stream.released.clear();
         }
         let expired = self.expire(peer, &stream, now).await;
@@ -403,6 +444,7 @@ impl freehold_federation::Outbox for Outbox {
                 Offer {
                     row,
                     parked_at: None,
+                    entry: None,
                 },
             ));
         }
@@ -415,6 +457,7 @@ impl freehold_federation::Outbox for Outbox {
                 Offer {
                     row,
                     parked_at: Some(at),
+                    entry: None,
                 },
             ));
         }
@@ -432,15 +475,21 @@ impl freehold_federation::Outbox for Outbox {
             Ok(composed)
         };
         let mut items = Vec::new();
+        let mut bytes = 0;
         for (position, offer, words) in self.tables.read(read).await.map_err(unavailable)? {
             match words.and_then(|words| self.seal(words, now)) {
                 Some(envelope) => {
+                    bytes += envelope.size();
                     {
                         let mut stream = stream.lock();
                         stream.sizes.insert(position, envelope.size());
                         stream.offered.insert(position, offer);
                     }
-                    items.push(Outgoing { position, envelope });
+                    items.push(Outgoing {
+                        position,
+                        envelope,
+                        placed: None,
+                    });
                 }
                 None => {
                     let finished = self.finish(peer, position, &offer).await;
@@ -449,6 +498,12 @@ impl freehold_federation::Outbox for Outbox {
                 }
             }
         }
+        let room = (
+            items_max.saturating_sub(items.len()),
+            bytes_max.saturating_sub(bytes),
+        );
+        let entries = self.entries(peer, &stream, room).await;
+        items.extend(entries.map_err(unavailable)?);
         Ok(items)
     }
 
@@ -467,6 +522,10 @@ impl freehold_federation::Outbox for Outbox {
             let Some(offer) = stream.lock().offered.remove(&position) else {
                 continue;
             };
+            if let Some(entry) = offer.entry {
+                stream.lock().settle_entry(peer, entry, &verdict);
+                continue;
+            }
             let done = matches!(verdict, Verdict::Ok | Verdict::Duplicate);
             if done || matches!(verdict, Verdict::Refused(_)) {
                 stream.lock().one_less(position);
@@ -481,10 +540,11 @@ impl freehold_federation::Outbox for Outbox {
         try_join_all(others).await.map_err(unavailable)?;
         let row = stream.lock().row(decided);
         outbox::put_stream_out(&mut batch, peer, &row);
-        self.tables
-            .commit(batch)
+        self.note_told(peer, &stream, &mut batch);
+        let committed = self.tables.commit(batch).await;
+        committed.map(drop).map_err(unavailable)?;
+        self.forget_followers(peer, &stream)
             .await
-            .map(drop)
             .map_err(unavailable)
     }
 
@@ -492,7 +552,7 @@ impl freehold_federation::Outbox for Outbox {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
         let stream = stream.lock();
         let all = stream.parked.values().chain(stream.cells_held.values());
-        Ok(all.min().copied())
+        Ok(all.copied().chain(stream.log_due()).min())
     }
 }
 

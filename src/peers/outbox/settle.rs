@@ -1,10 +1,11 @@
 //! What becomes of an item once the peer has decided it.
 
 use freehold_federation::Verdict;
-use freehold_proto::{DomainName, Refusal, RefusalCode, Timestamp, UserId};
+use freehold_proto::{DomainName, GroupId, MessageId, Refusal, RefusalCode, Timestamp, UserId};
 use freehold_store::{
     Batch, Outcome, StoreError, Tables, TopicKey,
     tables::{
+        log::remove_request,
         outbox::{self, CURSOR, RELATION},
         rows::OutboxRow,
     },
@@ -17,7 +18,7 @@ use super::{
     Outbox,
     expire::reason,
     park,
-    stream::{Offer, Pair, Stream, is_message, pair_of},
+    stream::{Offer, Pair, Stream, is_letter, is_request, pair_of},
 };
 use crate::topic::{Command, TopicName, hub::Hub};
 
@@ -35,7 +36,7 @@ impl Outbox {
             return self.finish(peer, position, &offer).await;
         };
         match verdict {
-            Verdict::Later { retry_after, code } if is_message(&offer.row) => {
+            Verdict::Later { retry_after, code } if is_letter(&offer.row) => {
                 let fails = code == RefusalCode::Unavailable;
                 if fails {
                     stream.lock().failing.insert(pair.clone());
@@ -72,14 +73,14 @@ impl Outbox {
             }
             Verdict::Refused(refusal) => {
                 warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
-                if is_message(&offer.row) {
+                if is_letter(&offer.row) {
                     let refused = Refused {
                         peer: peer.clone(),
                         position,
                         parked_at: offer.parked_at,
                         author: pair.1.clone(),
                     };
-                    self.tell_author(refused, pair.0, offer.row.seq, &refusal)
+                    self.tell_author(refused, pair.0, &offer.row, &refusal)
                         .await?;
                 } else {
                     self.finish(peer, position, &offer).await?;
@@ -98,11 +99,14 @@ impl Outbox {
         offer: &Offer,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
+        if let Some(pair) = pair_of(&offer.row).filter(|_| is_request(&offer.row)) {
+            self.end_request(&mut batch, pair.0, &offer.row).await?;
+        }
         match (pair_of(&offer.row), offer.parked_at) {
             (Some((topic, author)), Some(at)) => {
                 outbox::unpark(&mut batch, peer, (topic, &author), at)
             }
-            (Some((topic, user)), None) if !is_message(&offer.row) => {
+            (Some((topic, user)), None) if is_cell(&offer.row) => {
                 let kind = if offer.row.kind == u32::from(RELATION) {
                     RELATION
                 } else {
@@ -118,6 +122,23 @@ impl Outbox {
             outbox::remove_item(&mut batch, peer, position);
             let _applied = self.tables.commit(batch).await?;
         }
+        Ok(())
+    }
+
+    /// What was asked is not kept longer than it waits.
+    async fn end_request(
+        &self,
+        batch: &mut Batch,
+        topic: TopicKey,
+        row: &OutboxRow,
+    ) -> Result<(), StoreError> {
+        let id = row.request.clone();
+        let remove = move |tables: &Tables| {
+            let mut removed = Batch::new();
+            remove_request(tables, &mut removed, topic, &id)?;
+            Ok(removed)
+        };
+        *batch = self.tables.read(remove).await?;
         Ok(())
     }
 
@@ -141,37 +162,65 @@ impl Outbox {
         Ok(())
     }
 
-    /// Has the topic take a refused message out of the outbox and tell its author, in one commit.
+    /// Has the topic take a refused message or request out of the outbox and tell its author, in one
+    /// commit.
     async fn tell_author(
         &self,
         refused: Refused,
         topic: TopicKey,
-        seq: u32,
+        row: &OutboxRow,
         refusal: &Refusal,
     ) -> Result<(), StoreError> {
-        let row = self.tables.read(move |tables| tables.topic(topic)).await?;
-        let people = row.map(|it| it.people).unwrap_or_default();
-        let people: Vec<UserId> = people.iter().filter_map(|it| it.parse().ok()).collect();
-        let (Ok(people), Some(server)) = (
-            <[UserId; 2]>::try_from(people),
-            self.server.lock().upgrade(),
-        ) else {
+        let read = move |tables: &Tables| name_of(tables, topic);
+        let name = self.tables.read(read).await?;
+        let Some(server) = self.server.lock().upgrade() else {
             return Err(StoreError::Closed);
         };
-        info!(peer = %refused.peer, author = %refused.author, seq, "telling the author that a message was refused");
+        let Some(name) = name else {
+            // Nobody is left to be told.
+            let mut batch = Batch::new();
+            refused.remove(&mut batch, topic);
+            return self.tables.commit(batch).await.map(drop);
+        };
+
+        info!(peer = %refused.peer, author = %refused.author, seq = row.seq, "telling the author of a refusal");
         let reason = reason(&refused.peer, refusal);
         let (done, told) = oneshot::channel();
-        let command = Command::Undelivered {
-            seq,
-            reason,
-            refused,
-            done,
+        let command = match MessageId::from_slice(&row.request) {
+            Ok(id) if is_request(row) => Command::Declined {
+                id,
+                actor: refused.author.clone(),
+                reason,
+                refused,
+                done,
+            },
+            _ => Command::Undelivered {
+                seq: row.seq,
+                reason,
+                refused,
+                done,
+            },
         };
-        let name = TopicName::one_to_one(&people[0], &people[1]);
         Hub::send(&server, &name, command).await;
         // Without an answer nothing was decided: the item stays, and the peer will refuse it again.
         told.await.map_err(|_| StoreError::Closed)
     }
+}
+
+/// The topic with a key. Blocks.
+fn name_of(tables: &Tables, topic: TopicKey) -> Result<Option<TopicName>, StoreError> {
+    if let Some(room) = tables.room(topic)? {
+        return Ok(Some(TopicName::Group(GroupId::of_record(&room.record))));
+    }
+    let people = tables.topic(topic)?.map(|it| it.people).unwrap_or_default();
+    let people: Vec<UserId> = people.iter().filter_map(|it| it.parse().ok()).collect();
+    let people = <[UserId; 2]>::try_from(people).ok();
+    Ok(people.map(|it| TopicName::one_to_one(&it[0], &it[1])))
+}
+
+/// True for what a newer word on the same takes the place of.
+fn is_cell(row: &OutboxRow) -> bool {
+    row.kind == u32::from(RELATION) || row.kind == u32::from(CURSOR)
 }
 
 /// A message of ours that a peer refused, and where it waits.

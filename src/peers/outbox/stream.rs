@@ -6,10 +6,11 @@ use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::{
-        outbox::MESSAGE,
+        outbox::{MESSAGE, REQUEST},
         rows::{OutboxRow, StreamRow},
     },
 };
+use tokio::time::Instant;
 
 /// Parked rows looked at in one go.
 pub(super) const PARKED_PAGE: usize = 1000;
@@ -37,8 +38,39 @@ pub(super) struct Stream {
     pub(super) released: HashSet<Pair>,
     /// Relations and cursors that the peer wants later, by position, and when.
     pub(super) cells_held: HashMap<u64, Timestamp>,
+    /// Groups whose home we are and that the peer follows.
+    pub(super) logs: HashMap<TopicKey, Followed>,
+    /// The time when the peer was last worked for.
+    pub(super) looked: Timestamp,
+    /// How often something new was in one of their logs.
+    pub(super) moved: u64,
+    /// How far the peer has been told logs, as far as that is not written.
+    pub(super) told: HashMap<TopicKey, u64>,
+    /// Logs that the peer may not follow any more, told so far.
+    pub(super) perhaps_over: HashMap<TopicKey, u64>,
     /// What was handed out under which position and is not settled.
     pub(super) offered: BTreeMap<u64, Offer>,
+}
+
+/// A group's log, as far as the peer has been told it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    /// The last entry that the peer has decided.
+    pub(super) told: u64,
+    /// There may be more.
+    pub(super) lagging: bool,
+    /// When the peer is to be asked again, by the clock that nobody moves.
+    pub(super) held: Instant,
+}
+
+impl Followed {
+    pub(super) fn behind(told: u64) -> Self {
+        Self {
+            told,
+            lagging: true,
+            held: Instant::now(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +78,8 @@ pub(super) struct Offer {
     pub(super) row: OutboxRow,
     /// Of a parked message: the position under which it is parked.
     pub(super) parked_at: Option<u64>,
+    /// Of an entry of a group's log: which.
+    pub(super) entry: Option<(TopicKey, u64)>,
 }
 
 pub(super) fn pair_of(row: &OutboxRow) -> Option<Pair> {
@@ -54,6 +88,15 @@ pub(super) fn pair_of(row: &OutboxRow) -> Option<Pair> {
 
 pub(super) fn is_message(row: &OutboxRow) -> bool {
     row.kind == u32::from(MESSAGE)
+}
+
+pub(super) fn is_request(row: &OutboxRow) -> bool {
+    row.kind == u32::from(REQUEST)
+}
+
+/// True for what keeps its order within author and topic.
+pub(super) fn is_letter(row: &OutboxRow) -> bool {
+    is_message(row) || is_request(row)
 }
 
 impl Stream {
@@ -99,6 +142,7 @@ impl Stream {
                 break;
             }
         }
+        let logs = followed(tables, peer)?;
         let epoch = match &stored {
             Some(row) => row.epoch,
             None => freehold_keys::random().map(u64::from_be_bytes).unwrap_or(1),
@@ -113,6 +157,11 @@ impl Stream {
             parked,
             released: HashSet::new(),
             cells_held: HashMap::new(),
+            logs,
+            looked: Timestamp::EPOCH,
+            moved: 0,
+            told: HashMap::new(),
+            perhaps_over: HashMap::new(),
             offered: BTreeMap::new(),
         };
         Ok((stream, stored.is_none()))
@@ -143,11 +192,32 @@ impl Stream {
 
 /// Bytes of the message that a row refers to; 0 for what is made when it goes. Blocks.
 pub(super) fn size_of(tables: &Tables, row: &OutboxRow) -> Result<usize, StoreError> {
-    let Some((topic, _)) = pair_of(row).filter(|_| is_message(row)) else {
+    let Some((topic, _)) = pair_of(row).filter(|_| is_letter(row)) else {
         return Ok(0);
     };
-    let stored = tables.message(topic, row.seq)?;
-    let envelope = stored.and_then(|it| it.envelope);
+    let envelope = match is_message(row) {
+        true => tables.message(topic, row.seq)?.and_then(|it| it.envelope),
+        false => tables
+            .request(topic, &row.request)?
+            .and_then(|it| it.envelope),
+    };
     let envelope = envelope.and_then(crate::topic::message::envelope_of);
     Ok(envelope.map_or(0, |it| it.size()))
+}
+
+/// The groups that a peer follows, each to be looked at once. Blocks.
+fn followed(tables: &Tables, peer: &DomainName) -> Result<HashMap<TopicKey, Followed>, StoreError> {
+    let (mut all, mut after) = (HashMap::new(), None);
+    loop {
+        let page = tables.followed_by(peer, after, PARKED_PAGE)?;
+        after = page.last().map(|(topic, _)| *topic);
+        let full = page.len() == PARKED_PAGE;
+        all.extend(
+            page.into_iter()
+                .map(|(topic, _)| (topic, Followed::behind(0))),
+        );
+        if !full {
+            return Ok(all);
+        }
+    }
 }

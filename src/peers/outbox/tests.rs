@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use freehold_federation::Outbox as _;
 use freehold_keys::KeyRing;
-use freehold_proto::{Refusal, RefusalCode, wire};
+use freehold_proto::{GroupId, Refusal, RefusalCode, wire};
 use freehold_store::{
     Engine, MemoryEngine, Outcome,
     tables::{
         accounts::put_account,
+        log::{put_follower, put_log_entry},
         messages::put_message,
         outbox::RELATION,
-        rows::{AccountRow, MessageRow, SubscriptionRow},
+        rows::{AccountRow, FollowerRow, LogRow, MessageRow, SubscriptionRow},
         topics::put_subscription,
     },
 };
@@ -123,6 +124,8 @@ impl Stage {
                 wire::payload::Kind::DirectMessage(it) => it.author,
                 wire::payload::Kind::Relation(it) => it.user,
                 wire::payload::Kind::Cursor(it) => it.reader,
+                wire::payload::Kind::GroupMessage(it) => it.author,
+                other => panic!("nobody queued {other:?}"),
             };
             (
                 item.position,
@@ -362,4 +365,115 @@ async fn a_queue_has_an_end() {
         .lock()
         .waiting = Waiting::default().items_max;
     assert!(!stage.outbox.has_room(&beta()));
+}
+
+fn club() -> TopicKey {
+    TopicKey::group(&GroupId::from_bytes([9; 16]))
+}
+
+impl Stage {
+    /// An entry of the group's log: its place says which it is.
+    async fn places(&self, index: u64) {
+        let number = u8::try_from(index).unwrap();
+        let id = MessageId::from_bytes([number; 16]);
+        let payload = wire::payload::Kind::GroupMessage(wire::GroupMessage {
+            author: alice().to_string(),
+            ..Default::default()
+        });
+        let to = Destination::Group(GroupId::from_bytes([9; 16]));
+        let envelope = self.signer.seal(to, id, at(0), payload).unwrap();
+        let row = LogRow {
+            position: vec![number].into(),
+            signature: vec![0; 64].into(),
+            envelope: Some(message::envelope_row(&envelope)),
+            ..LogRow::default()
+        };
+        let mut batch = Batch::new();
+        put_log_entry(&mut batch, club(), index, &row);
+        self.commit(batch).await;
+        self.outbox.moved(&beta(), club());
+    }
+
+    async fn follows(&self, since: u64, until: u64) {
+        let mut batch = Batch::new();
+        let row = FollowerRow { since, until };
+        put_follower(&mut batch, &beta(), club(), &row);
+        self.commit(batch).await;
+        self.outbox.moved(&beta(), club());
+    }
+
+    /// The entries of the next batch, which the peer answers so.
+    async fn tells(&self, verdict: &Verdict) -> Vec<u8> {
+        let items = self
+            .outbox
+            .next(&beta(), at(0), 3, usize::MAX)
+            .await
+            .unwrap();
+        let verdicts = items.iter().map(|it| (it.position, verdict.clone()));
+        self.outbox
+            .settle(&beta(), at(0), verdicts.collect())
+            .await
+            .unwrap();
+        items
+            .into_iter()
+            .map(|it| it.placed.unwrap().position[0])
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_told_in_order_from_where_the_peer_came_in_and_once() {
+    let mut stage = Stage::new().await;
+    for index in 1..=3 {
+        stage.places(index).await;
+    }
+    assert!(
+        stage.tells(&Verdict::Ok).await.is_empty(),
+        "beta has no part yet"
+    );
+    stage.follows(2, 0).await;
+    stage.places(4).await;
+    // A later one that can be seen before the one before it must wait.
+    stage.places(6).await;
+    assert_eq!(stage.tells(&Verdict::Ok).await, [3, 4]);
+    assert!(stage.tells(&Verdict::Ok).await.is_empty());
+    stage.places(5).await;
+    assert_eq!(stage.tells(&Verdict::Ok).await, [5, 6]);
+    stage.places(7).await;
+    stage.restart().await;
+    assert_eq!(stage.tells(&Verdict::Duplicate).await, [7]);
+    assert!(stage.tells(&Verdict::Ok).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_peer_wants_later_comes_again_and_at_the_end_it_is_forgotten() {
+    let stage = Stage::new().await;
+    stage.follows(0, 0).await;
+    for index in 1..=5 {
+        stage.places(index).await;
+    }
+    let later = Verdict::Later {
+        code: RefusalCode::EntriesMissing,
+        retry_after: Duration::ZERO,
+    };
+    assert_eq!(stage.tells(&later).await, [1, 2, 3]);
+    assert_eq!(stage.tells(&Verdict::Ok).await, [1, 2, 3]);
+    // It has no part any more behind the fourth.
+    stage.follows(0, 4).await;
+    assert_eq!(stage.tells(&Verdict::Ok).await, [4]);
+    assert!(stage.tells(&Verdict::Ok).await.is_empty());
+    let left = stage.tables.read(|it| it.follower(&beta(), club())).await;
+    assert_eq!(left.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_refused_entry_holds_its_log_back_and_nothing_else() {
+    let stage = Stage::new().await;
+    stage.follows(0, 0).await;
+    stage.places(1).await;
+    let refusal = Refusal::new(RefusalCode::LogForked, "another log");
+    assert_eq!(stage.tells(&Verdict::Refused(refusal)).await, [1]);
+    assert!(stage.tells(&Verdict::Ok).await.is_empty());
+    stage.says(&alice(), 1).await;
+    stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
 }

@@ -1,5 +1,6 @@
 //! What administrators and the operator keep: invitations, and the trail of what they did.
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
@@ -30,6 +31,47 @@ impl Tables {
         rows.into_iter()
             .map(|(key, row)| decode(&key, row))
             .collect()
+    }
+}
+
+/// Removes what is older than `oldest`, ms, or too much for `entries_max`, oldest first and at most
+/// `limit` at once; true when there may be more. Blocks.
+pub fn trim_audit(
+    tables: &Tables,
+    batch: &mut Batch,
+    (oldest, entries_max): (i64, usize),
+    limit: usize,
+) -> Result<bool, StoreError> {
+    let mut end = keys::audit(oldest, 0, [0; 4]);
+    if let Some(key) = beyond(tables, entries_max)? {
+        end = end.max([&*key, &[0]].concat());
+    }
+    let surplus = KeyRange::new(keys::audit_trail(), end);
+    let rows = tables.page(&surplus, Order::Ascending, limit)?;
+    let more = rows.len() == limit;
+    for (key, _) in rows {
+        batch.remove(key);
+    }
+    Ok(more)
+}
+
+/// The newest entry that is one too many.
+fn beyond(tables: &Tables, entries_max: usize) -> Result<Option<Bytes>, StoreError> {
+    const PAGE: usize = 1000;
+    let mut end = KeyRange::prefix(&keys::audit_trail());
+    let mut left = entries_max;
+    loop {
+        let page = tables.page(&end, Order::Descending, PAGE)?;
+        if let Some((key, _)) = page.get(left) {
+            return Ok(Some(key.clone()));
+        }
+        left -= page.len();
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => {
+                end = KeyRange::new(keys::audit_trail(), last.to_vec());
+            }
+            _ => return Ok(None),
+        }
     }
 }
 

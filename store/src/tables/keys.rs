@@ -251,6 +251,50 @@ pub(crate) fn blob_parts(key: &[u8]) -> KeyRange {
     KeyRange::new(blob_part(key, 0), blob_part(key, u16::MAX))
 }
 
+pub(crate) fn log(topic: TopicKey) -> Vec<u8> {
+    [b"W".as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn log_entry(topic: TopicKey, index: u64) -> Vec<u8> {
+    [log(topic).as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// From a message's order to its position.
+pub(crate) fn order(topic: TopicKey, order: u32) -> Vec<u8> {
+    [b"j".as_slice(), &topic.0, &order.to_be_bytes()].concat()
+}
+
+/// Messages with `low <= order < high`.
+pub(crate) fn orders(topic: TopicKey, low: u32, high: u32) -> KeyRange {
+    KeyRange::new(order(topic, low), order(topic, high))
+}
+
+/// From a message's position to its order.
+pub(crate) fn place(topic: TopicKey, seq: u32) -> Vec<u8> {
+    [b"k".as_slice(), &topic.0, &seq.to_be_bytes()].concat()
+}
+
+/// Messages with `low <= seq < high` that have an order.
+pub(crate) fn places(topic: TopicKey, low: u32, high: u32) -> KeyRange {
+    KeyRange::new(place(topic, low), place(topic, high))
+}
+
+pub(crate) fn followed_by(peer: &DomainName) -> Vec<u8> {
+    [b"l".as_slice(), &peer_tag(peer)].concat()
+}
+
+pub(crate) fn follower(peer: &DomainName, topic: TopicKey) -> Vec<u8> {
+    [followed_by(peer).as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn told(peer: &DomainName, topic: TopicKey) -> Vec<u8> {
+    [b"m".as_slice(), &peer_tag(peer), &topic.0].concat()
+}
+
+pub(crate) fn request(topic: TopicKey, id: &[u8]) -> Vec<u8> {
+    [b"q".as_slice(), &topic.0, id].concat()
+}
+
 pub(crate) fn foreign_person(user: &UserId) -> Vec<u8> {
     [b"F", user.to_string().as_bytes()].concat()
 }
@@ -435,6 +479,10 @@ mod tests {
             parked(&domain, topic, &user, 0),
             cell(&domain, 0, topic, &user),
             stream_out(&domain),
+            follower(&domain, topic),
+            told(&domain, topic),
+            blob_part(&log_entry(topic, 0), 0),
+            blob_part(&request(topic, &[0; 16]), 0),
             reference_by(
                 &Referrer::Account(user.clone()),
                 FileKey::from_bytes([0; 16]),

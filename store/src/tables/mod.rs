@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod deletions;
 pub mod files;
 pub mod keys;
+pub mod log;
 pub mod messages;
 pub mod outbox;
 pub mod peers;

@@ -23,6 +23,13 @@ pub const RELATION: u8 = 2;
 /// [`OutboxRow::kind`] of a cursor.
 pub const CURSOR: u8 = 3;
 
+/// [`OutboxRow::kind`] of a request to a group's home.
+pub const REQUEST: u8 = 4;
+/// [`OutboxRow::kind`] of an invitation to a group.
+pub const INVITATION: u8 = 5;
+/// [`OutboxRow::kind`] of how far people of a group have got.
+pub const GROUP_CURSORS: u8 = 6;
+
 impl Tables {
     /// Items waiting for `peer` above `after`, in order.
     pub fn outbox(

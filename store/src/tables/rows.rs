@@ -249,6 +249,88 @@ pub struct RoomRow {
     /// When the group was deleted, ms; 0 while it lives. Its id is never used again.
     #[prost(int64, tag = "15")]
     pub deleted: i64,
+    /// The domain that orders and rules the group; empty for ours.
+    #[prost(string, tag = "16")]
+    pub home: String,
+    /// How often the home has changed, from 1; 0 while there is no log.
+    #[prost(uint64, tag = "17")]
+    pub epoch: u64,
+    /// Of a copy: the order that the log had when the copy began, and the position behind which new
+    /// messages stand.
+    #[prost(uint32, tag = "18")]
+    pub base: u32,
+    /// Of a copy: the entry with which it began.
+    #[prost(message, optional, tag = "19")]
+    pub begun: Option<LogStartRow>,
+}
+
+/// The entry that a copy of a group's log begins behind.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogStartRow {
+    /// Its index.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// The order it had.
+    #[prost(uint32, tag = "2")]
+    pub order: u32,
+    /// Its hash, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hash: bytes::Bytes,
+}
+
+/// One entry of a group's log.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogRow {
+    /// The position as signed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub position: bytes::Bytes,
+    /// 64 bytes: the home's signature on it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: bytes::Bytes,
+    /// Of a message: its `seq` here. 0 for everything else.
+    #[prost(uint32, tag = "3")]
+    pub seq: u32,
+    /// Of everything else: the envelope.
+    #[prost(message, optional, tag = "4")]
+    pub envelope: Option<EnvelopeRow>,
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct PlaceRow {
+    /// At the home.
+    #[prost(uint32, tag = "1")]
+    pub order: u32,
+    /// Here.
+    #[prost(uint32, tag = "2")]
+    pub seq: u32,
+}
+
+/// A domain with a copy of a group whose home we are.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct FollowerRow {
+    /// Index of the last entry before it had a part in the group.
+    #[prost(uint64, tag = "1")]
+    pub since: u64,
+    /// Index of the last entry that it is told, having no part any more; 0 while it has.
+    #[prost(uint64, tag = "2")]
+    pub until: u64,
+}
+
+/// How far a domain has been told the log of a group.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ToldRow {
+    /// Index of the last entry that it has decided.
+    #[prost(uint64, tag = "1")]
+    pub told: u64,
+}
+
+/// What somebody of ours asked of a group's home.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RequestRow {
+    /// As signed.
+    #[prost(message, optional, tag = "1")]
+    pub envelope: Option<EnvelopeRow>,
 }
 
 /// One deletion: which messages it took away.
@@ -324,6 +406,29 @@ pub struct SubscriptionRow {
     /// Id of the person's last deletion for themselves.
     #[prost(uint32, tag = "15")]
     pub cleared: u32,
+    /// In a group that spans domains: the entry of its log with which the rights last changed.
+    #[prost(uint64, tag = "16")]
+    pub changed_index: u64,
+    /// What the rights were before that.
+    #[prost(string, tag = "17")]
+    pub before: String,
+    /// Of a reader who was a member before.
+    #[prost(message, optional, tag = "18")]
+    pub member: Option<FormerMemberRow>,
+}
+
+/// What outlives a membership in a group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FormerMemberRow {
+    /// What the member was given, and is given again who comes back.
+    #[prost(string, tag = "1")]
+    pub given: String,
+    /// Its version.
+    #[prost(uint64, tag = "2")]
+    pub given_version: u64,
+    /// When the membership ended, ms.
+    #[prost(int64, tag = "3")]
+    pub left: i64,
 }
 
 /// What another domain told us about one of its people.
@@ -418,7 +523,7 @@ pub struct OutboxRow {
     /// Our person it is about or from, global id.
     #[prost(string, tag = "2")]
     pub user: String,
-    /// 1 message, 2 relation, 3 cursor.
+    /// 1 message, 2 relation, 3 cursor, 4 request, 5 invitation, 6 cursors of a group.
     #[prost(uint32, tag = "3")]
     pub kind: u32,
     /// Of a message: its `seq`.
@@ -427,6 +532,12 @@ pub struct OutboxRow {
     /// When it was queued, ms.
     #[prost(int64, tag = "5")]
     pub at: i64,
+    /// Of a request: its message id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub request: bytes::Bytes,
+    /// Of an invitation: who invites, global id.
+    #[prost(string, tag = "7")]
+    pub actor: String,
     /// Of a parked message: 1 if the peer failed on it again and again.
     #[prost(uint32, tag = "10")]
     pub failed: u32,

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use super::{
     accounts, credentials,
     keys::TopicKey,
+    log::{put_follower, put_log_entry, put_order, put_told, remove_follower},
     messages,
     outbox::{self, CURSOR, MESSAGE},
     rows::{
-        AccountRow, CredentialRow, DeletionRow, EnvelopeRow, LoginRow, MessageRow, OutboxRow,
-        RoomRow, SeenRow, SpanRow, SubscriptionRow,
+        AccountRow, CredentialRow, DeletionRow, EnvelopeRow, FollowerRow, LogRow, LoginRow,
+        MessageRow, OutboxRow, RoomRow, SeenRow, SpanRow, SubscriptionRow,
     },
     tags::{self, TagOwner},
     topics, *,
@@ -330,6 +331,66 @@ fn a_room_leads_to_its_members_page_by_page() {
     let first = tables.members(topic(), None, 2).unwrap();
     let rest = tables.members(topic(), first.last(), 10).unwrap();
     assert_eq!([first, rest].concat(), people);
+}
+
+#[test]
+fn a_log_is_read_from_anywhere_and_its_messages_are_found_by_order_and_by_position() {
+    let tables = tables();
+    let entry = |seq| LogRow {
+        position: vec![1].into(),
+        seq,
+        ..LogRow::default()
+    };
+    assert_eq!(tables.log_head(topic()).unwrap(), None);
+    write(&tables, |batch| {
+        for (index, order, seq) in [(4, 10, 30), (5, 0, 0), (6, 11, 32), (7, 12, 31)] {
+            put_log_entry(batch, topic(), index, &entry(seq));
+            if order > 0 {
+                put_order(batch, topic(), order, seq);
+            }
+        }
+    });
+    let twice = commit(&tables, |batch| put_log_entry(batch, topic(), 6, &entry(1)));
+    assert!(matches!(twice, Outcome::GuardFailed { .. }));
+    assert_eq!(tables.log_head(topic()).unwrap(), Some((7, entry(31))));
+    let after = tables.log_after(topic(), 4, 2).unwrap();
+    assert_eq!(after, [(5, entry(0)), (6, entry(32))]);
+    assert_eq!(tables.seq_at(topic(), 11).unwrap(), Some((11, 32)));
+    assert_eq!(tables.seq_at(topic(), 99).unwrap(), Some((12, 31)));
+    assert_eq!(tables.seq_at(topic(), 9).unwrap(), None);
+    assert_eq!(tables.order_at(topic(), 32).unwrap(), Some((32, 11)));
+    let page = tables.seqs_between(topic(), (10, 12), 10).unwrap();
+    assert_eq!(page, [(10, 30), (11, 32)]);
+}
+
+#[test]
+fn a_follower_is_forgotten_only_as_it_was_seen() {
+    let tables = tables();
+    let beta = "beta.test".parse().unwrap();
+    let part = |until| FollowerRow { since: 3, until };
+    write(&tables, |batch| {
+        put_follower(batch, &beta, topic(), &part(9));
+        put_told(batch, &beta, topic(), 9);
+    });
+    assert_eq!(
+        tables.followed_by(&beta, None, 10).unwrap(),
+        [(topic(), part(9))]
+    );
+    assert_eq!(tables.followed_by(&beta, Some(topic()), 10).unwrap(), []);
+    // It has come back meanwhile.
+    write(&tables, |batch| {
+        put_follower(batch, &beta, topic(), &part(0))
+    });
+    let stale = commit(&tables, |batch| {
+        remove_follower(batch, &beta, topic(), &part(9))
+    });
+    assert!(matches!(stale, Outcome::GuardFailed { .. }));
+    assert_eq!(tables.told(&beta, topic()).unwrap(), 9);
+    write(&tables, |batch| {
+        remove_follower(batch, &beta, topic(), &part(0))
+    });
+    assert_eq!(tables.follower(&beta, topic()).unwrap(), None);
+    assert_eq!(tables.told(&beta, topic()).unwrap(), 0);
 }
 
 #[test]

@@ -1,0 +1,490 @@
+//! What our people do in a group whose home is another domain: what is theirs to decide happens at once,
+//! everything else is asked of the home (PROTOCOL.md section 7.7; rules.md 11, 15 and 19).
+
+use bytes::Bytes;
+use freehold_proto::{AccessMode, Destination, DomainName, MessageId, UserId, limits, wire};
+use freehold_store::{
+    Batch, Tables,
+    tables::{
+        log::{put_request, remove_request},
+        messages::{put_message, put_seen},
+        rows::{MessageRow, RequestRow, SeenRow, SpanRow},
+    },
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+use wire::group_request::What;
+
+use super::{
+    Command, TopicName,
+    actor::{Actor, Effect},
+    asked::{Asked, acs},
+    group_wire, message,
+    room::{Description, Room},
+    standing::AccessChange,
+};
+use crate::{
+    edge::{
+        reply::{self, Reply},
+        requests::SetDesc,
+    },
+    peers::outbox::Refused,
+    topic::hub::Hub,
+};
+
+/// Of an answer: the domain that decides what was asked.
+const PENDING: &str = "pending";
+/// Messages that one request deletes, about.
+const DELETED_MAX: usize = 10_000;
+
+impl Actor {
+    /// The group's home, when that is another domain.
+    pub(super) fn home_abroad(&self) -> Option<&DomainName> {
+        self.topic.room().and_then(|it| it.home.as_ref())
+    }
+
+    /// Who is in the group and what they may do is for the home to change: while it cannot be reached
+    /// that stays as it is, and whoever asks is told which domain is away.
+    pub(super) fn check_home_answers(&self) -> Result<(), Reply> {
+        let Some(home) = self.home_abroad() else {
+            return Ok(());
+        };
+        if !self.server.permits(home) {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        let federation = self.server.federation.get();
+        if federation.is_some_and(|it| it.is_failing(home)) {
+            let away = json!({ "away": home.to_string() });
+            return Err(Reply::with(reply::UNAVAILABLE, away));
+        }
+        Ok(())
+    }
+
+    /// Queues a request to the home. It is made again until the home has decided it.
+    pub(super) fn ask_home(
+        &mut self,
+        actor: &UserId,
+        what: What,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let (key, now) = (self.key(), self.now());
+        let (Some(home), TopicName::Group(group)) = (self.home_abroad().cloned(), &self.name)
+        else {
+            return Err(reply::INTERNAL.into());
+        };
+        if !self.server.outbox.has_room(&home) {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
+        let request = wire::payload::Kind::GroupRequest(wire::GroupRequest {
+            actor: actor.to_string(),
+            what: Some(what),
+        });
+        let to = Destination::Group(*group);
+        let sealed = self.server.signer.seal(to, id, now, request);
+        let envelope = sealed.map_err(|_| reply::INTERNAL)?;
+        if envelope.payload.len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(reply::TOO_LARGE.into());
+        }
+        let row = RequestRow {
+            envelope: Some(message::envelope_row(&envelope)),
+        };
+        put_request(batch, key, id.as_bytes(), &row);
+        let outbox = &self.server.outbox;
+        outbox.put_request(batch, &home, (key, actor), id, now);
+        effects.push(Effect::WakePeers(vec![home], key));
+        Ok(())
+    }
+
+    /// Tells the home what somebody wants now.
+    pub(super) async fn want_out(
+        &mut self,
+        user: &UserId,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let profile = self.server.profile(user).await?;
+        let profile = profile.map(|it| wire::GroupProfile {
+            public: group_wire::modest(it.public),
+            public_changed_ms: it.updated.as_millis(),
+        });
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        let standing = room.members.get(user).ok_or(reply::INTERNAL)?;
+        let want = wire::GroupWant {
+            want: standing.want.to_string(),
+            want_version: standing.want_version,
+            leaves: standing.deleted.is_some(),
+            profile: profile.filter(|_| standing.deleted.is_none()),
+        };
+        self.ask_home(user, What::Want(want), batch, effects)
+    }
+
+    /// Somebody of ours wants to take part in another way.
+    pub(super) async fn want_in_copy(
+        &mut self,
+        user: &UserId,
+        mode: &str,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Vec<AccessChange>, Reply> {
+        let now = self.now();
+        let change = self.room_mut()?.want_in_copy(user, mode, now)?;
+        if change.is_some() {
+            self.want_out(user, batch, effects).await?;
+        }
+        Ok(change.into_iter().collect())
+    }
+
+    /// Somebody of ours leaves.
+    pub(super) async fn leave_copy(&mut self, asked: &Asked) -> Result<(), Reply> {
+        let now = self.now();
+        let change = self.room_mut()?.leave_copy(&asked.user, now)?;
+        let (mut batch, mut effects) = (Batch::new(), vec![asked.later(reply::OK, now)]);
+        self.want_out(&asked.user, &mut batch, &mut effects).await?;
+        let session = Some(&asked.session);
+        effects.extend(self.access_effects(session, change.into_iter().collect()));
+        self.commit_all(batch, effects);
+        Ok(())
+    }
+
+    /// What the home would most likely make of a change, or why it would not make it.
+    fn tried<T>(
+        &self,
+        change: impl FnOnce(&mut Room) -> Result<T, reply::Status>,
+    ) -> Result<T, Reply> {
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        if room.log.is_none() {
+            return Err(reply::UNAVAILABLE.into());
+        }
+        let outcome = change(&mut room.clone())?;
+        self.check_home_answers()?;
+        Ok(outcome)
+    }
+
+    /// Asks the home to invite somebody, or to change what a member may do.
+    pub(super) fn grant_in_copy(
+        &mut self,
+        asked: &Asked,
+        target: &UserId,
+        mode: &str,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let (limits, now, actor) = (self.limits(), self.now(), asked.user.clone());
+        let change = self.tried(|room| room.grant(&actor, target, mode, None, limits, now))?;
+        let Some(change) = change else {
+            effects.push(asked.later(reply::NOT_MODIFIED, now));
+            return Ok(());
+        };
+        let grant = wire::GroupGrant {
+            user: target.to_string(),
+            mode: mode.to_owned(),
+        };
+        self.ask_home(&asked.user, What::Grant(grant), batch, effects)?;
+        let user = self.server.ids.shown(target);
+        let params = json!({ "acs": acs(&change), "user": user, PENDING: self.home_abroad().map(ToString::to_string) });
+        effects.push(asked.later(Reply::with(reply::OK, params), now));
+        Ok(())
+    }
+
+    /// Asks the home to remove a member.
+    pub(super) fn evict_in_copy(&mut self, asked: &Asked, target: &UserId) -> Result<(), Reply> {
+        let now = self.now();
+        self.tried(|room| room.evict(&asked.user, target, now))?;
+        self.asked_for(asked, What::Evict(target.to_string()))
+    }
+
+    /// The owner asks the home to end the group.
+    pub(super) fn close_from_copy(&mut self, asked: &Asked) -> Result<(), Reply> {
+        let now = self.now();
+        self.tried(|room| room.close(&asked.user, now))?;
+        self.asked_for(asked, What::Close(true))
+    }
+
+    /// Makes a request that is all there is to answer.
+    fn asked_for(&mut self, asked: &Asked, what: What) -> Result<(), Reply> {
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        self.ask_home(&asked.user, what, &mut batch, &mut effects)?;
+        effects.push(asked.later(self.pending(), self.now()));
+        self.commit_all(batch, effects);
+        Ok(())
+    }
+
+    /// The answer to what the home decides. COMPAT stock clients know no other than that it is done;
+    /// `pending` names the domain that has the last word.
+    pub(super) fn pending(&self) -> Reply {
+        Reply::with(
+            reply::OK,
+            json!({ PENDING: self.home_abroad().map(ToString::to_string) }),
+        )
+    }
+
+    /// Asks the home to describe the group otherwise; true when there is something to ask.
+    pub(super) fn describe_in_copy(
+        &mut self,
+        asked: &Asked,
+        desc: &SetDesc,
+        after: &Description,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        self.check_home_answers()?;
+        // Marks are for the administrators of the home to give.
+        if desc.trusted.is_some() {
+            return Err(reply::PERMISSION_DENIED.into());
+        }
+        let before = &self.topic.room().ok_or(reply::INTERNAL)?.description;
+        let mode = |old: AccessMode, new: AccessMode| (old != new).then(|| new.to_string());
+        let describe = wire::GroupDescribe {
+            public: (before.public != after.public).then(|| after.public.clone()),
+            access_auth: mode(before.access_auth, after.access_auth),
+            access_anon: mode(before.access_anon, after.access_anon),
+            aux: None,
+        };
+        self.ask_home(&asked.user, What::Describe(describe), batch, effects)
+    }
+
+    /// Asks the home to attach something else. Pins travel by the orders of messages.
+    pub(super) async fn attach_in_copy(
+        &mut self,
+        asked: &Asked,
+        after: &Bytes,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        self.check_home_answers()?;
+        let (key, pins) = (self.key(), group_wire::pins(after));
+        let read = move |tables: &Tables| {
+            let mut orders = Vec::new();
+            for seq in pins {
+                let found = tables.order_at(key, seq)?;
+                orders.extend(found.filter(|it| it.0 == seq));
+            }
+            Ok(orders)
+        };
+        let orders = self.server.tables.read(read).await?;
+        let order = |seq| orders.iter().find(|it| it.0 == seq).map(|it| it.1);
+        let describe = wire::GroupDescribe {
+            aux: Some(group_wire::renumbered(after, order)),
+            ..wire::GroupDescribe::default()
+        };
+        self.ask_home(&asked.user, What::Describe(describe), batch, effects)
+    }
+
+    /// Takes messages from our person's own view at once, and asks the home to take them from
+    /// everybody.
+    pub(super) async fn delete_in_copy(
+        &mut self,
+        asked: &Asked,
+        spans: Vec<SpanRow>,
+    ) -> Result<u32, Reply> {
+        self.check_home_answers()?;
+        let (key, wanted) = (self.key(), spans.clone());
+        let read = move |tables: &Tables| {
+            let mut orders = Vec::new();
+            for seq in wanted
+                .iter()
+                .flat_map(|it| it.low..it.high)
+                .take(DELETED_MAX)
+            {
+                let found = tables.order_at(key, seq)?;
+                orders.extend(found.filter(|it| it.0 == seq).map(|it| it.1));
+            }
+            Ok(orders)
+        };
+        let orders = self.server.tables.read(read).await?;
+        let span = |order: u32| SpanRow {
+            low: order,
+            high: order.saturating_add(1),
+        };
+        let orders: Vec<SpanRow> = orders.into_iter().map(span).collect();
+        let orders = freehold_store::tables::deletions::merged(orders);
+        let orders = orders.iter().map(|it| wire::Orders {
+            low: it.low,
+            high: it.high,
+        });
+        let delete = wire::GroupDelete {
+            orders: orders.take(super::deletion::SPANS_MAX).collect(),
+        };
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        if !delete.orders.is_empty() {
+            self.ask_home(&asked.user, What::Delete(delete), &mut batch, &mut effects)?;
+            self.commit_all(batch, effects);
+        }
+        let done = self.delete_spans(&asked.user, false, spans).await?;
+        done.ok_or_else(|| reply::PERMISSION_DENIED.into())
+    }
+
+    /// The home does not place a message of ours: it is gone here too, and its author keeps it among
+    /// the notes to self, with the reason (rules.md 11).
+    pub(super) async fn not_placed(
+        &mut self,
+        seq: u32,
+        reason: &str,
+        refused: &Refused,
+        done: oneshot::Sender<()>,
+    ) {
+        let key = self.key();
+        let read = move |tables: &Tables| tables.message(key, seq);
+        // Dropping `done` says that nothing was decided.
+        let Ok(original) = self.server.tables.read(read).await else {
+            return;
+        };
+        let original = original.filter(|it| it.deleted == 0);
+        let author = original
+            .as_ref()
+            .and_then(|it| it.author.parse::<UserId>().ok());
+        if let (Some(original), Some(author)) = (original, author) {
+            let (head, content) = message::words_of(&original);
+            let note = self.note_of(reason, &head, &content);
+            let id = note_id(&original.message_id);
+            if !self.keep_for(&author, id, note).await {
+                return;
+            }
+            let span = SpanRow {
+                low: seq,
+                high: seq.saturating_add(1),
+            };
+            let finished = self.finish_commits().await.is_ok();
+            let deleted = self.delete_spans(&author, true, vec![span]).await;
+            if !finished || deleted.is_err() {
+                return self.read_again();
+            }
+        }
+        let mut batch = Batch::new();
+        refused.remove(&mut batch, key);
+        self.commit(batch, vec![Effect::Told(done)]);
+    }
+
+    /// The home does not do what one of our people asked: they are told in their notes to self.
+    pub(super) async fn declined(
+        &mut self,
+        id: MessageId,
+        actor: &UserId,
+        reason: &str,
+        refused: &Refused,
+        done: oneshot::Sender<()>,
+    ) {
+        let text = format!("In {}: {reason}.", self.title());
+        let note = (
+            Bytes::from(json!({ "auto": true }).to_string()),
+            Bytes::from(json!(text).to_string()),
+        );
+        if !self.keep_for(actor, note_id(id.as_bytes()), note).await {
+            return;
+        }
+        let key = self.key();
+        let read = move |tables: &Tables| {
+            let mut batch = Batch::new();
+            remove_request(tables, &mut batch, key, id.as_bytes())?;
+            Ok(batch)
+        };
+        let Ok(mut batch) = self.server.tables.read(read).await else {
+            return;
+        };
+        refused.remove(&mut batch, key);
+        self.commit(batch, vec![Effect::Told(done)]);
+    }
+
+    fn title(&self) -> String {
+        let room = self.topic.room();
+        let title = room.map(|it| group_wire::title(&it.description.public));
+        title
+            .filter(|it| !it.is_empty())
+            .unwrap_or_else(|| "a group".to_owned())
+    }
+
+    /// A refused message as its author keeps it: the reason, and the words as they were. What is more
+    /// than text cannot be quoted, so it stands alone with the reason in its head.
+    fn note_of(&self, reason: &str, head: &Bytes, content: &Bytes) -> (Bytes, Bytes) {
+        let mut head: crate::edge::ids::Head = serde_json::from_slice(head).unwrap_or_default();
+        head.insert("auto".to_owned(), json!(true));
+        head.insert("fh-refused".to_owned(), json!(reason));
+        let content = match serde_json::from_slice::<String>(content) {
+            Ok(text) => {
+                let why = format!("Not delivered to {}: {reason}.", self.title());
+                Bytes::from(json!(format!("{why}\n{text}")).to_string())
+            }
+            Err(_) => content.clone(),
+        };
+        (message::head_bytes(&head), content)
+    }
+
+    /// Has somebody's notes to self keep something; false when that is not certain.
+    async fn keep_for(&self, owner: &UserId, id: MessageId, note: (Bytes, Bytes)) -> bool {
+        let (done, kept) = oneshot::channel();
+        let name = TopicName::Saved(owner.clone());
+        let command = Command::Keep { id, note, done };
+        Hub::send(&self.server, &name, command).await;
+        kept.await.is_ok()
+    }
+
+    /// Keeps something in these notes to self, once.
+    pub(super) async fn keep(
+        &mut self,
+        id: MessageId,
+        (head, content): (Bytes, Bytes),
+        done: oneshot::Sender<()>,
+    ) {
+        let TopicName::Saved(owner) = self.name.clone() else {
+            return;
+        };
+        let us = self.server.us.clone();
+        let read = move |tables: &Tables| tables.seen(&us, id);
+        let Ok(seen) = self.server.tables.read(read).await else {
+            return;
+        };
+        if seen.is_some() {
+            return self.commit(Batch::new(), vec![Effect::Told(done)]);
+        }
+        let (key, now) = (self.key(), self.now());
+        let Ok(room) = self.room_mut() else { return };
+        let mut effects = Vec::new();
+        if room.active(&owner).is_none() {
+            let change = room.found(&owner, AccessMode::NONE, now);
+            effects.push(Effect::Access(change, None));
+        }
+        let seq = room.append(now);
+        let row = MessageRow {
+            author: owner.to_string(),
+            message_id: Bytes::copy_from_slice(id.as_bytes()),
+            issued: now.as_millis(),
+            received: now.as_millis(),
+            head,
+            content,
+            ..MessageRow::default()
+        };
+        let mark = SeenRow {
+            header_hash: Bytes::copy_from_slice(id.as_bytes()),
+            topic: Bytes::copy_from_slice(key.as_bytes()),
+            seq,
+            at: now.as_millis(),
+            ..SeenRow::default()
+        };
+        let mut batch = Batch::new();
+        put_message(&mut batch, key, seq, &row);
+        put_seen(&mut batch, &self.server.us, id, &mark);
+        effects.push(Effect::Appended {
+            seq,
+            row: Box::new(row),
+            author: owner,
+            except: None,
+        });
+        effects.push(Effect::Told(done));
+        self.commit_all(batch, effects);
+    }
+}
+
+/// The id of a note about something with an id: the same each time.
+fn note_id(about: &[u8]) -> MessageId {
+    let hash: [u8; 32] = Sha256::new()
+        .chain_update(b"freehold/note/v1\0")
+        .chain_update(about)
+        .finalize()
+        .into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    MessageId::from_bytes(id)
+}

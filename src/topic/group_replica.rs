@@ -1,0 +1,619 @@
+//! A copy of a group whose home is another domain: taking in what the home says, and asking it for what
+//! is missing (PROTOCOL.md section 7.7; rules.md 8, 16, 18 and 19).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use freehold_federation::{GroupAnswer, GroupQuery, Verdict};
+use freehold_keys::Entry;
+use freehold_proto::{
+    AccessMode, DomainName, GroupId, GroupRecord, Refusal, RefusalCode, UserId, wire,
+    wire::payload::Kind,
+};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        log::{put_log_entry, put_order},
+        messages::{put_message, put_seen},
+        rows::{LogRow, SeenRow, SpanRow},
+    },
+};
+
+use super::{
+    Command, TopicName,
+    actor::{Actor, Effect},
+    command::{Decision, Invited, Placing, Standings},
+    group_home::{message_row, nobody},
+    group_wire::{self, Ruling},
+    hub::Hub,
+    log::{Admission, Log},
+    message,
+    room::{Room, RoomKind},
+};
+use crate::{edge::reply::Reply, server::Server};
+
+/// When the home should offer an entry again before which others are missing.
+const MISSING_RETRY: Duration = Duration::from_millis(200);
+/// Pages of one answer to how a group stands.
+const PAGES_MAX: usize = 1000;
+/// Orders that are deleted with one look at where they stand here.
+const PLACES_PAGE: usize = 1000;
+
+/// What becomes of an entry.
+enum Judged {
+    /// It is the next: a message, or something else.
+    Next,
+    /// It came before.
+    Known,
+    /// Others are missing before it, or all of it.
+    Missing,
+    Refused(Refusal),
+}
+
+impl Actor {
+    /// Takes the next entry of the group's log from its home.
+    pub(super) async fn take_entry(&mut self, placing: Placing) {
+        let Placing {
+            home,
+            entry,
+            seen,
+            decision,
+        } = placing;
+        let index = entry.position.index;
+        let verdict = match self.judge(&home, &entry).await {
+            Ok(Judged::Next) => {
+                return match self.apply(entry, seen).await {
+                    Ok((batch, effects)) => self.decide(batch, effects, decision, Verdict::Ok),
+                    Err(reply) => self.undecided(decision, &reply),
+                };
+            }
+            Ok(Judged::Known) => Verdict::Duplicate,
+            Ok(Judged::Missing) => {
+                self.pull();
+                Verdict::Later {
+                    code: RefusalCode::EntriesMissing,
+                    retry_after: MISSING_RETRY,
+                }
+            }
+            Ok(Judged::Refused(refusal)) => Verdict::Refused(refusal),
+            Err(reply) => return self.undecided(decision, &reply),
+        };
+        tracing::debug!(peer = %home, index, ?verdict, "an entry of a group's log is not taken");
+        self.decide(Batch::new(), Vec::new(), decision, verdict);
+    }
+
+    fn decide(
+        &mut self,
+        batch: Batch,
+        mut effects: Vec<Effect>,
+        decision: Decision,
+        verdict: Verdict,
+    ) {
+        effects.push(Effect::Decided(decision, verdict));
+        self.commit_all(batch, effects);
+    }
+
+    /// Nothing is decided, and memory may be ahead of the disk.
+    fn undecided(&mut self, decision: Decision, reply: &Reply) {
+        self.read_again();
+        let why = reply.status.text.to_owned();
+        drop(decision.send(Err(freehold_federation::Unavailable(why))));
+    }
+
+    async fn judge(&self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+        let room = self.topic.room().filter(|_| self.is_stored());
+        let Some(room) = room.filter(|it| it.home.as_ref() == Some(home)) else {
+            return Ok(Judged::Refused(nobody()));
+        };
+        if room.deleted.is_some() {
+            return Ok(Judged::Known);
+        }
+        let Some(log) = room.log else {
+            return Ok(Judged::Missing);
+        };
+        Ok(match log.admit(&entry.position) {
+            Admission::Message | Admission::Change => Judged::Next,
+            Admission::Known => self.compare(home, entry).await?,
+            Admission::Missing => Judged::Missing,
+            Admission::Forked(why) => Judged::Refused(forked(home, why)),
+        })
+    }
+
+    /// An entry that came before must be the same again.
+    async fn compare(&self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+        let (key, index) = (self.key(), entry.position.index);
+        let read = move |tables: &Tables| tables.log_entry(key, index);
+        let stored = self.server.tables.read(read).await?;
+        if stored.is_none_or(|it| it.position == entry.placed.position) {
+            return Ok(Judged::Known);
+        }
+        let why = "another entry stood at this index";
+        Ok(Judged::Refused(forked(home, why)))
+    }
+
+    /// What the next entry means here.
+    async fn apply(
+        &mut self,
+        entry: Entry,
+        seen: Option<SeenRow>,
+    ) -> Result<(Batch, Vec<Effect>), Reply> {
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        let mut row = LogRow {
+            position: entry.placed.position.clone(),
+            signature: Bytes::copy_from_slice(&entry.placed.signature),
+            ..LogRow::default()
+        };
+        let order = self.room_mut()?.log.map_or(0, |it| it.order);
+        if entry.position.order > order {
+            let seq = self.apply_message(&entry, seen.as_ref(), &mut batch, &mut effects)?;
+            row.seq = seq.unwrap_or_default();
+        } else {
+            self.apply_change(&entry, &mut effects).await?;
+        }
+        if row.seq == 0 {
+            row.envelope = Some(message::envelope_row(&entry.envelope));
+        }
+        put_log_entry(&mut batch, self.key(), entry.position.index, &row);
+        if let Some(log) = &mut self.room_mut()?.log {
+            log.advance(&entry.position, &entry.placed);
+        }
+        Ok((batch, effects))
+    }
+
+    /// A message takes the next position here, unless it is one of ours that has one already. What
+    /// cannot be shown takes none.
+    fn apply_message(
+        &mut self,
+        entry: &Entry,
+        seen: Option<&SeenRow>,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<u32>, Reply> {
+        let (key, now, order) = (self.key(), self.now(), entry.position.order);
+        if let Some(seen) = seen {
+            let here = TopicKey::from_slice(&seen.topic) == Some(key) && seen.seq > 0;
+            if here {
+                put_order(batch, key, order, seen.seq);
+            }
+            return Ok(here.then_some(seen.seq));
+        }
+        let Some(author) = self.author_of(entry) else {
+            return Ok(None);
+        };
+        let seq = self.room_mut()?.append(now);
+        let row = message_row(&author, &entry.envelope, &entry.header, now);
+        put_message(batch, key, seq, &row);
+        put_order(batch, key, order, seq);
+        let mark = SeenRow {
+            header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
+            topic: Bytes::copy_from_slice(key.as_bytes()),
+            seq,
+            at: now.as_millis(),
+            ..SeenRow::default()
+        };
+        put_seen(batch, &entry.header.from, entry.header.message_id, &mark);
+        effects.push(Effect::Appended {
+            seq,
+            row: Box::new(row),
+            author,
+            except: None,
+        });
+        Ok(Some(seq))
+    }
+
+    /// Who wrote an entry, if it is a message that can be shown: in words that make sense, by somebody
+    /// who is or was in the group.
+    fn author_of(&self, entry: &Entry) -> Option<UserId> {
+        let Some(Kind::GroupMessage(words)) = &entry.payload else {
+            return None;
+        };
+        let author: UserId = words.author.parse().ok()?;
+        let known = self.topic.room()?.members.contains_key(&author);
+        let own = *author.domain() == entry.header.from;
+        (known && own && message::makes_sense(&words.head, &words.content).is_ok())
+            .then_some(author)
+    }
+
+    /// What the home ruled. Only its own words count.
+    async fn apply_change(
+        &mut self,
+        entry: &Entry,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let Some(Kind::GroupChange(change)) = &entry.payload else {
+            return Ok(());
+        };
+        let Ok(actor) = change.actor.parse::<UserId>().or_else(|_| self.somebody()) else {
+            return Ok(());
+        };
+        if Some(&entry.header.from) != self.room_mut()?.home.as_ref() {
+            return Ok(());
+        }
+        self.learn_members(&change.members).await?;
+        self.rule_members(&actor, &change.members, effects)?;
+        if let Some(seen) = &change.description {
+            self.describe_copy(seen, effects).await?;
+        }
+        self.delete_orders(&actor, &change.deleted).await?;
+        if change.closed {
+            self.close_copy(&actor, effects).await?;
+        }
+        Ok(())
+    }
+
+    /// Who is meant when nobody is named: somebody of the home.
+    fn somebody(&self) -> Result<UserId, freehold_proto::Malformed> {
+        let home = self.topic.room().and_then(|it| it.home.clone());
+        let home = home.unwrap_or_else(|| self.server.us.clone());
+        Ok(UserId::new([0; 8], home))
+    }
+
+    /// Keeps what the home says of how members are called.
+    async fn learn_members(&self, members: &[wire::Member]) -> Result<(), Reply> {
+        learn(&self.server, members).await.map_err(Into::into)
+    }
+
+    fn rule_members(
+        &mut self,
+        actor: &UserId,
+        members: &[wire::Member],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let (us, now) = (self.server.us.clone(), self.now());
+        let mut changes = Vec::new();
+        for ruling in members.iter().filter_map(|it| group_wire::ruling(it).ok()) {
+            changes.extend(self.room_mut()?.rule(actor, &ruling, &us, now));
+        }
+        effects.extend(self.access_effects(None, changes));
+        Ok(())
+    }
+
+    async fn describe_copy(
+        &mut self,
+        seen: &wire::GroupDescription,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let Ok(mut after) = group_wire::read_description(seen) else {
+            return Ok(());
+        };
+        let (key, pins) = (self.key(), group_wire::pins(&after.aux));
+        let read = move |tables: &Tables| places_of(tables, key, &pins);
+        let places = self.server.tables.read(read).await?;
+        let here = |order| places.iter().find(|it| it.0 == order).map(|it| it.1);
+        after.aux = group_wire::renumbered(&after.aux, here);
+        let now = self.now();
+        let room = self.room_mut()?;
+        if seen.channel {
+            room.kind = RoomKind::Channel;
+        }
+        let (pinned, told) = (after.aux != room.description.aux, after != room.description);
+        room.describe(after, now);
+        effects.extend(told.then_some(Effect::Redescribed(None)));
+        effects.extend(pinned.then_some(Effect::Pinned(None)));
+        Ok(())
+    }
+
+    /// Messages go for everybody, wherever they stand here.
+    async fn delete_orders(&mut self, by: &UserId, orders: &[wire::Orders]) -> Result<(), Reply> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let (key, orders) = (self.key(), orders.to_vec());
+        // What came in before stands where it will be found only once it is there.
+        self.finish_commits().await?;
+        let read = move |tables: &Tables| spans_of(tables, key, &orders);
+        let spans = self.server.tables.read(read).await?;
+        if !spans.is_empty() {
+            self.delete_spans(by, true, spans).await?;
+        }
+        Ok(())
+    }
+
+    /// The group has ended.
+    async fn close_copy(&mut self, actor: &UserId, effects: &mut Vec<Effect>) -> Result<(), Reply> {
+        let head = self.topic.head();
+        let low = 1;
+        if head >= low {
+            self.finish_commits().await?;
+            let all = SpanRow {
+                low,
+                high: head.saturating_add(1),
+            };
+            self.delete_spans(actor, true, vec![all]).await?;
+        }
+        let now = self.now();
+        let room = self.room_mut()?;
+        room.finish(now);
+        room.description.public.clear();
+        effects.push(Effect::Closed(None));
+        Ok(())
+    }
+
+    /// The home has said how the group stands, and the copy begins there.
+    pub(super) async fn take_state(&mut self, answer: Option<Box<Standings>>) {
+        self.pulled();
+        let Some(answer) = answer else { return };
+        if let Err(reply) = self.begin_copy(*answer).await {
+            tracing::warn!(code = reply.status.code, "a copy of a group did not begin");
+            self.read_again();
+        }
+    }
+
+    async fn begin_copy(&mut self, answer: Standings) -> Result<(), Reply> {
+        let Standings {
+            head,
+            state,
+            members,
+        } = answer;
+        self.finish_commits().await?;
+        let room = self.topic.room().filter(|_| self.is_stored());
+        let known =
+            |it: &&Room| it.home.as_ref() == Some(&head.position.home) && it.deleted.is_none();
+        let Some(room) = room.filter(known) else {
+            return Ok(());
+        };
+        if room.log.is_some_and(|it| it.index >= head.position.index) {
+            return Ok(());
+        }
+        let owner = self.somebody().map_err(|_| crate::edge::reply::INTERNAL)?;
+        let now = self.now();
+        let mut log = Log::opened(0);
+        log.advance(&head.position, &head.placed);
+        let room = self.room_mut()?;
+        room.head = room.head.max(log.order);
+        room.begun = Some((log, room.head));
+        room.log = Some(log);
+        room.dirty = true;
+        if let Some(created) = state.description.as_ref().map(|it| it.created_ms) {
+            room.created = freehold_proto::Timestamp::from_stored(created);
+        }
+        let mut effects = Vec::new();
+        let named: std::collections::HashSet<_> = members.iter().map(|it| &*it.user).collect();
+        let gone: Vec<UserId> = room
+            .present()
+            .filter(|(user, _)| !named.contains(&*user.to_string()))
+            .map(|(user, _)| user.clone())
+            .collect();
+        let changes = gone.iter().filter_map(|it| room.rule_out(&owner, it, now));
+        let changes: Vec<_> = changes.collect();
+        effects.extend(self.access_effects(None, changes));
+        self.rule_members(&owner, &members, &mut effects)?;
+        if let Some(seen) = &state.description {
+            self.describe_copy(seen, &mut effects).await?;
+        }
+        self.commit_all(Batch::new(), effects);
+        Ok(())
+    }
+
+    /// The home lets one of our people in, or not any more.
+    pub(super) fn invited(&mut self, invited: Invited) {
+        let Invited {
+            home,
+            invitee,
+            inviter,
+            words,
+            decision,
+        } = invited;
+        if let Err(refusal) = self.check_invitation(&home, &words) {
+            let verdict = Verdict::Refused(refusal);
+            return self.decide(Batch::new(), Vec::new(), decision, verdict);
+        }
+        let now = self.now();
+        let given = words.given.parse().unwrap_or(AccessMode::NONE);
+        if !self.is_stored() {
+            self.found_stub(home, &words);
+        }
+        let us = self.server.us.clone();
+        let Ok(room) = self.room_mut() else { return };
+        let known = room.members.get(&invitee);
+        let is_news = known.is_none_or(|it| {
+            let ends = words.withdrawn && it.deleted.is_none();
+            it.given_version < words.given_version + u64::from(ends)
+        });
+        let ruling = Ruling {
+            want: AccessMode::NONE,
+            want_version: words.want_version,
+            given,
+            given_version: words.given_version,
+            gone: words.withdrawn,
+            since: now,
+            user: invitee,
+        };
+        let change = is_news
+            .then(|| room.rule(&inviter, &ruling, &us, now))
+            .flatten();
+        let effects = self.access_effects(None, change.into_iter().collect());
+        self.decide(Batch::new(), effects, decision, Verdict::Ok);
+    }
+
+    /// What is kept of a group in which nobody of ours has a part yet: its name, as text.
+    fn found_stub(&mut self, home: DomainName, words: &wire::GroupInvitation) {
+        let TopicName::Group(group) = self.name else {
+            return;
+        };
+        let kind = match words.channel {
+            true => RoomKind::Channel,
+            false => RoomKind::Group,
+        };
+        let mut room = Room::new(kind, Some(group), self.now());
+        room.home = Some(home);
+        room.record = (words.record.clone(), words.signature.clone());
+        let title: String = words.title.chars().take(group_wire::TITLE_CHARS).collect();
+        room.description.public = serde_json::json!({ "fn": title }).to_string().into();
+        self.set_room(room);
+    }
+
+    /// Only the home of a group invites into it.
+    fn check_invitation(
+        &self,
+        home: &DomainName,
+        words: &wire::GroupInvitation,
+    ) -> Result<(), Refusal> {
+        words.given.parse::<AccessMode>()?;
+        let record = GroupRecord::decode(&words.record)?;
+        let TopicName::Group(group) = self.name else {
+            return Err(nobody());
+        };
+        let known = match self.topic.room().filter(|_| self.is_stored()) {
+            Some(room) => room.home.clone(),
+            None => Some(record.home),
+        };
+        if GroupId::of_record(&words.record) != group || known.as_ref() != Some(home) {
+            let detail = "another domain is the home of this group";
+            return Err(Refusal::new(RefusalCode::NotHome, detail));
+        }
+        Ok(())
+    }
+
+    /// Asks the home for what is missing, once at a time.
+    fn pull(&mut self) {
+        let Some(room) = self.topic.room() else {
+            return;
+        };
+        let after = room.log.map(|it| it.index);
+        let (TopicName::Group(group), Some(home)) = (self.name.clone(), room.home.clone()) else {
+            return;
+        };
+        if !self.begin_pull() {
+            return;
+        }
+        let (server, name) = (self.server.clone(), self.name.clone());
+        self.server.tasks.spawn("group pull", async move {
+            let command = match after {
+                Some(index) => read_entries(&server, &home, group, index).await,
+                None => Command::Stands(read_state(&server, &home, group).await.map(Box::new)),
+            };
+            Hub::send(&server, &name, command).await;
+        });
+    }
+
+    /// Entries that were missing have come.
+    pub(super) async fn take_missed(&mut self, entries: Option<Vec<Entry>>) {
+        self.pulled();
+        for entry in entries.into_iter().flatten() {
+            let home = entry.position.home.clone();
+            let (from, id) = (entry.header.from.clone(), entry.header.message_id);
+            let read = move |tables: &Tables| tables.seen(&from, id);
+            let Ok(seen) = self.server.tables.read(read).await else {
+                return;
+            };
+            if !matches!(self.judge(&home, &entry).await, Ok(Judged::Next)) {
+                continue;
+            }
+            match self.apply(entry, seen).await {
+                Ok((batch, effects)) => self.commit_all(batch, effects),
+                Err(_) => return self.read_again(),
+            }
+        }
+    }
+}
+
+/// The home contradicts itself: nothing of this log is taken any more.
+fn forked(home: &DomainName, why: &str) -> Refusal {
+    tracing::error!(peer = %home, why, fault = "peer", "the home of a group contradicts itself");
+    Refusal::new(RefusalCode::LogForked, why)
+}
+
+/// Where pinned messages stand here. Blocks.
+fn places_of(
+    tables: &Tables,
+    topic: TopicKey,
+    orders: &[u32],
+) -> Result<Vec<(u32, u32)>, StoreError> {
+    let mut places = Vec::new();
+    for &order in orders.iter().take(64) {
+        let found = tables.seq_at(topic, order)?;
+        places.extend(found.filter(|it| it.0 == order));
+    }
+    Ok(places)
+}
+
+/// Where messages with these orders stand here. Blocks.
+fn spans_of(
+    tables: &Tables,
+    topic: TopicKey,
+    orders: &[wire::Orders],
+) -> Result<Vec<SpanRow>, StoreError> {
+    let mut spans = Vec::new();
+    for range in orders {
+        let mut low = range.low;
+        loop {
+            let page = tables.seqs_between(topic, (low, range.high), PLACES_PAGE)?;
+            spans.extend(page.iter().map(|&(_, seq)| SpanRow {
+                low: seq,
+                high: seq.saturating_add(1),
+            }));
+            match page.last() {
+                Some(&(last, _)) if page.len() == PLACES_PAGE => low = last.saturating_add(1),
+                _ => break,
+            }
+        }
+    }
+    Ok(freehold_store::tables::deletions::merged(spans))
+}
+
+/// Keeps what a home says of how people of other domains than ours are called.
+async fn learn(server: &Server, members: &[wire::Member]) -> Result<(), StoreError> {
+    for member in members.iter().filter(|it| !it.public.is_empty()) {
+        let Ok(user) = member.user.parse::<UserId>() else {
+            continue;
+        };
+        if !server.ids.is_ours(&user) {
+            let changed = member.public_changed_ms;
+            server.remember(&user, &member.public, changed).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads how a group stands, page by page; what members are called is kept on the way.
+async fn read_state(server: &Server, home: &DomainName, group: GroupId) -> Option<Standings> {
+    let federation = server.federation.get()?;
+    let (mut whole, mut after) = (None::<Standings>, None);
+    for _ in 0..PAGES_MAX {
+        let query = GroupQuery::State(after.clone());
+        let answer = federation.read_group(home, group, query).await;
+        let Ok(Some(GroupAnswer::State { head, mut state })) = answer else {
+            tracing::debug!(peer = %home, ?answer, "no answer to how a group stands");
+            return None;
+        };
+        let mut page = std::mem::take(&mut state.members);
+        learn(server, &page).await.ok()?;
+        page.iter_mut().for_each(|it| it.public.clear());
+        after = page.last().and_then(|it| it.user.parse().ok());
+        let more = state.more && after.is_some();
+        match &mut whole {
+            // What changes while pages are read comes again as entries behind the first page's head.
+            Some(whole) => whole.members.extend(page),
+            None => {
+                whole = Some(Standings {
+                    head: *head,
+                    state: *state,
+                    members: page,
+                });
+            }
+        }
+        if !more {
+            return whole;
+        }
+    }
+    None
+}
+
+/// Reads what is missing behind an entry; if the home does not show that, how the group stands now.
+async fn read_entries(server: &Server, home: &DomainName, group: GroupId, after: u64) -> Command {
+    let Some(federation) = server.federation.get() else {
+        return Command::Missed(None);
+    };
+    let query = GroupQuery::EntriesAfter(after);
+    match federation.read_group(home, group, query).await {
+        Ok(Some(GroupAnswer::Page(entries, _))) => Command::Missed(Some(entries)),
+        Ok(Some(GroupAnswer::State { .. })) => {
+            Command::Stands(read_state(server, home, group).await.map(Box::new))
+        }
+        answer => {
+            tracing::debug!(peer = %home, ?answer, "no answer to which entries are missing");
+            Command::Missed(None)
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The logs of groups that span domains: what the home placed, in its order, at the home and at each
+//! domain with a copy; and, at the home, how far each of those has been told.
+//!
+//! A message of the log is a row of [`super::messages`] too, which holds its words. What is no message
+//! has its envelope here. At the home a message's order is its `seq`; elsewhere two small rows lead
+//! from one to the other.
+
+use freehold_proto::DomainName;
+use prost::Message as _;
+
+use super::{
+    Tables, blob, damaged, decode,
+    keys::{self, TopicKey},
+    rows::{FollowerRow, LogRow, PlaceRow, RequestRow, ToldRow},
+};
+use crate::{Batch, KeyRange, Order, StoreError};
+
+impl Tables {
+    /// One entry.
+    pub fn log_entry(&self, topic: TopicKey, index: u64) -> Result<Option<LogRow>, StoreError> {
+        let key = keys::log_entry(topic, index);
+        blob::get(self, &key)?
+            .map(|bytes| decode(&key, bytes))
+            .transpose()
+    }
+
+    /// The last entry; `None` where there is no log.
+    pub fn log_head(&self, topic: TopicKey) -> Result<Option<(u64, LogRow)>, StoreError> {
+        let range = KeyRange::prefix(&keys::log(topic));
+        let last = self.log_page(&range, Order::Descending, 1)?;
+        Ok(last.into_iter().next())
+    }
+
+    /// Entries above `after`, in order.
+    pub fn log_after(
+        &self,
+        topic: TopicKey,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, LogRow)>, StoreError> {
+        let range = KeyRange::prefix(&keys::log(topic))
+            .starting_at(keys::log_entry(topic, after.saturating_add(1)));
+        self.log_page(&range, Order::Ascending, limit)
+    }
+
+    fn log_page(
+        &self,
+        range: &KeyRange,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(u64, LogRow)>, StoreError> {
+        let mut found = Vec::new();
+        for (key, row) in self.page(range, order, limit)? {
+            let index = keys::last_number(&key).ok_or_else(|| damaged(&key))?;
+            let row = blob::complete(self, &key, &row)?;
+            found.push((index, decode(&key, row)?));
+        }
+        Ok(found)
+    }
+
+    /// Our position of the message with this order, or of the last one before.
+    pub fn seq_at(&self, topic: TopicKey, order: u32) -> Result<Option<(u32, u32)>, StoreError> {
+        let range = keys::orders(topic, 0, order.saturating_add(1));
+        let page = self.page(&range, Order::Descending, 1)?;
+        page.first()
+            .map(|(key, row)| {
+                let order = keys::last_short(key).ok_or_else(|| damaged(key))?;
+                let place: PlaceRow = decode(key, row.clone())?;
+                Ok((order, place.seq))
+            })
+            .transpose()
+    }
+
+    /// The order and our position of messages with `low <= order < high`, in order.
+    pub fn seqs_between(
+        &self,
+        topic: TopicKey,
+        (low, high): (u32, u32),
+        limit: usize,
+    ) -> Result<Vec<(u32, u32)>, StoreError> {
+        let range = keys::orders(topic, low, high);
+        self.page(&range, Order::Ascending, limit)?
+            .iter()
+            .map(|(key, row)| {
+                let order = keys::last_short(key).ok_or_else(|| damaged(key))?;
+                let place: PlaceRow = decode(key, row.clone())?;
+                Ok((order, place.seq))
+            })
+            .collect()
+    }
+
+    /// The order of the message at our position `seq`, or of the last one before that has any and was
+    /// not written here.
+    pub fn order_at(&self, topic: TopicKey, seq: u32) -> Result<Option<(u32, u32)>, StoreError> {
+        let range = keys::places(topic, 0, seq.saturating_add(1));
+        let page = self.page(&range, Order::Descending, 1)?;
+        page.first()
+            .map(|(key, row)| {
+                let seq = keys::last_short(key).ok_or_else(|| damaged(key))?;
+                let place: PlaceRow = decode(key, row.clone())?;
+                Ok((seq, place.order))
+            })
+            .transpose()
+    }
+
+    /// Since when, and until when, a domain has a part in a group.
+    pub fn follower(
+        &self,
+        peer: &DomainName,
+        topic: TopicKey,
+    ) -> Result<Option<FollowerRow>, StoreError> {
+        self.row(&keys::follower(peer, topic))
+    }
+
+    /// How far a domain has been told what happens in a group.
+    pub fn told(&self, peer: &DomainName, topic: TopicKey) -> Result<u64, StoreError> {
+        let row: Option<ToldRow> = self.row(&keys::told(peer, topic))?;
+        Ok(row.map_or(0, |it| it.told))
+    }
+
+    /// The groups that a domain is told about, from behind `after` on.
+    pub fn followed_by(
+        &self,
+        peer: &DomainName,
+        after: Option<TopicKey>,
+        limit: usize,
+    ) -> Result<Vec<(TopicKey, FollowerRow)>, StoreError> {
+        let whole = KeyRange::prefix(&keys::followed_by(peer));
+        let range = match after {
+            Some(topic) => whole.starting_at([keys::follower(peer, topic), vec![0]].concat()),
+            None => whole,
+        };
+        self.page(&range, Order::Ascending, limit)?
+            .into_iter()
+            .map(|(key, row)| {
+                let topic = key.last_chunk::<16>().map(|it| it.as_slice());
+                let topic = topic.and_then(TopicKey::from_slice);
+                Ok((topic.ok_or_else(|| damaged(&key))?, decode(&key, row)?))
+            })
+            .collect()
+    }
+
+    /// What one of our people asked of a group's home.
+    pub fn request(&self, topic: TopicKey, id: &[u8]) -> Result<Option<RequestRow>, StoreError> {
+        let key = keys::request(topic, id);
+        blob::get(self, &key)?
+            .map(|bytes| decode(&key, bytes))
+            .transpose()
+    }
+}
+
+/// Writes the next entry; the batch fails when there is one with this index.
+pub fn put_log_entry(batch: &mut Batch, topic: TopicKey, index: u64, row: &LogRow) {
+    let key = keys::log_entry(topic, index);
+    batch.require_absent(key.clone());
+    blob::put(batch, key, &row.encode_to_vec().into());
+}
+
+/// Notes that the message at `seq` has this order, where the two differ.
+pub fn put_order(batch: &mut Batch, topic: TopicKey, order: u32, seq: u32) {
+    let place = PlaceRow { order, seq };
+    batch.put(keys::order(topic, order), place.encode_to_vec());
+    batch.put(keys::place(topic, seq), place.encode_to_vec());
+}
+
+/// Writes how far a domain has been told.
+pub fn put_told(batch: &mut Batch, peer: &DomainName, topic: TopicKey, told: u64) {
+    batch.put(keys::told(peer, topic), ToldRow { told }.encode_to_vec());
+}
+
+/// Writes since when, and until when, a domain has a part in a group.
+pub fn put_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey, row: &FollowerRow) {
+    batch.put(keys::follower(peer, topic), row.encode_to_vec());
+}
+
+/// Forgets a domain that has been told everything up to its end; the batch fails when `row` is not how
+/// it stands any more.
+pub fn remove_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey, row: &FollowerRow) {
+    let key = keys::follower(peer, topic);
+    batch.require_value(key.clone(), row.encode_to_vec());
+    batch.remove(key);
+    batch.remove(keys::told(peer, topic));
+}
+
+/// Writes what one of our people asks of a group's home.
+pub fn put_request(batch: &mut Batch, topic: TopicKey, id: &[u8], row: &RequestRow) {
+    blob::put(batch, keys::request(topic, id), &row.encode_to_vec().into());
+}
+
+/// Takes a request out that has been decided. Blocks.
+pub fn remove_request(
+    tables: &Tables,
+    batch: &mut Batch,
+    topic: TopicKey,
+    id: &[u8],
+) -> Result<(), StoreError> {
+    blob::remove(tables, batch, &keys::request(topic, id))
+}

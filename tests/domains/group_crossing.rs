@@ -1,0 +1,464 @@
+//! Groups whose members are of several domains: one home, a copy at each of the others.
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    guest::{Guest, SOON},
+    net::{House, Net},
+};
+
+/// Ann of alpha has a group; Ben of alpha, Bob of beta and Cat of gamma are in it.
+struct Club {
+    ann: Guest,
+    ben: Guest,
+    bob: Guest,
+    cat: Guest,
+    alpha: House,
+    beta: House,
+    gamma: House,
+    group: String,
+    _net: Net,
+}
+
+impl Guest {
+    async fn invites_to(&mut self, group: &str, other: &Self) -> Value {
+        let body = json!({"topic": group, "sub": {"user": self.name_of(other)}});
+        let answer = self.session.request("set", body).await.unwrap();
+        answer.body["params"]["acs"].clone()
+    }
+
+    /// Waits until a conversation is in the list of contacts.
+    async fn finds_in_contacts(&mut self, topic: &str) -> Value {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let rows = self.session.get("me", "sub").await.unwrap();
+            let rows = rows.unwrap_or_default();
+            let mut rows = rows.as_array().into_iter().flatten();
+            if let Some(row) = rows.find(|it| it["topic"] == topic && it["deleted"].is_null()) {
+                return row.clone();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{topic} is not among the contacts"
+            );
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Opens a group that one was asked into, and says yes as the web app does.
+    async fn joins(&mut self, group: &str) {
+        self.session.subscribe(group).await.unwrap();
+        let given = self.access_in(group).await[1].clone();
+        let body = json!({"topic": group, "sub": {"mode": given}});
+        self.session.request("set", body).await.unwrap();
+        self.can_write_in(group).await;
+    }
+
+    async fn access_in(&mut self, group: &str) -> [String; 3] {
+        let desc = self.session.get(group, "desc").await.unwrap().unwrap();
+        ["want", "given", "mode"].map(|key| desc["acs"][key].as_str().unwrap_or("").to_owned())
+    }
+
+    /// Waits until the home has let one in.
+    async fn can_write_in(&mut self, group: &str) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let members = self.session.get(group, "sub").await.unwrap().unwrap();
+            if members.as_array().is_some_and(|it| it.len() > 1) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{members}");
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until somebody takes part in the group.
+    async fn sees_joined(&mut self, group: &str, user: &str) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let members = self.session.get(group, "sub").await.unwrap().unwrap();
+            let mut members = members.as_array().unwrap().iter();
+            let row = members.find(|it| it["user"] == user);
+            let mode = row.and_then(|it| it["acs"]["mode"].as_str());
+            if mode.is_some_and(|it| it.contains("JRW")) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{user} does not come: {row:?}");
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn says_in(&mut self, group: &str, text: &str) -> u64 {
+        self.session.publish(group, text).await.unwrap()
+    }
+
+    /// The group's history here becomes this, in order.
+    async fn reads_in(&mut self, group: &str, texts: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let history = self.session.history(group, 1).await.unwrap();
+            let seen: Vec<_> = history
+                .iter()
+                .filter_map(|it| it.content.as_str())
+                .collect();
+            if seen == texts {
+                return;
+            }
+            let in_vain = Instant::now() > deadline;
+            assert!(
+                !in_vain,
+                "{} reads {seen:?}, not {texts:?}",
+                self.session.who()
+            );
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until one stands so in the group: want, given.
+    async fn stands(&mut self, group: &str, want: &str, given: &str) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let access = self.access_in(group).await;
+            if access[..2] == [want, given] {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{access:?}, not {want}, {given}");
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for the end of one's part in a group.
+    async fn is_put_out_of(&mut self, group: &str) -> Value {
+        let fits = |it: &Frame| {
+            it.kind == FrameKind::Ctrl && it.code() == 205 && it.text("topic") == group
+        };
+        let frame = self.session.wait_for("eviction", SOON, fits).await.unwrap();
+        frame.body["params"].clone()
+    }
+}
+
+impl Club {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let alpha = net.domain("alpha.test").await;
+        let beta = net.domain("beta.test").await;
+        let gamma = net.domain("gamma.test").await;
+        let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+        let (mut bob, mut cat) = (beta.guest("bob").await, gamma.guest("cat").await);
+        let body = json!({"topic": "newA", "set": {"desc": {"public": {"fn": "Club"}}}});
+        let answer = ann.session.request("sub", body).await.unwrap();
+        let group = answer.text("topic").to_owned();
+        ann.says_in(&group, "before anybody came").await;
+        ann.invites_to(&group, &ben).await;
+        ben.session.subscribe(&group).await.unwrap();
+        for other in [&mut bob, &mut cat] {
+            ann.invites_to(&group, other).await;
+            other.finds_in_contacts(&group).await;
+            other.joins(&group).await;
+        }
+        Self {
+            ann,
+            ben,
+            bob,
+            cat,
+            alpha,
+            beta,
+            gamma,
+            group,
+            _net: net,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_spans_three_domains_and_everybody_reads_the_same() {
+    let mut club = Club::new().await;
+    let Club {
+        ann,
+        ben,
+        bob,
+        cat,
+        group,
+        ..
+    } = &mut club;
+    ann.says_in(group, "welcome").await;
+    bob.reads_in(group, &["welcome"]).await;
+    cat.reads_in(group, &["welcome"]).await;
+    bob.says_in(group, "hello from beta").await;
+    cat.reads_in(group, &["welcome", "hello from beta"]).await;
+    cat.says_in(group, "hello from gamma").await;
+    let all = ["welcome", "hello from beta", "hello from gamma"];
+    bob.reads_in(group, &all).await;
+    cat.reads_in(group, &all).await;
+    let whole = [&["before anybody came"][..], &all].concat();
+    ann.reads_in(group, &whole).await;
+    ben.reads_in(group, &whole).await;
+    // Each names the others as their own domain knows them.
+    let history = cat.session.history(group, 1).await.unwrap();
+    let authors: Vec<_> = history.iter().map(|it| it.from.clone()).collect();
+    assert_eq!(
+        authors,
+        [cat.name_of(ann), cat.name_of(bob), cat.person.id.clone()]
+    );
+}
+
+impl Club {
+    /// Those who are not at the home, and what they would read there.
+    async fn everybody_reads(&mut self, texts: &[&str]) {
+        for guest in [&mut self.bob, &mut self.cat] {
+            guest.reads_in(&self.group, texts).await;
+        }
+        let whole = [&["before anybody came"][..], texts].concat();
+        for guest in [&mut self.ann, &mut self.ben] {
+            guest.reads_in(&self.group, &whole).await;
+        }
+    }
+
+    /// People of a domain that was started again are back in the group.
+    async fn returns(house: &House, guest: &mut Guest, group: &str) {
+        house.welcomes_back(guest).await;
+        guest.session.subscribe(group).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn while_the_home_is_away_people_read_and_write_and_the_members_stay_who_they_are() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.bob.says_in(&group, "one").await;
+    club.everybody_reads(&["one"]).await;
+    club.alpha.stop().await;
+    // Acknowledged at once, and there for its author.
+    club.bob.says_in(&group, "two").await;
+    club.bob.reads_in(&group, &["one", "two"]).await;
+    club.cat.reads_in(&group, &["one"]).await;
+    // Nobody is let in or put out meanwhile, and one is told who is away.
+    let body = json!({"topic": group, "what": "sub", "user": club.bob.name_of(&club.cat)});
+    let refused = club.bob.is_refused("del", body).await;
+    assert_eq!(refused.0, 403, "an ordinary member evicts nobody");
+    // The domain of the author goes too, and comes back before the home does.
+    club.beta.stop().await;
+    club.beta.start().await;
+    Club::returns(&club.beta, &mut club.bob, &group).await;
+    club.bob.says_in(&group, "three").await;
+    club.alpha.start().await;
+    for guest in [&mut club.ann, &mut club.ben] {
+        Club::returns(&club.alpha, guest, &group).await;
+    }
+    club.everybody_reads(&["one", "two", "three"]).await;
+}
+
+#[tokio::test]
+async fn who_is_away_for_long_gets_everything_in_the_home_s_order() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.gamma.stop().await;
+    let texts: Vec<String> = (0..250).map(|it| format!("message {it}")).collect();
+    for (number, text) in texts.iter().enumerate() {
+        let writer = match number % 3 {
+            0 => &mut club.ann,
+            1 => &mut club.bob,
+            _ => &mut club.ben,
+        };
+        writer.says_in(&group, text).await;
+    }
+    club.gamma.start().await;
+    Club::returns(&club.gamma, &mut club.cat, &group).await;
+    let deadline = Instant::now() + SOON;
+    loop {
+        let here = club.ann.session.history(&group, 2).await.unwrap();
+        if here.len() == texts.len() || Instant::now() > deadline {
+            break;
+        }
+    }
+    let whole = club.ann.session.history(&group, 2).await.unwrap();
+    let order: Vec<&str> = whole.iter().filter_map(|it| it.content.as_str()).collect();
+    let missing: Vec<_> = texts
+        .iter()
+        .filter(|it| !order.contains(&it.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(order.len(), texts.len());
+    club.cat.reads_in(&group, &order).await;
+    // Whoever writes here sees their own words where they wrote them; everybody else's stand in order.
+    let there = club.bob.session.history(&group, 1).await.unwrap();
+    assert_eq!(there.len(), texts.len());
+}
+
+#[tokio::test]
+async fn a_message_that_comes_behind_the_eviction_of_its_author_is_theirs_alone() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.alpha.stop().await;
+    club.bob.says_in(&group, "too late").await;
+    club.beta.stop().await;
+    club.alpha.start().await;
+    Club::returns(&club.alpha, &mut club.ann, &group).await;
+    let bob = club.ann.name_of(&club.bob);
+    let body = json!({"topic": group, "what": "sub", "user": bob});
+    club.ann.session.request("del", body).await.unwrap();
+    club.beta.start().await;
+    club.beta.welcomes_back(&mut club.bob).await;
+    // He finds it among his notes, with the reason.
+    club.bob.finds_in_contacts("slf").await;
+    club.bob.session.subscribe("slf").await.unwrap();
+    let notes = club.bob.session.history("slf", 1).await.unwrap();
+    let text = notes[0].content.as_str().unwrap();
+    let expected =
+        "Not delivered to Club: alpha.test refused it: not permitted in this topic.\ntoo late";
+    assert_eq!((notes.len(), text), (1, expected));
+    let deadline = Instant::now() + SOON;
+    while club.bob.session.subscribe(&group).await.is_ok() {
+        assert!(Instant::now() < deadline, "he is still let in");
+        sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let gone = club.bob.is_refused("sub", json!({"topic": group})).await;
+    assert_eq!(gone.0, 403);
+    club.ann.says_in(&group, "he is gone").await;
+    club.cat.reads_in(&group, &["he is gone"]).await;
+    club.ann
+        .reads_in(&group, &["before anybody came", "he is gone"])
+        .await;
+}
+
+#[tokio::test]
+async fn what_was_allowed_when_it_was_written_counts() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.alpha.stop().await;
+    club.bob.says_in(&group, "in time").await;
+    club.beta.stop().await;
+    club.alpha.start().await;
+    for guest in [&mut club.ann, &mut club.ben] {
+        Club::returns(&club.alpha, guest, &group).await;
+    }
+    let bob = club.ann.name_of(&club.bob);
+    let body = json!({"topic": group, "sub": {"user": bob, "mode": "-W"}});
+    club.ann.session.request("set", body).await.unwrap();
+    club.beta.start().await;
+    Club::returns(&club.beta, &mut club.bob, &group).await;
+    club.everybody_reads(&["in time"]).await;
+    club.bob.stands(&group, "JRWPS", "JRPS").await;
+    let body = json!({"topic": group, "content": "now"});
+    assert_eq!(club.bob.is_refused("pub", body).await.0, 403);
+}
+
+#[tokio::test]
+async fn members_of_any_domain_rule_as_far_as_they_may() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    let bob = club.ann.name_of(&club.bob);
+    let body = json!({"topic": group, "sub": {"user": bob, "mode": "+A"}});
+    club.ann.session.request("set", body).await.unwrap();
+    club.bob.stands(&group, "JRWPS", "JRWPAS").await;
+    let body = json!({"topic": group, "sub": {"mode": "JRWPAS"}});
+    club.bob.session.request("set", body).await.unwrap();
+    club.bob.stands(&group, "JRWPAS", "JRWPAS").await;
+    // An administrator of another domain brings in somebody of a third one, mutes and removes people.
+    let mut eve = club.gamma.guest("eve").await;
+    let body = json!({"topic": group, "sub": {"user": club.bob.name_of(&eve)}});
+    let answer = club.bob.session.request("set", body).await.unwrap();
+    assert_eq!(answer.body["params"]["pending"], "alpha.test");
+    eve.finds_in_contacts(&group).await;
+    eve.joins(&group).await;
+    eve.says_in(&group, "hello, I am new").await;
+    club.everybody_reads(&["hello, I am new"]).await;
+    let cat = club.bob.name_of(&club.cat);
+    let body = json!({"topic": group, "sub": {"user": cat, "mode": "-W"}});
+    let answer = club.bob.session.request("set", body).await.unwrap();
+    assert_eq!(answer.body["params"]["pending"], "alpha.test");
+    club.cat.stands(&group, "JRWPS", "JRPS").await;
+    let eve_there = club.bob.name_of(&eve);
+    let body = json!({"topic": group, "what": "sub", "user": eve_there});
+    let answer = club.bob.session.request("del", body).await.unwrap();
+    assert_eq!(answer.body["params"]["pending"], "alpha.test");
+    assert_eq!(eve.is_put_out_of(&group).await["unsub"], true);
+    // Cat's domain stays in the group, and what was hers to say she may say no more.
+    let body = json!({"topic": group, "content": "may I?"});
+    assert_eq!(club.cat.is_refused("pub", body).await.0, 403);
+}
+
+#[tokio::test]
+async fn somebody_leaves_comes_back_and_the_owner_ends_the_group() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    let body = json!({"topic": group, "unsub": true});
+    club.bob.session.request("leave", body).await.unwrap();
+    let bob = club.ann.name_of(&club.bob);
+    let deadline = Instant::now() + SOON;
+    loop {
+        let members = club.ann.session.get(&group, "sub").await.unwrap().unwrap();
+        let members = members.as_array().unwrap();
+        if members.iter().all(|it| it["user"] != bob) {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "he is still a member: {members:?}"
+        );
+        sleep(std::time::Duration::from_millis(20)).await;
+    }
+    club.ann.says_in(&group, "not for him").await;
+    club.cat.reads_in(&group, &["not for him"]).await;
+    club.ann.invites_to(&group, &club.bob).await;
+    club.bob.finds_in_contacts(&group).await;
+    club.bob.joins(&group).await;
+    club.ann.sees_joined(&group, &bob).await;
+    club.ann.says_in(&group, "welcome back").await;
+    club.bob.reads_in(&group, &["welcome back"]).await;
+    club.ann
+        .session
+        .request(
+            "del",
+            json!({"topic": group, "what": "topic", "hard": true}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(club.bob.is_put_out_of(&group).await["unsub"], true);
+    assert_eq!(club.cat.is_put_out_of(&group).await["unsub"], true);
+    let gone = club.cat.is_refused("sub", json!({"topic": group})).await;
+    assert_eq!(gone.0, 404);
+}
+
+#[tokio::test]
+async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.ann.says_in(&group, "a queston").await;
+    club.bob.reads_in(&group, &["a queston"]).await;
+    let seq = club.ann.session.history(&group, 1).await.unwrap()[1].seq;
+    let body =
+        json!({"topic": group, "head": {"replace": format!(":{seq}")}, "content": "a question"});
+    club.ann.session.request("pub", body).await.unwrap();
+    club.bob
+        .reads_in(&group, &["a queston", "a question"])
+        .await;
+    let there = club.bob.session.history(&group, 1).await.unwrap();
+    assert_eq!(there[1].head["replace"], format!(":{}", there[0].seq));
+    let body = json!({
+        "topic": group,
+        "head": {"reply": there[0].seq.to_string()},
+        "content": "an answer",
+    });
+    club.bob.session.request("pub", body).await.unwrap();
+    club.everybody_reads(&["a queston", "a question", "an answer"])
+        .await;
+    let here = club.ann.session.history(&group, 1).await.unwrap();
+    assert_eq!(here[3].head["reply"], seq.to_string());
+    let at_gamma = club.cat.session.history(&group, 1).await.unwrap();
+    assert_eq!(at_gamma[2].head["reply"], at_gamma[0].seq.to_string());
+    // The owner deletes for everybody.
+    let body = json!({
+        "topic": group, "what": "msg", "hard": true,
+        "delseq": [{"low": seq}],
+    });
+    club.ann.session.request("del", body).await.unwrap();
+    club.bob
+        .reads_in(&group, &["a question", "an answer"])
+        .await;
+    club.cat
+        .reads_in(&group, &["a question", "an answer"])
+        .await;
+}
