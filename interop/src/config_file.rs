@@ -19,6 +19,8 @@ pub struct ConfigFile {
     pub allowed_ranges: Vec<String>,
     /// Whose word counts for a domain never met: `dns` or `pinned`.
     pub trust: String,
+    /// More lines of `[clients]`, as in the file.
+    pub clients_lines: Vec<String>,
     /// More lines of `[federation]`, as in the file.
     pub federation_lines: Vec<String>,
     /// Lines of `[store]`, as in the file.
@@ -41,6 +43,7 @@ impl ConfigFile {
             nameserver,
             allowed_ranges: vec!["127.0.0.0/8".to_owned()],
             trust: "dns".to_owned(),
+            clients_lines: Vec::new(),
             federation_lines: Vec::new(),
             store_lines: Vec::new(),
         }
@@ -59,6 +62,7 @@ impl ConfigFile {
         line("[clients]".to_owned());
         line(format!("listen = \"{}\"", self.client));
         line("registration = \"open\"".to_owned());
+        self.clients_lines.iter().cloned().for_each(&mut line);
         line("[federation]".to_owned());
         line(format!("listen = \"{}\"", self.federation));
         line(format!("trust = \"{}\"", self.trust));

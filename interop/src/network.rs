@@ -412,7 +412,7 @@ impl Domain {
         let name = format!("`freehold {command}` of {}", self.endpoint.domain);
         let mut process = Command::new(freehold_binary()?);
         process
-            .arg(command)
+            .args(command.split_whitespace())
             .arg("--config")
             .arg(self.write_config()?)
             .args(arguments);

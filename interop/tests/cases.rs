@@ -36,6 +36,8 @@ tests! {
     fairness
     disk_full
     clock_skew
+    consent_required
+    no_enumeration
 }
 
 #[expect(

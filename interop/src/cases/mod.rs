@@ -2,6 +2,7 @@
 
 mod backoff;
 mod clock_skew;
+mod consent_required;
 mod dead_peer;
 mod disk_full;
 mod exactly_once;
@@ -9,6 +10,7 @@ mod fairness;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
+mod no_enumeration;
 mod peer_down;
 mod poison_in_batch;
 mod queue_bounds;
@@ -58,6 +60,8 @@ pub const ALL: &[Case] = &[
     fairness::CASE,
     disk_full::CASE,
     clock_skew::CASE,
+    consent_required::CASE,
+    no_enumeration::CASE,
 ];
 
 /// The case of this name.

@@ -35,6 +35,7 @@ pub(super) async fn run(this: Arc<Inner>, listener: TcpListener) {
 
 /// One connection, until it ends or is broken.
 async fn serve(this: Arc<Inner>, stream: TcpStream) {
+    let _fast = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(Arc::clone(&this.tls.server));
     let Ok(mut stream) = acceptor.accept(stream).await else {
         return;
@@ -101,7 +102,14 @@ async fn answer(
                 speak(respond, &found(asked)).await;
             }
         }
-        _ => speak(respond, &wire::SignalResponse {}).await,
+        _ => {
+            if let Ok(heard) = wire::SignalRequest::decode(body) {
+                let mut signals = this.signals.lock();
+                let room = ARRIVED_MAX.saturating_sub(signals.len());
+                signals.extend(heard.signals.into_iter().take(room));
+            }
+            speak(respond, &wire::SignalResponse {}).await;
+        }
     }
     false
 }

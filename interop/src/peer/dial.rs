@@ -17,6 +17,8 @@ use tokio_rustls::TlsConnector;
 use super::{Inner, VERSION, broken, grpc, tls::exporter};
 use crate::{Failure, Result};
 
+/// gRPC's status of that name.
+const UNAVAILABLE: &str = "14";
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const HELLO_WITHIN: Duration = Duration::from_secs(15);
 const HELLO_POLL: Duration = Duration::from_millis(100);
@@ -37,6 +39,7 @@ impl Line {
             why: error.to_string(),
         };
         let stream = TcpStream::connect(at).await.map_err(|error| gone(&error))?;
+        let _fast = stream.set_nodelay(true);
         let name = ServerName::try_from(to.to_string());
         let name = name.map_err(|error| broken("name a server")(&error))?;
         let connector = TlsConnector::from(Arc::clone(&this.tls.client));
@@ -176,6 +179,11 @@ impl Line {
         };
         match text("grpc-status").as_deref() {
             Some("0") => Ok(()),
+            // "Our own fault, try again": what a server says that is just ending.
+            Some(UNAVAILABLE) => Err(Failure::Disconnected {
+                who: self.to.to_string(),
+                why: format!("{method}: unavailable"),
+            }),
             status => Err(Failure::Refused {
                 who: self.this.domain().to_string(),
                 request: format!("{method} at {} (gRPC {status:?})", self.to),

@@ -119,6 +119,7 @@ pub(crate) struct Inner {
     script: Mutex<Script>,
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
+    signals: Mutex<Vec<wire::Signal>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -166,6 +167,7 @@ impl ScriptedPeer {
             script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
+            signals: Mutex::default(),
         });
         let listener = TcpListener::bind((ip, 0)).await;
         let listener = listener.map_err(|error| no(&error))?;
@@ -214,6 +216,12 @@ impl ScriptedPeer {
     pub fn texts(&self) -> Vec<String> {
         let arrived = self.this.arrived.lock();
         arrived.iter().filter_map(Arrived::text).collect()
+    }
+
+    /// The signals that came.
+    #[must_use]
+    pub fn signals(&self) -> Vec<wire::Signal> {
+        self.this.signals.lock().clone()
     }
 
     /// When somebody said hello.
