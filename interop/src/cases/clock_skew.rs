@@ -8,12 +8,12 @@ use super::Case;
 use crate::{Chat, Result, Stage, Way, failure::expect};
 
 const MINUTE: i64 = 60;
-/// Offsets of both clocks in seconds, less than an hour apart, in the order they are set: ahead,
-/// behind, back across midnight and a leap second's worth.
+/// Offsets of both clocks in seconds, in the order they are set. A message that waits through a jump is
+/// never dated more than an hour ahead of the clock that judges it then.
 const WRONG: [(i64, i64); 6] = [
     (50 * MINUTE, 0),
-    (0, 55 * MINUTE),
-    (-25 * MINUTE, 25 * MINUTE),
+    (0, 50 * MINUTE),
+    (-5 * MINUTE, 50 * MINUTE),
     (1, -1),
     (-50 * MINUTE, -20 * MINUTE),
     (0, 0),
