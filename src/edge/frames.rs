@@ -265,7 +265,11 @@ pub struct Desc {
     /// Somebody is in the group now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub online: bool,
-    /// Ours: the other person's domain cannot be reached (docs/CLIENTS.md).
+    /// Ours: how many of the asker's messages are not at the other person's domain yet
+    /// (docs/CLIENTS.md).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waiting: u32,
+    /// Ours: the other person's domain cannot be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub away: Option<Away>,
     /// Marks of the administrators.

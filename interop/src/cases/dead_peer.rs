@@ -43,6 +43,10 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             chat.session(0).await?.publish(&topic, text).await?;
         }
         let away = is_away(&mut chat, true).await?;
+        let waiting = chat.description(0).await?["waiting"].clone();
+        expect(waiting == LOST.len(), || {
+            format!("of {} messages {waiting} are said to wait", LOST.len())
+        })?;
         stage
             .line
             .held("alice", format!("sees that beta.test is away: {away}"));
@@ -55,6 +59,10 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
         chat.writes(1, 2).await?;
         chat.agree(WITHIN).await?;
         is_away(&mut chat, false).await?;
+        let waiting = chat.description(0).await?["waiting"].clone();
+        expect(waiting.is_null(), || {
+            format!("{waiting} messages are said to wait when none does")
+        })?;
         let seen = chat.history(1).await?;
         let lost = |it: &&Message| LOST.iter().any(|text| it.content == *text);
         expect(!seen.iter().any(|it| lost(&it)), || {

@@ -597,6 +597,7 @@ fn full_desc() -> Desc {
         subcnt: 8,
         chan: true,
         away: None,
+        waiting: 0,
         online: true,
         trusted: json_text("1"),
         public: json_text("2"),

@@ -7,6 +7,7 @@
 //! later message of the same author in the same topic (rules.md 7).
 
 mod compose;
+mod count;
 mod expire;
 pub(crate) mod logs;
 mod settle;
