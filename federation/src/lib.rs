@@ -24,6 +24,7 @@ mod error;
 mod find;
 mod group;
 mod hello;
+pub mod hooks;
 mod inbox;
 mod link;
 mod peer;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_federation::{
     Arrived, FindQuery, GroupQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict,
+    hooks,
 };
 use freehold_keys::{Entry, Opened};
 use freehold_proto::{
@@ -22,13 +23,13 @@ use freehold_store::{
     },
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::error;
 
 use crate::{
     accounts::access::State,
     me,
-    peers::outbox::logs,
+    peers::{evenly, outbox::logs},
     server::Server,
     topic::{
         self, CONSENT_RETRY, Command, Incoming, Invited, Letter, Placing, TopicName, Words,
@@ -419,6 +420,9 @@ impl Local for Door {
         items: Vec<Item>,
         decided: u64,
     ) -> Result<Vec<Verdict>, Unavailable> {
+        let begun = Instant::now();
+        let strange = evenly::is_to_strangers(&self.server.tables, &items).await;
+        let strange = strange.map_err(unavailable)?;
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
         // Messages within one batch; the store knows those of former ones.
         let mut here = HashMap::new();
@@ -445,6 +449,7 @@ impl Local for Door {
             };
             verdicts.push(verdict);
         }
+        hooks::reached("deliver.decided");
         let mut batch = Batch::new();
         let row = StreamRow {
             epoch,
@@ -457,6 +462,10 @@ impl Local for Door {
             .await
             .map(drop)
             .map_err(unavailable)?;
+        hooks::reached("deliver.noted");
+        if strange {
+            evenly::wait(begun).await;
+        }
         Ok(verdicts)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_federation::{Unavailable, Verdict};
+use freehold_federation::{Unavailable, Verdict, hooks};
 use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows::MessageRow};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
@@ -133,6 +133,8 @@ pub(super) struct Actor {
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
     cursors_due: Option<Instant>,
+    /// How far our person, of two, has said to have read, since this was loaded.
+    pub(super) said_read: u32,
     idle_since: Instant,
     /// Memory may be ahead of the disk; read again once nothing is under way.
     stale: bool,
@@ -154,6 +156,7 @@ impl Actor {
             is_stored: false,
             commits: FuturesOrdered::new(),
             cursors_due: None,
+            said_read: 0,
             idle_since: Instant::now(),
             stale: true,
             erase_at: Instant::now(),
@@ -495,6 +498,9 @@ impl Actor {
                 .into_iter()
                 .for_each(|effect| self.fail(effect, &StoreError::Overloaded)),
             Ok(Outcome::Applied) => {
+                if wrote {
+                    hooks::reached("topic.committed");
+                }
                 // While loading the head is unknown, which counts as everything.
                 self.place.durable_head.store(head, Ordering::Release);
                 effects.into_iter().for_each(|effect| self.perform(effect));

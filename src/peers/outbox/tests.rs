@@ -363,7 +363,7 @@ async fn a_queue_has_an_end() {
         .await
         .unwrap()
         .lock()
-        .waiting = WAITING_MAX;
+        .waiting = Waiting::default().items_max;
     assert!(!stage.outbox.has_room(&beta()));
 }
 

@@ -545,6 +545,9 @@ pub struct OutboxRow {
     /// Of an invitation: who invites, global id.
     #[prost(string, tag = "7")]
     pub actor: String,
+    /// Of a parked message: 1 if the peer failed on it again and again.
+    #[prost(uint32, tag = "10")]
+    pub failed: u32,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.
