@@ -28,12 +28,13 @@ use tracing::error;
 
 use crate::{
     accounts::access::State,
+    edge::frames::Raw,
     me,
     peers::{evenly, outbox::logs},
     server::Server,
     topic::{
-        self, CONSENT_RETRY, Command, Incoming, Invited, Letter, Placing, TopicName, Words,
-        hub::Hub, message, one_to_one::PeerRelation,
+        self, CONSENT_RETRY, CallEvent, Command, Incoming, Invited, Letter, Placing, TopicName,
+        Words, hub::Hub, message, one_to_one::PeerRelation,
     },
 };
 
@@ -165,6 +166,7 @@ impl Door {
                     "what is said in a group goes to the group",
                 )))
             }
+            Kind::CallEvent(event) => self.called(origin, event).await,
             Kind::GroupCursors(cursors) => Ok(self.marks(origin, cursors).await),
         }
     }
@@ -490,7 +492,10 @@ impl Local for Door {
             } else if let (Ok(from), Ok(to)) =
                 (self.theirs(&signal.user, origin), self.ours(&signal.peer))
             {
-                self.signal(from, to, &signal.what).await;
+                match signal.call {
+                    Some(said) => self.call_signal(from, to, said).await,
+                    None => self.signal(from, to, &signal.what).await,
+                }
             }
         }
     }
@@ -703,6 +708,67 @@ impl Door {
             }))
         };
         Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    /// Somebody takes a call, or ends it.
+    async fn called(
+        &self,
+        origin: &DomainName,
+        said: wire::CallEvent,
+    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+        let malformed = || refuse(RefusalCode::Malformed, "nothing that is said about a call");
+        let read = || -> Result<_, Refusal> {
+            let people = (self.theirs(&said.user, origin)?, self.ours(&said.peer)?);
+            let event = CallEvent::from_client(&said.event).filter(|it| it.works_from_afar());
+            let began = MessageId::from_slice(&said.message_id)?;
+            Ok((people, began, event.ok_or_else(malformed)?))
+        };
+        let ((from, to), began, event) = match read() {
+            Ok(read) => read,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !self.stands(&from, &to).await? {
+            return Ok(Ok(Pending::Now(Verdict::Ok)));
+        }
+        let people = [from.clone(), to];
+        let wrap = |decision| Command::Called {
+            from,
+            began,
+            event,
+            payload: None,
+            decision: Some(decision),
+        };
+        Ok(Ok(self.ask(&people, wrap).await))
+    }
+
+    /// True when somebody of ours stands in the chat with somebody elsewhere.
+    async fn stands(&self, from: &UserId, to: &UserId) -> Result<bool, Unavailable> {
+        let (topic, wanted) = (TopicKey::one_to_one(from, to), to.clone());
+        let read = move |tables: &Tables| tables.subscription(&wanted, topic);
+        let found = self.server.tables.read(read).await.map_err(unavailable)?;
+        Ok(found.is_some())
+    }
+
+    /// What two clients say to each other about a call.
+    async fn call_signal(&self, from: UserId, to: UserId, said: wire::CallSignal) {
+        let event = CallEvent::from_client(&said.event);
+        let event = event.filter(|it| !matches!(it, CallEvent::Accept | CallEvent::HangUp));
+        let began = MessageId::from_slice(&said.message_id);
+        let payload = serde_json::from_slice::<Raw>(&said.payload).ok();
+        let (Some(event), Ok(began)) = (event, began) else {
+            return;
+        };
+        if matches!(self.stands(&from, &to).await, Ok(true)) {
+            let name = TopicName::one_to_one(&from, &to);
+            let command = Command::Called {
+                from,
+                began,
+                event,
+                payload,
+                decision: None,
+            };
+            Hub::send(&self.server, &name, command).await;
+        }
     }
 
     /// How far members of a group have got.

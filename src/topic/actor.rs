@@ -298,6 +298,10 @@ impl Actor {
             Command::Letter(letter) => drop(letter.decision.send(unknown(fault))),
             Command::Entry(placing) => drop(placing.decision.send(unknown(fault))),
             Command::Invited(invited) => drop(invited.decision.send(unknown(fault))),
+            Command::Called {
+                decision: Some(decision),
+                ..
+            } => drop(decision.send(unknown(fault))),
             Command::Relate { decision, .. }
             | Command::Progress { decision, .. }
             | Command::Marks { decision, .. } => {
@@ -343,6 +347,13 @@ impl Actor {
                 received,
                 decision,
             } => self.foreign_progress(&reader, read, received, decision),
+            Command::Called {
+                from,
+                began,
+                event,
+                payload,
+                decision,
+            } => self.called(&from, began, (event, payload), decision),
             Command::Typing { user, what } => self.tell_typing(&user, what),
             Command::Letter(letter) => self.letter(*letter).await,
             Command::Entry(placing) => self.take_entry(*placing).await,

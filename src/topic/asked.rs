@@ -332,7 +332,7 @@ impl Actor {
         put_message(&mut batch, self.key(), seq, &row);
         held.refer(&mut batch, &Referrer::Message(self.key(), seq));
         if let Some(draft) = call {
-            self.ring(asked, seq, &draft);
+            self.ring(asked, (id, seq), &draft);
         }
         if crossing || signed {
             self.queue_message(&mut batch, &mut effects, &asked.user, (id, seq), &row)?;
@@ -520,7 +520,7 @@ impl Actor {
     }
 
     /// Queues a message for the other domain, if one must have it first, and remembers its id.
-    fn queue_message(
+    pub(super) fn queue_message(
         &mut self,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,

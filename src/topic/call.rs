@@ -1,14 +1,17 @@
 //! A call between two people: who rings whom, who has accepted, how it ends (fact sheet, section 5.4).
 //! The sound and the picture never come here; only the words with which two clients agree on a way.
 //!
-//! [`Call::hear`] decides; the rest of the file acts on it.
+//! [`Call::hear`] decides; the rest of the file acts on it. `call_abroad` has the way to another domain.
 
 use std::time::Duration;
 
-use freehold_proto::{Timestamp, UserId};
+use freehold_proto::{Destination, MessageId, Timestamp, UserId, wire};
 use freehold_store::{
     Batch,
-    tables::{messages::put_message, rows::MessageRow},
+    tables::{
+        messages::put_message,
+        rows::{EnvelopeRow, MessageRow},
+    },
 };
 use tokio::time::Instant;
 
@@ -16,6 +19,8 @@ use super::{
     actor::{Actor, Effect},
     asked::Asked,
     message::{self, Draft},
+    one_to_one::Person,
+    standing::Standing,
 };
 use crate::edge::{
     frames::{Info, Raw, ServerFrame},
@@ -61,7 +66,7 @@ impl CallEvent {
         })
     }
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Ringing => "ringing",
             Self::Accept => "accept",
@@ -79,20 +84,27 @@ impl CallEvent {
     }
 }
 
-/// A call that rings or goes on. `S` is a client connection.
+/// One end of a call: a client connection of ours, or the other domain.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum End {
+    Here(Session),
+    There,
+}
+
+/// A call that rings or goes on. `S` is one of its ends.
 #[derive(Clone, Debug)]
-pub(super) struct Call<S = Session> {
+pub(super) struct Call<S = End> {
     /// Position of the message that began it.
-    seq: u32,
-    caller: UserId,
-    caller_session: S,
+    pub(super) seq: u32,
+    pub(super) caller: UserId,
+    pub(super) caller_session: S,
     /// The connection that took the call, and when.
     taken: Option<(S, Timestamp)>,
 }
 
 /// What follows from what a client said.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Reaction<S> {
+pub(super) enum Reaction<S> {
     /// It is not theirs to say, or not now.
     Nothing,
     /// The other party's connection is to hear it.
@@ -104,7 +116,7 @@ enum Reaction<S> {
 }
 
 impl<S: Clone + PartialEq> Call<S> {
-    fn hear(
+    pub(super) fn hear(
         &mut self,
         from: &UserId,
         session: &S,
@@ -172,7 +184,9 @@ impl<S: Clone + PartialEq> Call<S> {
 /// A call, and what its messages are made from.
 #[derive(Debug)]
 pub(super) struct Ringing {
-    call: Call,
+    pub(super) call: Call,
+    /// The message that began it.
+    pub(super) id: MessageId,
     head: Head,
     content: Raw,
     /// When nobody has taken it until then, it was missed.
@@ -180,6 +194,26 @@ pub(super) struct Ringing {
 }
 
 impl Ringing {
+    /// A call that comes from another domain, which says how it stands.
+    pub(super) fn from_abroad(
+        (id, seq): (MessageId, u32),
+        caller: UserId,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            call: Call {
+                seq,
+                caller,
+                caller_session: End::There,
+                taken: None,
+            },
+            id,
+            head: Head::new(),
+            content: Raw::default(),
+            until: Some(Instant::now() + patience),
+        }
+    }
+
     /// Position of the message that began it.
     pub(super) fn began_at(&self) -> u32 {
         self.call.seq
@@ -201,9 +235,13 @@ impl Actor {
         if draft.head.get(WEBRTC).and_then(|it| it.as_str()) != Some("started") {
             return Err(reply::MALFORMED);
         }
-        // Calls do not cross the border yet.
-        if self.server.rules.calls.is_none() || pair.foreigner().is_some() {
+        if self.server.rules.calls.is_none() {
             return Err(reply::NOT_IMPLEMENTED);
+        }
+        // Before somebody elsewhere has agreed to talk nobody would hear it ring.
+        let agrees = |it: &Person| it.standing.as_ref().is_some_and(Standing::consents);
+        if pair.foreigner().is_some_and(|it| !agrees(it)) {
+            return Err(reply::PERMISSION_DENIED);
         }
         if self.call.is_some() {
             return Err(reply::BUSY);
@@ -212,15 +250,16 @@ impl Actor {
     }
 
     /// A call begins with the message at `seq`.
-    pub(super) fn ring(&mut self, asked: &Asked, seq: u32, draft: &Draft) {
+    pub(super) fn ring(&mut self, asked: &Asked, (id, seq): (MessageId, u32), draft: &Draft) {
         let patience = self.server.rules.calls.as_ref().map(|it| it.timeout);
         self.call = Some(Ringing {
             call: Call {
                 seq,
                 caller: asked.user.clone(),
-                caller_session: asked.session.clone(),
+                caller_session: End::Here(asked.session.clone()),
                 taken: None,
             },
+            id,
             head: draft.head.clone(),
             content: draft.content.clone(),
             until: patience.map(|it| Instant::now() + it),
@@ -253,7 +292,8 @@ impl Actor {
         if !allowed || !member {
             return;
         }
-        match ringing.call.hear(&asked.user, &asked.session, event, now) {
+        let end = End::Here(asked.session.clone());
+        match ringing.call.hear(&asked.user, &end, event, now) {
             Reaction::Nothing => {}
             Reaction::Relay(to) => self.relay(&to, &asked.user, (seq, event), payload),
             Reaction::Accepted => {
@@ -261,7 +301,9 @@ impl Actor {
                 // So that its end is told here, although it may not have the topic open.
                 asked.session.keep(&self.name);
                 let caller = ringing.call.caller_session.clone();
-                self.write_state("accepted", Duration::ZERO);
+                if caller != End::There {
+                    self.write_state("accepted", Duration::ZERO);
+                }
                 self.relay(&caller, &asked.user, (seq, event), payload.clone());
                 // The callee's other clients stop ringing.
                 self.tell_call(&asked.user, &asked.user, (seq, event), Some(&asked.session));
@@ -272,13 +314,16 @@ impl Actor {
         }
     }
 
-    fn relay(
-        &self,
-        to: &Session,
+    pub(super) fn relay(
+        &mut self,
+        to: &End,
         from: &UserId,
         (seq, event): (u32, CallEvent),
         payload: Option<Raw>,
     ) {
+        let End::Here(to) = to else {
+            return self.call_out(from, event, payload);
+        };
         let told = self.pair().other(from).id.clone();
         let on_me = !self.is_attached(to);
         let frame = self.call_info((&told, from), (seq, event), payload, on_me);
@@ -305,7 +350,7 @@ impl Actor {
     }
 
     /// All of a person's clients but one hear of the call.
-    fn tell_call(
+    pub(super) fn tell_call(
         &self,
         told: &UserId,
         from: &UserId,
@@ -319,14 +364,27 @@ impl Actor {
     }
 
     /// The call ended: the message says how, and everybody's clients stop.
-    fn end_call(
+    pub(super) fn end_call(
         &mut self,
         how: &'static str,
         length: Duration,
         from: &UserId,
         except: Option<&Session>,
     ) {
-        self.write_state(how, length);
+        let (ours, theirs) = match self.call.as_ref().map(|it| &it.call) {
+            Some(call) => (
+                self.server.ids.is_ours(&call.caller),
+                self.server.ids.is_ours(from) && call.caller_session == End::There,
+            ),
+            None => return,
+        };
+        // The caller's domain says how it ended; the callee's says that it did.
+        if ours {
+            self.write_state(how, length);
+        }
+        if theirs {
+            self.call_out(from, CallEvent::HangUp, None);
+        }
         let Some(Ringing { call, .. }) = self.call.take() else {
             return;
         };
@@ -342,6 +400,7 @@ impl Actor {
 
     /// Nobody took the call in time.
     pub(super) fn miss_call(&mut self) {
+        self.call.take_if(|it| it.call.caller_session == End::There);
         if let Some(caller) = self.call.as_ref().map(|it| it.call.caller.clone()) {
             self.end_call("missed", Duration::ZERO, &caller, None);
         }
@@ -353,11 +412,12 @@ impl Actor {
         let Some(call) = self.call.as_ref().map(|it| &it.call) else {
             return;
         };
-        let user = match call.caller_session == *session {
+        let end = End::Here(session.clone());
+        let user = match call.caller_session == end {
             true => call.caller.clone(),
             false => self.pair().other(&call.caller).id.clone(),
         };
-        if let Reaction::Ended(how, length) = call.lose(session, now) {
+        if let Reaction::Ended(how, length) = call.lose(&end, now) {
             self.end_call(how, length, &user, Some(session));
         }
     }
@@ -369,54 +429,90 @@ impl Actor {
             return;
         };
         let length = call.taken.as_ref().map(|(_, since)| now.since(*since));
-        let caller = call.caller.clone();
-        self.end_call("disconnected", length.unwrap_or_default(), &caller, None);
+        let other = self.pair().other(&call.caller).id.clone();
+        let ours = match self.server.ids.is_ours(&call.caller) {
+            true => call.caller.clone(),
+            false => other,
+        };
+        self.end_call("disconnected", length.unwrap_or_default(), &ours, None);
     }
 
     /// Publishes how the call stands in place of the message that began it, in the caller's name.
-    fn write_state(&mut self, state: &str, length: Duration) {
-        let Some(Ringing {
-            call,
-            head,
-            content,
-            ..
-        }) = &self.call
-        else {
+    pub(super) fn write_state(&mut self, state: &str, length: Duration) {
+        let Some(ringing) = &self.call else {
             return;
         };
-        let mut head = head.clone();
-        head.insert("replace".to_owned(), format!(":{}", call.seq).into());
+        let mut head = ringing.head.clone();
         head.insert(WEBRTC.to_owned(), state.into());
         let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         if millis > 0 {
             head.insert(DURATION.to_owned(), millis.into());
         }
-        let (author, now) = (call.caller.clone(), self.now());
-        let content = bytes::Bytes::copy_from_slice(content.get().as_bytes());
+        let (author, now) = (ringing.call.caller.clone(), self.now());
+        let content = bytes::Bytes::copy_from_slice(ringing.content.get().as_bytes());
         let Ok(id) = message::mint(now) else {
             return tracing::error!("no random bytes for the message about a call");
         };
-        let row = MessageRow {
+        let mut row = MessageRow {
             author: author.to_string(),
             message_id: bytes::Bytes::copy_from_slice(id.as_bytes()),
             issued: now.as_millis(),
             received: now.as_millis(),
-            head: message::head_bytes(&head),
-            content,
             ..MessageRow::default()
         };
-        let mut batch = Batch::new();
+        if self.pair().foreigner().is_some() {
+            row.envelope = self.seal_state(&author, (id, ringing.id), head, content, now);
+        } else {
+            let began = format!(":{}", ringing.call.seq);
+            head.insert("replace".to_owned(), began.into());
+            row.head = message::head_bytes(&head);
+            row.content = content;
+        }
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
         let seq = self.topic.append(now);
         // The caller has read what is written in their name.
         self.topic.progress(&author, seq, seq);
         put_message(&mut batch, self.key(), seq, &row);
-        let appended = Effect::Appended {
+        if row.envelope.is_some() {
+            let queued = self.queue_message(&mut batch, &mut effects, &author, (id, seq), &row);
+            if queued.is_err() {
+                return tracing::error!("how a call stands cannot be sent");
+            }
+        }
+        effects.push(Effect::Appended {
             seq,
             row: Box::new(row),
             author,
             except: None,
+        });
+        self.commit(batch, effects);
+    }
+
+    /// The same for the other domain, which knows the first message by its id.
+    fn seal_state(
+        &self,
+        author: &UserId,
+        (id, began): (MessageId, MessageId),
+        head: Head,
+        content: bytes::Bytes,
+        now: Timestamp,
+    ) -> Option<EnvelopeRow> {
+        let recipient = &self.pair().other(author).id;
+        let reference = wire::Reference {
+            key: "replace".to_owned(),
+            author_domain: author.domain().to_string(),
+            message_id: bytes::Bytes::copy_from_slice(began.as_bytes()),
         };
-        self.commit(batch, vec![appended]);
+        let words = wire::payload::Kind::DirectMessage(wire::DirectMessage {
+            author: author.to_string(),
+            recipient: recipient.to_string(),
+            head: message::head_bytes(&head),
+            content,
+            references: vec![reference],
+        });
+        let to = Destination::Domain(recipient.domain().clone());
+        let sealed = self.server.signer.seal(to, id, now, words);
+        sealed.ok().map(|it| message::envelope_row(&it))
     }
 }
 

@@ -80,6 +80,19 @@ pub enum Command {
         /// The answer.
         decision: oneshot::Sender<Result<Verdict, Unavailable>>,
     },
+    /// Another domain's person says something about a call.
+    Called {
+        /// Who.
+        from: UserId,
+        /// The message that began it.
+        began: MessageId,
+        /// What.
+        event: CallEvent,
+        /// What only the other client understands.
+        payload: Option<Raw>,
+        /// The answer, of what must not get lost.
+        decision: Option<Decision>,
+    },
     /// Another domain's person is typing.
     Typing {
         /// Who.

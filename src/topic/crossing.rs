@@ -79,6 +79,7 @@ impl Actor {
                     seen.topic = Bytes::copy_from_slice(self.key().as_bytes());
                     seen.seq = seq;
                     put_message(&mut batch, self.key(), seq, &row);
+                    self.call_arrives(&author, id, seq, &row);
                     effects.push(Effect::Appended {
                         seq,
                         row: Box::new(row.clone()),

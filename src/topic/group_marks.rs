@@ -179,6 +179,7 @@ impl Actor {
                 peer: String::new(),
                 what: what.to_owned(),
                 group: bytes::Bytes::copy_from_slice(group.as_bytes()),
+                ..wire::Signal::default()
             };
             self.server.signal(&peer, signal);
         }

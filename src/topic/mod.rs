@@ -13,6 +13,7 @@ mod asked;
 mod attached;
 mod aux;
 mod call;
+mod call_abroad;
 mod command;
 mod conversation;
 mod crossing;

@@ -269,3 +269,117 @@ async fn a_turn_server_takes_the_passwords_that_clients_are_given_and_no_others(
     assert!(taken, "coturn does not take {name} with {password}");
     assert!(!turn.takes(&name, "another password"));
 }
+
+/// Ann of alpha and Bob of beta, who know each other and have the chat open; Bob has a second client
+/// that has not.
+struct LongLine {
+    ann: Guest,
+    bob: Guest,
+    bob_too: Guest,
+    beta: House,
+    _alpha: House,
+    _net: Net,
+}
+
+impl LongLine {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let alpha = net.domain_with("alpha.test", CALLS).await;
+        let beta = net.domain_with("beta.test", CALLS).await;
+        let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+        ann.meets(&mut bob).await;
+        let bob_too = bob.second_session().await;
+        Self {
+            ann,
+            bob,
+            bob_too,
+            beta,
+            _alpha: alpha,
+            _net: net,
+        }
+    }
+
+    /// Ann calls: the position of the call at alpha and at beta.
+    async fn rings(&mut self) -> (u64, u64) {
+        let here = self
+            .ann
+            .writes(&self.bob, json!({"webrtc": "started"}), " ")
+            .await;
+        let there = self.bob.sees_call("started").await["seq"].as_u64().unwrap();
+        (here, there)
+    }
+}
+
+#[tokio::test]
+async fn two_people_of_two_domains_talk_and_the_callers_domain_says_how_long() {
+    let mut line = LongLine::new().await;
+    // The two number the call differently.
+    line.bob.says(&line.ann, "I am here").await;
+    let (here, there) = line.rings().await;
+    line.bob_too.sees_call("started").await;
+    let nothing = json!(null);
+    line.bob
+        .signals(&line.ann, "ringing", there, nothing.clone())
+        .await;
+    assert_eq!(line.ann.is_signalled("ringing").await["seq"], here);
+    line.bob
+        .signals(&line.ann, "accept", there, nothing.clone())
+        .await;
+    line.ann.is_signalled("accept").await;
+    line.bob_too.is_signalled("accept").await;
+    let accepted = line.bob.sees_call("accepted").await;
+    assert_eq!(accepted["head"]["replace"], format!(":{there}"));
+    assert_eq!(accepted["from"], line.bob.name_of(&line.ann));
+    line.ann
+        .signals(&line.bob, "offer", here, json!({"sdp": "o"}))
+        .await;
+    assert_eq!(line.bob.is_signalled("offer").await["payload"]["sdp"], "o");
+    line.bob
+        .signals(&line.ann, "answer", there, json!({"sdp": "a"}))
+        .await;
+    assert_eq!(line.ann.is_signalled("answer").await["payload"]["sdp"], "a");
+    line.ann
+        .signals(&line.bob, "ice-candidate", here, json!({"c": 1}))
+        .await;
+    line.bob.is_signalled("ice-candidate").await;
+    line._net.clock.advance(Duration::from_secs(60));
+    line.bob.signals(&line.ann, "hang-up", there, nothing).await;
+    line.ann.is_signalled("hang-up").await;
+    for guest in [&mut line.ann, &mut line.bob] {
+        let finished = guest.sees_call("finished").await;
+        assert_eq!(finished["head"]["webrtc-duration"], 60_000);
+    }
+}
+
+#[tokio::test]
+async fn a_call_abroad_is_declined_missed_or_taken_back() {
+    let mut line = LongLine::new().await;
+    let nothing = json!(null);
+    let (_, there) = line.rings().await;
+    line.bob
+        .signals(&line.ann, "hang-up", there, nothing.clone())
+        .await;
+    line.ann.is_signalled("hang-up").await;
+    line.bob.sees_call("declined").await;
+    line.bob_too.is_signalled("hang-up").await;
+    // Nobody answers.
+    line.rings().await;
+    line.ann.sees_call("missed").await;
+    line.bob.sees_call("missed").await;
+    line.bob_too.is_signalled("hang-up").await;
+    // The caller thinks better of it, while the other domain is away.
+    let (here, _) = line.rings().await;
+    line.beta.stop().await;
+    line.ann.signals(&line.bob, "hang-up", here, nothing).await;
+    line.ann.sees_call("missed").await;
+    line.beta.start().await;
+    line.beta.welcomes_back(&mut line.bob).await;
+    line.bob.opens(&line.ann).await;
+    line.bob.sees_call("missed").await;
+    // Whoever has not agreed to talk cannot be called.
+    let mut eve = line._alpha.guest("eve").await;
+    eve.opens(&line.bob).await;
+    let topic = eve.name_of(&line.bob);
+    let call = json!({"topic": topic, "head": {"webrtc": "started"}, "content": " "});
+    assert_eq!(eve.is_refused("pub", call).await.0, 403);
+}

@@ -28,7 +28,7 @@ use freehold_proto::{Destination, DomainName, Envelope, MessageId, Timestamp, Us
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        outbox::{self, INVITATION, MESSAGE, REQUEST},
+        outbox::{self, CALL, INVITATION, MESSAGE, REQUEST},
         rows::OutboxRow,
     },
 };
@@ -166,6 +166,22 @@ impl Outbox {
         let row = OutboxRow {
             request: id.as_bytes().to_vec().into(),
             ..row(REQUEST, topic, actor, 0, now)
+        };
+        self.put_row(batch, peer, &row);
+    }
+
+    /// The same with what somebody says about a call.
+    pub fn put_call(
+        &self,
+        batch: &mut Batch,
+        peer: &DomainName,
+        (topic, user): (TopicKey, &UserId),
+        id: MessageId,
+        now: Timestamp,
+    ) {
+        let row = OutboxRow {
+            request: id.as_bytes().to_vec().into(),
+            ..row(CALL, topic, user, 0, now)
         };
         self.put_row(batch, peer, &row);
     }

@@ -18,7 +18,7 @@ use super::{
     Outbox,
     expire::reason,
     park,
-    stream::{Offer, Pair, Stream, is_letter, is_request, pair_of},
+    stream::{Offer, Pair, Stream, is_call, is_letter, is_request, pair_of},
 };
 use crate::topic::{Command, TopicName, hub::Hub};
 
@@ -73,7 +73,7 @@ impl Outbox {
             }
             Verdict::Refused(refusal) => {
                 warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
-                if is_letter(&offer.row) {
+                if is_letter(&offer.row) && !is_call(&offer.row) {
                     let refused = Refused {
                         peer: peer.clone(),
                         position,
@@ -99,7 +99,9 @@ impl Outbox {
         offer: &Offer,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        if let Some(pair) = pair_of(&offer.row).filter(|_| is_request(&offer.row)) {
+        if let Some(pair) =
+            pair_of(&offer.row).filter(|_| is_request(&offer.row) || is_call(&offer.row))
+        {
             self.end_request(&mut batch, pair.0, &offer.row).await?;
         }
         match (pair_of(&offer.row), offer.parked_at) {

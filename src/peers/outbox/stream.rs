@@ -6,7 +6,7 @@ use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::{
-        outbox::{MESSAGE, REQUEST},
+        outbox::{CALL, MESSAGE, REQUEST},
         rows::{OutboxRow, StreamRow},
     },
 };
@@ -128,9 +128,13 @@ pub(super) fn is_request(row: &OutboxRow) -> bool {
     row.kind == u32::from(REQUEST)
 }
 
+pub(super) fn is_call(row: &OutboxRow) -> bool {
+    row.kind == u32::from(CALL)
+}
+
 /// True for what keeps its order within author and topic.
 pub(super) fn is_letter(row: &OutboxRow) -> bool {
-    is_message(row) || is_request(row)
+    is_message(row) || is_request(row) || is_call(row)
 }
 
 impl Stream {

@@ -29,6 +29,8 @@ pub const REQUEST: u8 = 4;
 pub const INVITATION: u8 = 5;
 /// [`OutboxRow::kind`] of how far people of a group have got.
 pub const GROUP_CURSORS: u8 = 6;
+/// [`OutboxRow::kind`] of what somebody says about a call.
+pub const CALL: u8 = 7;
 
 impl Tables {
     /// Items waiting for `peer` above `after`, in order.

@@ -530,7 +530,8 @@ pub struct OutboxRow {
     /// Our person it is about or from, global id.
     #[prost(string, tag = "2")]
     pub user: String,
-    /// 1 message, 2 relation, 3 cursor, 4 request, 5 invitation, 6 cursors of a group.
+    /// 1 message, 2 relation, 3 cursor, 4 request, 5 invitation, 6 cursors of a group,
+    /// 7 about a call.
     #[prost(uint32, tag = "3")]
     pub kind: u32,
     /// Of a message: its `seq`.
@@ -539,7 +540,7 @@ pub struct OutboxRow {
     /// When it was queued, ms.
     #[prost(int64, tag = "5")]
     pub at: i64,
-    /// Of a request: its message id, 16 bytes.
+    /// Of a request, and of what is about a call: its message id, 16 bytes.
     #[prost(bytes = "bytes", tag = "6")]
     pub request: bytes::Bytes,
     /// Of an invitation: who invites, global id.
