@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use freehold_interop::{Network, Timeline};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -49,19 +50,65 @@ fn the_stock_web_app_talks_across_two_domains() {
 }
 
 #[test]
-fn the_stock_web_app_has_a_group_with_members_of_three_domains() {
+fn the_stock_web_app_has_a_group_with_members_of_three_domains_of_which_one_is_killed() {
     need("/usr/bin/chromium", "make debian");
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
     let _turn = STAGE.lock();
-    let mut demo = Demo::with(&["--domains", "3"]);
-    let network = demo.network.clone();
-    run(
-        "node",
-        "web_abroad.mjs",
-        &["--shots", plain(&shots()), plain(&network)],
-    );
-    demo.stop();
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let mut network = runtime.block_on(three_domains());
+    let stage = tempfile::tempdir().expect("there is room for a folder");
+    let told = stage.path().join("network");
+    fs::write(&told, told_of(&mut network)).expect("the folder is ours");
+    let shots = shots();
+    thread::scope(|scope| {
+        let (folder, told) = (stage.path(), &told);
+        let options = [
+            "--shots",
+            plain(&shots),
+            "--stage",
+            plain(folder),
+            plain(told),
+        ];
+        let playing = scope.spawn(move || run("node", "web_abroad.mjs", &options));
+        let gamma = network.domain(2).expect("there are three");
+        // The driver asks by files, and is answered by files.
+        while !playing.is_finished() {
+            if fs::remove_file(folder.join("kill")).is_ok() {
+                gamma.kill().expect("it runs");
+                fs::write(folder.join("killed"), "").expect("the folder is ours");
+            }
+            if fs::remove_file(folder.join("start")).is_ok() {
+                runtime.block_on(gamma.start()).expect("it starts again");
+                fs::write(folder.join("started"), "").expect("the folder is ours");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        playing.join().expect("the app does as it should");
+    });
+}
+
+/// Three domains, each a process of its own that serves the web app.
+async fn three_domains() -> Network {
+    let names = ["alpha.test", "beta.test", "gamma.test"];
+    let network = Network::set_up(&names, 0, Timeline::default()).await;
+    let mut network = network.expect("domains can be set up");
+    let app = format!("web_root = {:?}", root().join("web/dist"));
+    for index in 0..names.len() {
+        let domain = network.domain(index).expect("there are three");
+        domain.config.clients_lines.push(app.clone());
+        domain.start().await.expect("it starts");
+    }
+    network
+}
+
+/// The network as the demonstration tells of its own.
+fn told_of(network: &mut Network) -> String {
+    let domains: Vec<_> = (0..network.len())
+        .filter_map(|index| network.endpoint(index).ok())
+        .map(|it| serde_json::json!({"domain": it.domain.to_string(), "client": format!("http://{}", it.client), "users": []}))
+        .collect();
+    serde_json::json!({ "domains": domains }).to_string() + "\n"
 }
 
 #[test]
@@ -294,10 +341,6 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        Self::with(&[])
-    }
-
-    fn with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
         command
@@ -305,7 +348,6 @@ impl Demo {
             .arg(folder.path().join("demo"))
             .arg("--web-root")
             .arg(root().join("web/dist"))
-            .args(options)
             .stdout(Stdio::piped());
         let mut process = Process(command.spawn().expect("it starts"));
         let output = process.0.stdout.take().expect("it is piped");

@@ -237,12 +237,14 @@ impl Bound {
     }
 }
 
-/// Wakes every peer for whom something waited when the domain started.
+/// Wakes every peer for whom something ever waited, and says hello to it: what waits there for us need
+/// not wait until it tries again.
 async fn wake_all(engine: Arc<Engine>) {
     loop {
         match engine.outbox.peers().await {
             Ok(peers) => {
                 for peer in peers {
+                    engine.peer(&peer).greet();
                     engine.wake(&peer);
                 }
                 return;

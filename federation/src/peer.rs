@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) inbox: Arc<AsyncMutex<()>>,
     /// Wakes the worker out of any wait.
     pub(crate) stirred: Notify,
+    /// We have just started: hello ends the peer's waiting for us, whether there is anything to say.
+    greets: AtomicBool,
     pub(crate) signals: Mutex<Pump>,
     pub(crate) questions: Mutex<HashMap<FindQuery, Question>>,
     worker: Mutex<Worker>,
@@ -81,6 +83,7 @@ impl Peer {
             link: AsyncMutex::default(),
             inbox: Arc::default(),
             stirred: Notify::new(),
+            greets: AtomicBool::new(false),
             signals: Mutex::default(),
             questions: Mutex::default(),
             worker: Mutex::default(),
@@ -91,6 +94,16 @@ impl Peer {
             }),
             inbound: AtomicUsize::new(0),
         }
+    }
+
+    /// The worker is to say hello once, with or without anything to deliver.
+    pub(crate) fn greet(&self) {
+        self.greets.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether hello is still to be said for its own sake; once.
+    pub(crate) fn takes_greeting(&self) -> bool {
+        self.greets.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that the outbox has something. True when the caller must start the worker.

@@ -73,6 +73,10 @@ async fn step(
     let now = engine.clock.now();
     let (items, bytes) = (batching.items_max(), limits::BATCH_BYTES_MAX);
     let batch = engine.outbox.next(&peer.domain, now, items, bytes).await?;
+    if batch.is_empty() && peer.takes_greeting() && engine.link(peer, Urgency::Usual).await.is_ok()
+    {
+        return Ok(Next::Again);
+    }
     if batch.is_empty() {
         let due = engine.outbox.next_due(&peer.domain).await?;
         return Ok(due.map_or(Next::Done, |due| Next::Wait(until(due, now))));
