@@ -41,8 +41,8 @@ mod worker;
 
 pub use backoff::{Backoff, BackoffError};
 pub use boundary::{
-    Arrived, FindQuery, GroupAnswer, GroupQuery, Incoming, Local, Outbox, Outgoing, StreamPosition,
-    Unavailable, Verdict,
+    Arrived, FindQuery, GroupAnswer, GroupQuery, Incoming, Local, Outbox, Outgoing, Past,
+    StreamPosition, Unavailable, Verdict,
 };
 pub use config::Config;
 pub use engine::{Bound, Federation, LinkReport, LinkState};

@@ -165,10 +165,7 @@ impl Door {
                     "what is said in a group goes to the group",
                 )))
             }
-            Kind::GroupCursors(_) => Ok(Err(refuse(
-                RefusalCode::UnsupportedKind,
-                "how far members have got is not taken here yet",
-            ))),
+            Kind::GroupCursors(cursors) => Ok(self.marks(origin, cursors).await),
         }
     }
 
@@ -488,7 +485,10 @@ impl Local for Door {
 
     async fn signals(&self, origin: &DomainName, signals: Vec<wire::Signal>) {
         for signal in signals {
-            if let (Ok(from), Ok(to)) = (self.theirs(&signal.user, origin), self.ours(&signal.peer))
+            if !signal.group.is_empty() {
+                self.group_signal(origin, &signal).await;
+            } else if let (Ok(from), Ok(to)) =
+                (self.theirs(&signal.user, origin), self.ours(&signal.peer))
             {
                 self.signal(from, to, &signal.what).await;
             }
@@ -577,7 +577,11 @@ fn group_page(
             let state = topic::group_state(server, tables, peer, group, after.as_ref())?;
             Ok(state.map(What::State))
         }
-        GroupQuery::MessagesBefore(_) => Ok(None),
+        // Whoever may read the group may read all of it.
+        GroupQuery::MessagesBefore(order) => {
+            let page = topic::group_past(&server.signer, tables, group, *order)?;
+            Ok(Some(What::Page(page)))
+        }
     }
 }
 
@@ -699,6 +703,45 @@ impl Door {
             }))
         };
         Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    /// How far members of a group have got.
+    async fn marks(
+        &self,
+        origin: &DomainName,
+        marks: wire::GroupCursors,
+    ) -> Result<Pending, Refusal> {
+        let malformed = |_| refuse(RefusalCode::Malformed, "the id of a group has 16 bytes");
+        let group = <[u8; 16]>::try_from(&*marks.group).map_err(malformed)?;
+        let wrap = |decision| Command::Marks {
+            origin: origin.clone(),
+            cursors: marks.cursors,
+            decision,
+        };
+        Ok(self.ask_group(GroupId::from_bytes(group), wrap).await)
+    }
+
+    /// A member of a group is typing.
+    async fn group_signal(&self, origin: &DomainName, signal: &wire::Signal) {
+        let what = match &*signal.what {
+            "kp" => "kp",
+            "kpa" => "kpa",
+            "kpv" => "kpv",
+            _ => return,
+        };
+        let group = <[u8; 16]>::try_from(&*signal.group);
+        let (Ok(user), Ok(group)) = (signal.user.parse::<UserId>(), group) else {
+            return;
+        };
+        let group = GroupId::from_bytes(group);
+        // A stranger's signal does not load a topic.
+        let (key, wanted) = (TopicKey::group(&group), user.clone());
+        let read = move |tables: &Tables| tables.subscription(&wanted, key);
+        if let Ok(Some(_)) = self.server.tables.read(read).await {
+            let origin = origin.clone();
+            let command = Command::MemberTyping { origin, user, what };
+            Hub::send(&self.server, &TopicName::Group(group), command).await;
+        }
     }
 
     async fn invitation(

@@ -296,7 +296,9 @@ impl Actor {
             Command::Letter(letter) => drop(letter.decision.send(unknown(fault))),
             Command::Entry(placing) => drop(placing.decision.send(unknown(fault))),
             Command::Invited(invited) => drop(invited.decision.send(unknown(fault))),
-            Command::Relate { decision, .. } | Command::Progress { decision, .. } => {
+            Command::Relate { decision, .. }
+            | Command::Progress { decision, .. }
+            | Command::Marks { decision, .. } => {
                 drop(decision.send(unknown(fault)));
             }
             _ => {}
@@ -342,7 +344,7 @@ impl Actor {
             Command::Typing { user, what } => self.tell_typing(&user, what),
             Command::Letter(letter) => self.letter(*letter).await,
             Command::Entry(placing) => self.take_entry(*placing).await,
-            Command::Invited(invited) => self.invited(*invited),
+            Command::Invited(invited) => self.invited(*invited).await,
             Command::Stands(answer) => self.take_state(answer).await,
             Command::Missed(entries) => self.take_missed(entries).await,
             Command::Declined {
@@ -352,6 +354,14 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Past(page) => self.take_past(page).await,
+            Command::Profiled(user) => self.profiled(&user).await,
+            Command::Marks {
+                origin,
+                cursors,
+                decision,
+            } => self.marks_in(&origin, cursors, decision).await,
+            Command::MemberTyping { origin, user, what } => self.typing_in(&origin, &user, what),
             Command::Keep { id, note, done } => self.keep(id, note, done).await,
             Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {

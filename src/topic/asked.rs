@@ -324,6 +324,9 @@ impl Actor {
             row.content = Bytes::copy_from_slice(draft.content.get().as_bytes());
         }
         let seq = self.topic.publish(&asked.user, now)?;
+        if self.home_abroad().is_some() {
+            self.room_mut()?.unplaced.insert(seq);
+        }
         self.note_cursor(&asked.user);
         effects.extend(self.call_back(&asked.user, now));
         put_message(&mut batch, self.key(), seq, &row);
@@ -569,8 +572,10 @@ impl Actor {
             return;
         }
         self.tell_typing(&asked.user, what);
-        if standing.announced && self.topic.pair().is_some() {
-            self.signal_out(&asked.user, what);
+        match self.topic.pair() {
+            Some(_) if standing.announced => self.signal_out(&asked.user, what),
+            Some(_) => {}
+            None => self.typing_out(&asked.user, what),
         }
     }
 
@@ -596,6 +601,10 @@ impl Actor {
             .is_some_and(|it| it.consents());
         if consents && self.topic.pair().is_some_and(|it| it.foreigner().is_some()) {
             self.cursor_out(&mut batch, &mut effects, &asked.user)
+                .await?;
+        }
+        if moved.is_some() {
+            self.marks_out(&mut batch, &mut effects, &asked.user)
                 .await?;
         }
         effects.extend(

@@ -80,6 +80,7 @@ impl Scene {
             user: self.eve.to_string(),
             peer: self.us.to_string(),
             what: what.to_owned(),
+            ..wire::Signal::default()
         });
         self.line.signal(signals.into()).await
     }

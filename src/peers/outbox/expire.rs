@@ -26,11 +26,7 @@ impl Outbox {
         let mut told = 0;
         for (position, row) in self.tables.read(first).await? {
             if is_letter(&row) && self.is_over(&row, now) {
-                let offer = Offer {
-                    row,
-                    parked_at: None,
-                    entry: None,
-                };
+                let offer = Offer::of(row, None);
                 self.end(peer, stream, (position, offer), now).await?;
                 told += 1;
             }
@@ -46,11 +42,7 @@ impl Outbox {
                 if !self.is_over(&row, now) {
                     break;
                 }
-                let offer = Offer {
-                    row,
-                    parked_at: Some(at),
-                    entry: None,
-                };
+                let offer = Offer::of(row, Some(at));
                 self.end(peer, stream, (at, offer), now).await?;
                 told += 1;
             }

@@ -196,6 +196,7 @@ impl Offer {
             row: OutboxRow::default(),
             parked_at: None,
             entry: Some((topic, index)),
+            marks: None,
         }
     }
 }

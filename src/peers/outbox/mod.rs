@@ -10,6 +10,7 @@ mod compose;
 mod count;
 mod expire;
 pub(crate) mod logs;
+mod marks;
 mod settle;
 mod stream;
 
@@ -36,6 +37,7 @@ use parking_lot::Mutex;
 
 use self::{
     compose::{Composed, compose},
+    marks::is_marks,
     stream::{Offer, PARKED_PAGE, Pair, Stream, is_letter, is_message, pair_of},
 };
 use crate::server::Server;
@@ -311,6 +313,8 @@ impl Outbox {
                     && pair_of(&row).is_some_and(|pair| stream.parked.contains_key(&pair));
                 if parks {
                     park(&mut batch, peer, position, &row);
+                } else if is_marks(&row) && !stream.tells_marks(&row) {
+                    continue;
                 } else if !stream.cells_held.contains_key(&position) {
                     free.push((position, row));
                 }
@@ -446,6 +450,7 @@ impl freehold_federation::Outbox for Outbox {
                     row,
                     parked_at: None,
                     entry: None,
+                    marks: None,
                 },
             ));
         }
@@ -459,14 +464,23 @@ impl freehold_federation::Outbox for Outbox {
                     row,
                     parked_at: Some(at),
                     entry: None,
+                    marks: None,
                 },
             ));
         }
         offers.truncate(items_max);
+        for (_, offer) in &mut offers {
+            offer.marks = stream.lock().marks_in(&offer.row);
+        }
+        let (us, to) = (self.signer.domain().clone(), peer.clone());
         let read = move |tables: &Tables| {
             let (mut composed, mut bytes) = (Vec::new(), 0);
             for (position, offer) in offers {
-                let words = compose(tables, &offer.row)?;
+                let words = match &offer.marks {
+                    Some((topic, marks)) => marks::words(tables, &to, &us, *topic, marks)?
+                        .map(|words| Composed::Fresh(to.clone(), words)),
+                    None => compose(tables, &offer.row)?,
+                };
                 bytes += words.as_ref().map_or(0, Composed::size);
                 if bytes > bytes_max && !composed.is_empty() {
                     break;
@@ -527,6 +541,15 @@ impl freehold_federation::Outbox for Outbox {
                 stream.lock().settle_entry(peer, entry, &verdict);
                 continue;
             }
+            if let Some((topic, told)) = &offer.marks
+                && !stream.lock().settle_marks(*topic, told, &verdict)
+            {
+                continue;
+            }
+            let verdict = match offer.marks {
+                Some(_) => Verdict::Ok,
+                None => verdict,
+            };
             let done = matches!(verdict, Verdict::Ok | Verdict::Duplicate);
             if done || matches!(verdict, Verdict::Refused(_)) {
                 stream.lock().one_less(position);
@@ -553,7 +576,8 @@ impl freehold_federation::Outbox for Outbox {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
         let stream = stream.lock();
         let all = stream.parked.values().chain(stream.cells_held.values());
-        Ok(all.copied().chain(stream.log_due()).min())
+        let gathered = [stream.log_due(), stream.marks_due()];
+        Ok(all.copied().chain(gathered.into_iter().flatten()).min())
     }
 }
 

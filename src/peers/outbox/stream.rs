@@ -12,6 +12,8 @@ use freehold_store::{
 };
 use tokio::time::Instant;
 
+use super::marks::{Gathered, is_marks};
+
 /// Parked rows looked at in one go.
 pub(super) const PARKED_PAGE: usize = 1000;
 
@@ -40,6 +42,8 @@ pub(super) struct Stream {
     pub(super) cells_held: HashMap<u64, Timestamp>,
     /// Groups whose home we are and that the peer follows.
     pub(super) logs: HashMap<TopicKey, Followed>,
+    /// How far members of groups have got, as far as the peer has not been told.
+    pub(super) marks: HashMap<TopicKey, Gathered>,
     /// The time when the peer was last worked for.
     pub(super) looked: Timestamp,
     /// How often something new was in one of their logs.
@@ -80,6 +84,20 @@ pub(super) struct Offer {
     pub(super) parked_at: Option<u64>,
     /// Of an entry of a group's log: which.
     pub(super) entry: Option<(TopicKey, u64)>,
+    /// Of how far members of a group have got: what is told.
+    pub(super) marks: Option<(TopicKey, Gathered)>,
+}
+
+impl Offer {
+    /// A row that waits, or is parked under a position.
+    pub(super) fn of(row: OutboxRow, parked_at: Option<u64>) -> Self {
+        Self {
+            row,
+            parked_at,
+            entry: Default::default(),
+            marks: Default::default(),
+        }
+    }
 }
 
 pub(super) fn pair_of(row: &OutboxRow) -> Option<Pair> {
@@ -110,12 +128,20 @@ impl Stream {
         let mut parked: HashMap<Pair, Timestamp> = HashMap::new();
         let (mut waiting, mut bytes, mut failing) = (0, 0, HashSet::new());
         let mut from = 0;
+        let mut marks = HashMap::new();
         loop {
             let page = tables.outbox(peer, from, PARKED_PAGE)?;
             waiting += page.len();
             for (_, row) in &page {
                 bytes += size_of(tables, row)?;
             }
+            let marked = page.iter().filter(|(_, row)| is_marks(row));
+            let topic = |(_, row): &(u64, OutboxRow)| TopicKey::from_slice(&row.topic);
+            marks.extend(
+                marked
+                    .filter_map(topic)
+                    .map(|it| (it, Gathered::forgotten())),
+            );
             match page.last() {
                 Some((last, _)) if page.len() == PARKED_PAGE => from = *last,
                 _ => break,
@@ -158,6 +184,7 @@ impl Stream {
             released: HashSet::new(),
             cells_held: HashMap::new(),
             logs,
+            marks,
             looked: Timestamp::EPOCH,
             moved: 0,
             told: HashMap::new(),
