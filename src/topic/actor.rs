@@ -98,6 +98,8 @@ pub(super) enum Effect {
     Wake,
     /// Something waits for peer domains: of this topic, or in the log of the group.
     WakePeers(Vec<DomainName>, TopicKey),
+    /// Messages from before our copy of the group began have come, newest first.
+    Past(Vec<(u32, MessageRow)>),
     /// The description of a member elsewhere is another now.
     Profiled(UserId),
     /// Messages parked for the peer's consent may go.

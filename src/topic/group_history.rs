@@ -16,11 +16,19 @@ use freehold_store::{
     },
 };
 
-use super::{Command, TopicName, actor::Actor, group_home::message_row, hub::Hub, message};
+use super::{
+    Command, TopicName,
+    actor::{Actor, Effect},
+    group_home::message_row,
+    hub::Hub,
+    message,
+};
 use crate::{edge::reply::Reply, peers::outbox::logs};
 
 /// Messages in one page.
 const PAGE: usize = 100;
+/// The newest ones, shown at once to whoever has the group open.
+const SHOWN_MAX: usize = 24;
 /// Messages that a copy fetches from before it began; what is older stays at the home.
 const FETCHED_MAX: u32 = 10_000;
 
@@ -166,22 +174,29 @@ impl Actor {
         let past = page.past.into_iter().filter_map(|it| vouched_for(it, now));
         let all: Vec<Found> = written.chain(past).collect();
         let fill = move |tables: &Tables| {
-            let mut batch = Batch::new();
-            for found in all.iter().filter(|it| it.order <= begun.order) {
-                keep(tables, &mut batch, key, found, now)?;
+            let (mut batch, mut kept) = (Batch::new(), Vec::new());
+            for found in all.into_iter().filter(|it| it.order <= begun.order) {
+                if keep(tables, &mut batch, key, &found, now)? {
+                    kept.push((found.order, found.row));
+                }
             }
-            Ok(batch)
+            kept.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+            kept.truncate(SHOWN_MAX);
+            Ok((batch, kept))
         };
-        let batch = self.server.tables.read(fill).await?;
+        let (batch, kept) = self.server.tables.read(fill).await?;
         let room = self.room_mut()?;
         let asked = if room.fetched == 0 {
             u32::MAX
         } else {
             room.fetched
         };
+        // Older ones are asked for by whoever looks for them.
+        let newest = room.fetched == 0;
         room.fetched = if lowest < asked { lowest } else { 1 };
         room.dirty = true;
-        self.commit_all(batch, Vec::new());
+        let effects = newest.then_some(Effect::Past(kept));
+        self.commit_all(batch, effects.into_iter().collect());
         Ok(())
     }
 }
@@ -251,20 +266,20 @@ fn as_old(row: MessageRow) -> MessageRow {
     }
 }
 
-/// Adds a message of the past, unless something stands there. Blocks.
+/// Adds a message of the past, unless something stands there; true when it was added. Blocks.
 fn keep(
     tables: &Tables,
     batch: &mut Batch,
     key: TopicKey,
     found: &Found,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let seq = found.order;
     let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
-        return Ok(());
+        return Ok(false);
     };
     if tables.message(key, seq)?.is_some() || tables.seen(&found.from, id)?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     put_message(batch, key, seq, &found.row);
     let place = PlaceRow {
@@ -281,5 +296,5 @@ fn keep(
         ..SeenRow::default()
     };
     put_seen(batch, &found.from, id, &mark);
-    Ok(())
+    Ok(true)
 }

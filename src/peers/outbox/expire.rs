@@ -1,6 +1,6 @@
 //! Messages that have waited too long for a peer that cannot be reached: each is taken out, and its
-//! author is told, in one commit. Requests to the home of a group end likewise. Relations and
-//! cursors do not expire: there is one of each, and a newer one takes its place (rules.md 15).
+//! author is told, in one commit. Relations and cursors do not expire: there is one of each, and a newer
+//! one takes its place. Requests to the home of a group do not either: leaving is among them (rules.md 15).
 
 use freehold_proto::{DomainName, Refusal, RefusalCode, Timestamp};
 use freehold_store::{StoreError, Tables, tables::rows::OutboxRow};
@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::{
     Outbox, PAGE,
-    stream::{Offer, Stream, is_letter, size_of},
+    stream::{Offer, Stream, is_message, size_of},
 };
 
 impl Outbox {
@@ -25,8 +25,8 @@ impl Outbox {
         let first = move |tables: &Tables| tables.outbox(&wanted, 0, PAGE);
         let mut told = 0;
         for (position, row) in self.tables.read(first).await? {
-            if is_letter(&row) && self.is_over(&row, now) {
-                let offer = Offer::of(row, None);
+            if is_message(&row) && self.is_over(&row, now) {
+                let offer = Offer::waiting(row);
                 self.end(peer, stream, (position, offer), now).await?;
                 told += 1;
             }
@@ -39,10 +39,10 @@ impl Outbox {
             let wanted = (peer.clone(), author.clone());
             let pair = move |tables: &Tables| tables.parked_pair(&wanted.0, topic, &wanted.1, 1);
             while let Some((at, row)) = self.tables.read(pair.clone()).await?.pop() {
-                if !self.is_over(&row, now) {
+                if !is_message(&row) || !self.is_over(&row, now) {
                     break;
                 }
-                let offer = Offer::of(row, Some(at));
+                let offer = Offer::parked(row, at);
                 self.end(peer, stream, (at, offer), now).await?;
                 told += 1;
             }

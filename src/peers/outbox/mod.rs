@@ -444,29 +444,13 @@ impl freehold_federation::Outbox for Outbox {
             .await
             .map_err(unavailable)?
         {
-            offers.push((
-                position,
-                Offer {
-                    row,
-                    parked_at: None,
-                    entry: None,
-                    marks: None,
-                },
-            ));
+            offers.push((position, Offer::waiting(row)));
         }
         for (at, row) in self.due(peer, &stream, now).await.map_err(unavailable)? {
             let mut stream = stream.lock();
             let position = stream.next;
             stream.next += 1;
-            offers.push((
-                position,
-                Offer {
-                    row,
-                    parked_at: Some(at),
-                    entry: None,
-                    marks: None,
-                },
-            ));
+            offers.push((position, Offer::parked(row, at)));
         }
         offers.truncate(items_max);
         for (_, offer) in &mut offers {

@@ -89,13 +89,29 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// A row that waits, or is parked under a position.
-    pub(super) fn of(row: OutboxRow, parked_at: Option<u64>) -> Self {
+    /// An item that waits in the stream.
+    pub(super) fn waiting(row: OutboxRow) -> Self {
         Self {
             row,
-            parked_at,
-            entry: Default::default(),
-            marks: Default::default(),
+            parked_at: None,
+            entry: None,
+            marks: None,
+        }
+    }
+
+    /// A parked letter.
+    pub(super) fn parked(row: OutboxRow, at: u64) -> Self {
+        Self {
+            parked_at: Some(at),
+            ..Self::waiting(row)
+        }
+    }
+
+    /// An entry of a group's log.
+    pub(super) fn entry(topic: TopicKey, index: u64) -> Self {
+        Self {
+            entry: Some((topic, index)),
+            ..Self::waiting(OutboxRow::default())
         }
     }
 }
@@ -132,9 +148,6 @@ impl Stream {
         loop {
             let page = tables.outbox(peer, from, PARKED_PAGE)?;
             waiting += page.len();
-            for (_, row) in &page {
-                bytes += size_of(tables, row)?;
-            }
             let marked = page.iter().filter(|(_, row)| is_marks(row));
             let topic = |(_, row): &(u64, OutboxRow)| TopicKey::from_slice(&row.topic);
             marks.extend(
@@ -142,6 +155,9 @@ impl Stream {
                     .filter_map(topic)
                     .map(|it| (it, Gathered::forgotten())),
             );
+            for (_, row) in &page {
+                bytes += size_of(tables, row)?;
+            }
             match page.last() {
                 Some((last, _)) if page.len() == PARKED_PAGE => from = *last,
                 _ => break,
