@@ -8,7 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    Case, Failure, Network, Random, Result, Stage, Timeline, has_hooks, soak::repeated_by,
+    Case, Failure, Network, Random, Result, Stage, Timeline, freehold_binary, has_hooks,
+    soak::repeated_by,
 };
 
 /// How a case ended.
@@ -53,6 +54,8 @@ pub fn seed_from_environment() -> Result<u64> {
 /// said last. With `FREEHOLD_KEEP` set, the folder with data and logs stays.
 #[must_use]
 pub fn play(case: &Case, seed: u64) -> Run {
+    // Building it takes longer than any case; what fails here fails again below, and is told there.
+    let _built = freehold_binary();
     let line = Timeline::default();
     let begun = Instant::now();
     let verdict = match Builder::new_multi_thread()
