@@ -12,7 +12,7 @@ use bytes::Bytes;
 use freehold_config::Registration;
 use freehold_federation::{Federation, FindQuery, Tasks};
 use freehold_keys::Signer;
-use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, wire};
+use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, limits, wire};
 use freehold_store::{
     Batch, StoreError, Tables,
     tables::{
@@ -44,6 +44,8 @@ use crate::{
 pub const REMOTE_WAIT: Duration = Duration::from_secs(3);
 /// A person of another domain counts as here for so long after the last sign of it.
 const ABROAD_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// When a description changed of which only somebody else has told us.
+pub const HEARSAY: i64 = 0;
 /// People of other domains whose presence is remembered.
 const ABROAD_MAX: usize = 100_000;
 
@@ -356,7 +358,8 @@ impl Server {
         Ok(Some(user))
     }
 
-    /// Keeps what another domain says of its person, if it is newer; true when it is.
+    /// Keeps what another domain says of its person, if it is newer; true when it is. [`HEARSAY`] is
+    /// older than everything but other hearsay.
     pub async fn remember(
         &self,
         user: &UserId,
@@ -368,10 +371,14 @@ impl Server {
             .tables
             .read(move |tables| tables.foreign_person(&wanted))
             .await?;
-        if known
-            .as_ref()
-            .is_some_and(|it| it.public_changed >= changed)
-        {
+        // No domain's clock can put its word beyond later ones.
+        let latest = self.clock.now().plus(limits::CLOCK_SKEW_MAX).as_millis();
+        let changed = changed.min(latest);
+        let old = |it: &ForeignPersonRow| match changed {
+            HEARSAY => it.public_changed > HEARSAY || it.public == *public,
+            changed => it.public_changed >= changed,
+        };
+        if known.as_ref().is_some_and(old) {
             return Ok(false);
         }
         // What is not JSON is not shown; a description does not make or break a contact.

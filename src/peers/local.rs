@@ -567,12 +567,14 @@ fn group_page(
 ) -> Result<Option<wire::read_group_response::What>, StoreError> {
     use wire::read_group_response::What;
     let key = TopicKey::group(&group);
-    let Some(part) = tables.follower(peer, key)?.filter(|it| it.until == 0) else {
+    let Some(part) = tables.follower(peer, key)? else {
         return Ok(None);
     };
+    // Who has no part any more is still shown what it has not been told of its time.
+    let end = if part.until > 0 { part.until } else { u64::MAX };
     match query {
         GroupQuery::EntriesAfter(index) if *index >= part.since => {
-            Ok(Some(What::Page(log_page(tables, key, *index)?)))
+            Ok(Some(What::Page(log_page(tables, key, (*index, end))?)))
         }
         // What was before it had a part is not shown: instead, how the group stands.
         GroupQuery::EntriesAfter(_) => {
@@ -583,6 +585,7 @@ fn group_page(
             Ok(state.map(What::State))
         }
         // Whoever may read the group may read all of it.
+        GroupQuery::MessagesBefore(_) if part.until > 0 => Ok(None),
         GroupQuery::MessagesBefore(order) => {
             let page = topic::group_past(&server.signer, tables, group, *order)?;
             Ok(Some(What::Page(page)))
@@ -591,11 +594,15 @@ fn group_page(
 }
 
 /// Entries behind an index, without a gap. Blocks.
-fn log_page(tables: &Tables, key: TopicKey, after: u64) -> Result<wire::LogPage, StoreError> {
+fn log_page(
+    tables: &Tables,
+    key: TopicKey,
+    (after, end): (u64, u64),
+) -> Result<wire::LogPage, StoreError> {
     let mut page = wire::LogPage::default();
     let (mut next, mut bytes) = (after.saturating_add(1), 0);
     for (index, row) in tables.log_after(key, after, ENTRIES_PAGE)? {
-        if index != next || bytes > limits::BATCH_BYTES_MAX {
+        if index != next || index > end || bytes > limits::BATCH_BYTES_MAX {
             break;
         }
         let Some((placed, envelope)) = logs::entry(tables, key, &row)? else {
@@ -608,7 +615,7 @@ fn log_page(tables: &Tables, key: TopicKey, after: u64) -> Result<wire::LogPage,
             envelope: Some(envelope.into()),
         });
     }
-    page.more = tables.log_entry(key, next)?.is_some();
+    page.more = next <= end && tables.log_entry(key, next)?.is_some();
     Ok(page)
 }
 

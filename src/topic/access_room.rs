@@ -162,7 +162,7 @@ impl Actor {
         let now = self.now();
         let standing = self.topic.active(&asked.user);
         let Some(standing) = standing else {
-            return Err(reply::PERMISSION_DENIED.into());
+            return self.ask_to_join(asked, mode, get).await;
         };
         let back = match (mode, standing.want.has(AccessMode::JOIN)) {
             // Who had banned himself and comes back wants again what he is given.
@@ -198,7 +198,7 @@ impl Actor {
     }
 
     /// Attaches the session and answers its `{sub}`.
-    async fn enter(
+    pub(super) async fn enter(
         &mut self,
         asked: &Asked,
         get: &GetQuery,

@@ -3,6 +3,7 @@
 //! 2). Commits overlap, so a busy topic does not wait for the disk once per message.
 
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -26,6 +27,7 @@ use super::{
     command::Decision,
     conversation::Conversation,
     deletion::{Deletion, ERASE_AGAIN},
+    group_join::Joining,
     hub::{Hub, Place},
     one_to_one::OneToOne,
     room::Room,
@@ -129,6 +131,8 @@ pub(super) struct Actor {
     pub(super) erasing: u32,
     /// A copy: its home has been asked for what is missing.
     pulling: bool,
+    /// A copy: people who wait for the home to let them in.
+    pub(super) joining: Vec<Joining>,
     pub(super) place: Place,
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
@@ -152,6 +156,7 @@ impl Actor {
             sent: Sent::default(),
             erasing: 0,
             pulling: false,
+            joining: Vec::new(),
             place,
             is_stored: false,
             commits: FuturesOrdered::new(),
@@ -224,6 +229,7 @@ impl Actor {
             && self.commits.is_empty()
             && self.cursors_due.is_none()
             && self.call.is_none()
+            && self.joining.is_empty()
             && !self.has_to_erase()
     }
 
@@ -277,11 +283,16 @@ impl Actor {
             self.server.outbox.prepare(foreigner.id.domain()).await?;
         }
         let room = topic.room();
-        let home = room.and_then(|it| it.home.as_ref());
-        for peer in home
-            .into_iter()
-            .chain(room.iter().flat_map(|it| it.followers.keys()))
-        {
+        let mut peers = BTreeSet::new();
+        if let Some(room) = room {
+            peers.extend(room.home.clone());
+            // Whoever is asked in and has not answered is told what becomes of it.
+            let spans = room.home.is_none() && room.log.is_some();
+            let members = room.present().filter(|_| spans);
+            peers.extend(members.map(|(user, _)| user.domain().clone()));
+            peers.remove(&self.server.us);
+        }
+        for peer in &peers {
             self.server.outbox.prepare(peer).await?;
         }
         Ok((topic, is_stored))
@@ -367,6 +378,9 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::JoinLate(user) => {
+                self.fail_joins(&user, reply::UNAVAILABLE);
+            }
             Command::Past(page) => self.take_past(page).await,
             Command::Profiled(user) => self.profiled(&user).await,
             Command::Marks {
@@ -437,11 +451,36 @@ impl Actor {
         let (name, topic) = (&self.name, &mut self.topic);
         let mut batches = storage::write(batch, name, topic, &mut self.is_stored);
         self.cursors_due = None;
-        let last = batches.pop().unwrap_or_default();
-        for batch in batches {
-            self.queue(batch, Vec::new());
+        if batches.len() > 1 {
+            return self.queue_parts(batches, effects);
         }
-        self.queue(last, effects);
+        self.queue(batches.pop().unwrap_or_default(), effects);
+    }
+
+    /// Queues what does not fit into one batch: what follows waits for all parts, and fails with any.
+    fn queue_parts(&mut self, batches: Vec<Batch>, effects: Vec<Effect>) {
+        let head = self.topic.head();
+        let tables = self.server.tables.clone();
+        let parts = batches.into_iter().map(|it| {
+            let mut commit = tables.commit(it);
+            let answer = (&mut commit).now_or_never();
+            (answer, commit)
+        });
+        let parts: Vec<_> = parts.collect();
+        self.stale |= parts.iter().any(|(it, _)| matches!(it, Some(Err(_))));
+        self.commits.push_back(Box::pin(async move {
+            let mut outcome = Ok(Outcome::Applied);
+            for (answer, commit) in parts {
+                let result = match answer {
+                    Some(result) => result,
+                    None => commit.await,
+                };
+                if matches!(outcome, Ok(Outcome::Applied)) {
+                    outcome = result;
+                }
+            }
+            (outcome, head, true, effects)
+        }));
     }
 
     /// Writes a batch with everything that changed in memory and waits for it; false when a guard of it
@@ -634,6 +673,11 @@ impl Actor {
             return Err(reply::UNAVAILABLE.into());
         }
         Ok(())
+    }
+
+    /// True when memory may be ahead of the disk.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Notes that the home is being asked; false when it has been already.

@@ -110,6 +110,8 @@ pub enum Command {
     Stands(Option<Box<Standings>>),
     /// The home of a group has answered with entries that were missing, or has not answered.
     Missed(Option<Vec<Entry>>),
+    /// The home of a group has not said in time whether somebody may come in.
+    JoinLate(UserId),
     /// The home of a group has shown some of what was written before our copy began, or has not.
     Past(Option<PastPage>),
     /// One of our people has another public description.

@@ -121,16 +121,11 @@ impl Actor {
         done: oneshot::Sender<()>,
     ) -> Result<(), Reply> {
         let now = self.now();
-        if self.topic.active(user).is_some() {
+        let room = self.room_mut()?;
+        if room.members.contains_key(user) {
+            let change = room.abandon_copy(user, now);
             let (mut batch, mut effects) = (Batch::new(), Vec::new());
-            let owns = self.topic.may(user, AccessMode::OWNER);
-            if owns {
-                self.ask_home(user, What::Close(true), &mut batch, &mut effects)?;
-            }
-            let change = self.room_mut()?.abandon_copy(user, now);
-            if !owns {
-                self.want_out(user, &mut batch, &mut effects).await?;
-            }
+            self.ask_home(user, What::Erase(true), &mut batch, &mut effects)?;
             effects.extend(self.access_effects(None, change.into_iter().collect()));
             self.commit_all(batch, effects);
         }
@@ -140,7 +135,7 @@ impl Actor {
     }
 
     /// Takes everything that somebody wrote here from everybody.
-    async fn erase_words(&mut self, user: &UserId) -> Result<(), Reply> {
+    pub(super) async fn erase_words(&mut self, user: &UserId) -> Result<(), Reply> {
         let mut below = self.topic.head().saturating_add(1);
         while below > 1 {
             let (key, author) = (self.key(), user.clone());

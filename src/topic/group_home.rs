@@ -1,7 +1,7 @@
 //! A group whose home we are, once people of other domains take part: what happens in it is placed in
 //! its log, and what those domains send for their people is judged (PROTOCOL.md section 7.7).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
@@ -13,7 +13,7 @@ use freehold_proto::{
 use freehold_store::{
     Batch, Tables,
     tables::{
-        log::{put_follower, put_log_entry, put_place},
+        log::{extend_log, put_follower, put_log_entry, put_place},
         messages::{put_message, put_seen},
         rows::{FollowerRow, LogRow, MessageRow, PlaceRow, SeenRow, SpanRow},
     },
@@ -35,6 +35,9 @@ use crate::{
     edge::reply::{self, Reply, Status},
 };
 
+/// How long a message may come after its author has lost the right to write it.
+const WRITTEN_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Why a letter has no effect: a refusal that its domain is told, or nothing can be said now.
 pub(super) enum Unheard {
     Refused(Refusal),
@@ -52,7 +55,8 @@ impl From<Status> for Unheard {
         if status.code >= 500 {
             return Self::Unavailable(status.text.to_owned());
         }
-        Self::Refused(Refusal::new(RefusalCode::NotPermitted, status.text))
+        // One answer to whatever may not be: it tells nothing of who is here.
+        Self::Refused(nobody())
     }
 }
 
@@ -111,7 +115,11 @@ impl Actor {
             self.place_change(batch, group, change)?;
         }
         let told = self.update_followers(batch, effects, begun.index);
-        let moved = self.homed().and_then(|(_, it)| it.log) != Some(begun);
+        let last = self.homed().and_then(|(_, it)| it.log);
+        let moved = last != Some(begun);
+        if let Some(last) = last.filter(|_| moved) {
+            extend_log(batch, self.key(), begun.index, last.index);
+        }
         if moved || told.iter().any(|it| !self.follows(it)) {
             effects.push(Effect::WakePeers(told.into_iter().collect(), self.key()));
         }
@@ -298,12 +306,20 @@ impl Actor {
             decision,
         } = letter;
         let id = opened.header.message_id;
-        let heard = match self.check_home() {
+        let prepared = match self.check_home() {
+            Ok(()) => {
+                // Whatever is decided may be told to its domain.
+                let prepared = self.server.outbox.prepare(author.domain()).await;
+                prepared.map_err(|fault| Unheard::Unavailable(fault.to_string()))
+            }
+            Err(refusal) => Err(refusal.into()),
+        };
+        let heard = match prepared {
             Ok(()) => match words {
                 Words::Message(words) => self.message_from(&author, *opened, &words, &mut seen),
                 Words::Request(what) => self.request_from(&author, what).await,
             },
-            Err(refusal) => Err(refusal.into()),
+            Err(unheard) => Err(unheard),
         };
         match heard {
             Ok((mut batch, mut effects)) => {
@@ -347,7 +363,7 @@ impl Actor {
     ) -> Heard {
         let (key, now) = (self.key(), self.now());
         let (_, room) = self.homed().ok_or_else(nobody)?;
-        if !may_write(room, author, words.known_index) {
+        if !may_write(room, author, words.known_index, now) {
             return Err(nobody().into());
         }
         let seq = room.append(now);
@@ -374,10 +390,15 @@ impl Actor {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         let now = self.now();
         let malformed = || Refusal::new(RefusalCode::Malformed, "the request asks for nothing");
-        match request.what.ok_or_else(malformed)? {
+        let what = request.what.ok_or_else(malformed)?;
+        let uninvited = matches!(what, What::Want(_) | What::Erase(_));
+        if !uninvited && self.room_mut()?.active(actor).is_none() {
+            return Err(nobody().into());
+        }
+        match what {
             What::Want(want) => {
-                self.learn_profile(actor, want.profile.as_ref()).await?;
                 let changes = self.wanted_from(actor, &want)?;
+                self.learn_profile(actor, want.profile.as_ref()).await?;
                 effects.extend(self.access_effects(None, changes));
             }
             What::Profile(profile) => {
@@ -385,6 +406,7 @@ impl Actor {
                 self.learn_profile(actor, Some(&profile)).await?;
                 effects.push(Effect::Profiled(actor.clone()));
             }
+            What::Grant(_) if !self.room_mut()?.is_sharer(actor) => return Err(nobody().into()),
             What::Grant(grant) => {
                 let target: UserId = grant.user.parse().map_err(Refusal::from)?;
                 let change = self.grant_for(actor, &target, &grant.mode).await?;
@@ -400,6 +422,7 @@ impl Actor {
                 self.show_files(&mut batch, &mut effects).await?;
             }
             What::Delete(delete) => self.deleted_by(actor, &delete.orders).await?,
+            What::Erase(_) => effects.extend(self.erased_by(actor).await?),
             What::Close(_) => {
                 if !self.topic.may(actor, AccessMode::OWNER) {
                     return Err(nobody().into());
@@ -409,6 +432,23 @@ impl Actor {
             }
         }
         Ok((batch, effects))
+    }
+
+    /// The account of a member elsewhere is gone, or of somebody who was one.
+    async fn erased_by(&mut self, actor: &UserId) -> Result<Vec<Effect>, Unheard> {
+        let now = self.now();
+        let room = self.room_mut()?;
+        if !room.members.contains_key(actor) {
+            return Err(nobody().into());
+        }
+        if room.mode(actor).has(AccessMode::OWNER) {
+            self.close_room(actor, None, Vec::new()).await?;
+            return Ok(Vec::new());
+        }
+        let active = room.active(actor).is_some();
+        let change = active.then(|| room.abandon(actor, now));
+        self.erase_words(actor).await?;
+        Ok(self.access_effects(None, change.into_iter().collect()))
     }
 
     /// Somebody elsewhere wants to come, to go, or to take part in another way.
@@ -529,7 +569,7 @@ fn orders(span: &SpanRow) -> wire::Orders {
 
 /// Whether somebody may write, or might when their domain last heard of the group: only a removal or a
 /// ban counts before it has got there (rules.md 11).
-fn may_write(room: &Room, author: &UserId, known: u64) -> bool {
+fn may_write(room: &Room, author: &UserId, known: u64, now: Timestamp) -> bool {
     let Some(standing) = room.members.get(author) else {
         return false;
     };
@@ -537,7 +577,10 @@ fn may_write(room: &Room, author: &UserId, known: u64) -> bool {
         return false;
     }
     let (changed, before) = standing.changed;
-    standing.rights().has(AccessMode::WRITE) || (known < changed && before.has(AccessMode::WRITE))
+    // What they knew is their word: it counts for as long as a message may be on its way.
+    let recent = now.since(standing.updated) < WRITTEN_BEFORE;
+    let might = recent && known < changed && before.has(AccessMode::WRITE);
+    standing.rights().has(AccessMode::WRITE) || might
 }
 
 /// The row of a message that was signed elsewhere.
@@ -569,9 +612,11 @@ pub(crate) fn state(
     const PAGE_BYTES: usize = 512 * 1024;
     const PAGE: usize = 500;
     let key = freehold_store::TopicKey::group(&group);
-    let Some(part) = tables.follower(peer, key)?.filter(|it| it.until == 0) else {
+    let Some(part) = tables.follower(peer, key)? else {
         return Ok(None);
     };
+    // Who has no part any more is shown its own people only.
+    let shows = |user: &UserId| part.until == 0 || user.domain() == peer;
     // The copy begins where the domain came in, not where the log has got to meanwhile: what was
     // written in between is for its people too.
     let Some(head) = tables.log_entry(key, part.since.max(1))? else {
@@ -592,7 +637,9 @@ pub(crate) fn state(
             break;
         }
         let row = tables.subscription(&user, key)?.filter(|it| !it.reader);
-        let Some(row) = row else { continue };
+        let Some(row) = row.filter(|_| shows(&user)) else {
+            continue;
+        };
         let standing = super::storage::standing(&row);
         let public = server.public_now(tables, &user)?;
         let told = group_wire::member(&user, &standing, public);

@@ -401,7 +401,8 @@ impl Actor {
             Bytes::from(json!({ "auto": true }).to_string()),
             Bytes::from(json!(text).to_string()),
         );
-        if !self.keep_for(actor, note_id(id.as_bytes()), note).await {
+        let waited = self.fail_joins(actor, reply::PERMISSION_DENIED);
+        if !waited && !self.keep_for(actor, note_id(id.as_bytes()), note).await {
             return;
         }
         let key = self.key();

@@ -13,7 +13,7 @@ use freehold_proto::{
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        log::{put_log_entry, put_place},
+        log::{extend_log, put_log_entry, put_log_tip, put_place},
         messages::{put_message, put_seen},
         rows::{LogRow, PlaceRow, SeenRow, SpanRow},
     },
@@ -30,12 +30,17 @@ use super::{
     message,
     room::{Room, RoomKind},
 };
-use crate::{edge::reply::Reply, server::Server};
+use crate::{
+    edge::reply::Reply,
+    server::{HEARSAY, Server},
+};
 
 /// When the home should offer an entry again before which others are missing.
 pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// Pages of one answer to how a group stands.
 const PAGES_MAX: usize = 1000;
+/// Members of a group that a copy takes.
+const MEMBERS_MAX: usize = 50_000;
 /// Orders that are deleted with one look at where they stand here.
 const PLACES_PAGE: usize = 1000;
 
@@ -63,7 +68,10 @@ impl Actor {
         let verdict = match self.judge(&home, &entry).await {
             Ok(Judged::Next) => {
                 return match self.apply(entry, seen).await {
-                    Ok((batch, effects)) => self.decide(batch, effects, decision, Verdict::Ok),
+                    Ok((batch, effects)) => {
+                        self.decide(batch, effects, decision, Verdict::Ok);
+                        self.finish_joins().await;
+                    }
                     Err(reply) => self.undecided(decision, &reply),
                 };
             }
@@ -105,7 +113,8 @@ impl Actor {
         let Some(room) = room.filter(|it| it.home.as_ref() == Some(home)) else {
             return Ok(Judged::Refused(nobody()));
         };
-        if room.deleted.is_some() {
+        // An ended group, or one in which nobody here takes part: nothing follows from it.
+        if room.deleted.is_some() || !room.takes_part(&self.server.us) && self.joining.is_empty() {
             return Ok(Judged::Known);
         }
         let Some(log) = room.log else {
@@ -153,7 +162,9 @@ impl Actor {
         if row.seq == 0 {
             row.envelope = Some(message::envelope_row(&entry.envelope));
         }
-        put_log_entry(&mut batch, self.key(), entry.position.index, &row);
+        let index = entry.position.index;
+        put_log_entry(&mut batch, self.key(), index, &row);
+        extend_log(&mut batch, self.key(), index - 1, index);
         if let Some(log) = &mut self.room_mut()?.log {
             log.advance(&entry.position, &entry.placed);
         }
@@ -256,7 +267,12 @@ impl Actor {
 
     /// Keeps what the home says of how members are called.
     async fn learn_members(&self, members: &[wire::Member]) -> Result<(), Reply> {
-        learn(&self.server, members).await.map_err(Into::into)
+        let Some(home) = self.home_abroad().cloned() else {
+            return Ok(());
+        };
+        learn(&self.server, &home, members)
+            .await
+            .map_err(Into::into)
     }
 
     fn rule_members(
@@ -267,7 +283,13 @@ impl Actor {
     ) -> Result<(), Reply> {
         let (us, now) = (self.server.us.clone(), self.now());
         let mut changes = Vec::new();
-        for ruling in members.iter().filter_map(|it| group_wire::ruling(it).ok()) {
+        let rulings = members.iter().filter_map(|it| group_wire::ruling(it).ok());
+        for mut ruling in rulings {
+            // Nobody of ours is in because the home says so: they are asked (rules.md 18 and 19).
+            let known = self.room_mut()?.active(&ruling.user).is_some();
+            if *ruling.user.domain() == us && !known && !self.waits_to_join(&ruling.user) {
+                ruling.want = AccessMode::NONE;
+            }
             changes.extend(self.room_mut()?.rule(actor, &ruling, &us, now));
         }
         effects.extend(self.access_effects(None, changes));
@@ -307,7 +329,8 @@ impl Actor {
         let (key, orders) = (self.key(), orders.to_vec());
         // What came in before stands where it will be found only once it is there.
         self.finish_commits().await?;
-        let read = move |tables: &Tables| spans_of(tables, key, &orders);
+        let begun = self.room_mut()?.begun.map_or(0, |(log, _)| log.order);
+        let read = move |tables: &Tables| spans_of(tables, key, &orders, begun);
         let spans = self.server.tables.read(read).await?;
         if !spans.is_empty() {
             self.delete_spans(by, true, spans).await?;
@@ -353,8 +376,10 @@ impl Actor {
         } = answer;
         self.finish_commits().await?;
         let room = self.topic.room().filter(|_| self.is_stored());
-        let known =
-            |it: &&Room| it.home.as_ref() == Some(&head.position.home) && it.deleted.is_none();
+        let known = |it: &&Room| {
+            let lives = it.deleted.is_none() && it.takes_part(&self.server.us);
+            it.home.as_ref() == Some(&head.position.home) && lives
+        };
         let Some(room) = room.filter(known) else {
             return Ok(());
         };
@@ -391,7 +416,9 @@ impl Actor {
             self.describe_copy(seen, &mut effects).await?;
         }
         self.room_mut()?.fetched = 0;
-        self.commit_all(Batch::new(), effects);
+        let mut batch = Batch::new();
+        put_log_tip(&mut batch, self.key(), log.index);
+        self.commit_all(batch, effects);
         self.fetch_past();
         Ok(())
     }
@@ -465,6 +492,9 @@ impl Actor {
         words: &wire::GroupInvitation,
     ) -> Result<(), Refusal> {
         words.given.parse::<AccessMode>()?;
+        if words.signature.len() != 64 || words.record.len() > 512 {
+            return Err(Refusal::new(RefusalCode::Malformed, "a create record"));
+        }
         let record = GroupRecord::decode(&words.record)?;
         let TopicName::Group(group) = self.name else {
             return Err(nobody());
@@ -519,6 +549,9 @@ impl Actor {
                 Ok((batch, effects)) => self.commit_all(batch, effects),
                 Err(_) => return self.read_again(),
             }
+            if self.is_stale() {
+                return;
+            }
         }
     }
 }
@@ -543,14 +576,20 @@ fn places_of(
     Ok(places)
 }
 
-/// Where messages with these orders stand here. Blocks.
+/// Where messages with these orders stand here, or will stand when the past has been fetched. Blocks.
 fn spans_of(
     tables: &Tables,
     topic: TopicKey,
     orders: &[wire::Orders],
+    begun: u32,
 ) -> Result<Vec<SpanRow>, StoreError> {
     let mut spans = Vec::new();
     for range in orders {
+        let past = SpanRow {
+            low: range.low.max(1),
+            high: range.high.min(begun.saturating_add(1)),
+        };
+        spans.extend((past.low < past.high).then_some(past));
         let mut low = range.low;
         loop {
             let page = tables.seqs_between(topic, (low, range.high), PLACES_PAGE)?;
@@ -567,16 +606,25 @@ fn spans_of(
     Ok(freehold_store::tables::deletions::merged(spans))
 }
 
-/// Keeps what a home says of how people of other domains than ours are called.
-async fn learn(server: &Server, members: &[wire::Member]) -> Result<(), StoreError> {
+/// Keeps what a home says of how people of other domains than ours are called. Of its own it knows; of
+/// those of third domains it is hearsay, which counts as long as they have not said it themselves.
+async fn learn(
+    server: &Server,
+    home: &DomainName,
+    members: &[wire::Member],
+) -> Result<(), StoreError> {
     for member in members.iter().filter(|it| !it.public.is_empty()) {
         let Ok(user) = member.user.parse::<UserId>() else {
             continue;
         };
-        if !server.ids.is_ours(&user) {
-            let changed = member.public_changed_ms;
-            server.remember(&user, &member.public, changed).await?;
+        if server.ids.is_ours(&user) {
+            continue;
         }
+        let changed = match user.domain() == home {
+            true => member.public_changed_ms,
+            false => HEARSAY,
+        };
+        server.remember(&user, &member.public, changed).await?;
     }
     Ok(())
 }
@@ -593,12 +641,13 @@ async fn read_state(server: &Server, home: &DomainName, group: GroupId) -> Optio
             return None;
         };
         let mut page = std::mem::take(&mut state.members);
-        learn(server, &page).await.ok()?;
+        learn(server, home, &page).await.ok()?;
         page.iter_mut().for_each(|it| it.public.clear());
         after = page.last().and_then(|it| it.user.parse().ok());
         let more = state.more && after.is_some();
         match &mut whole {
             // What changes while pages are read comes again as entries behind the first page's head.
+            Some(whole) if whole.members.len() + page.len() > MEMBERS_MAX => return None,
             Some(whole) => whole.members.extend(page),
             None => {
                 whole = Some(Standings {

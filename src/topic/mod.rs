@@ -21,6 +21,7 @@ mod deletion;
 mod erase;
 mod group_history;
 mod group_home;
+mod group_join;
 mod group_marks;
 mod group_out;
 mod group_replica;

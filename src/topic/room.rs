@@ -431,7 +431,7 @@ impl Room {
         let takes_over = asked.has(AccessMode::OWNER) && !self.is_owner(user);
         if takes_over && let Some(former) = self.owner().cloned() {
             changes.extend(self.step_down(&former, user, now));
-            self.call_in_ownership(user, now);
+            changes.extend(self.call_in_ownership(user, now));
         }
         changes.extend(self.change(user, user, (asked, allowed), now));
         Ok(changes)
@@ -478,7 +478,7 @@ impl Room {
     }
 
     /// Whoever else was lent ownership has it no more.
-    fn call_in_ownership(&mut self, owner: &UserId, now: Timestamp) {
+    fn call_in_ownership(&mut self, owner: &UserId, now: Timestamp) -> Vec<AccessChange> {
         let lent =
             |(user, it): &(&UserId, &Standing)| *user != owner && it.given.has(AccessMode::OWNER);
         let others: Vec<UserId> = self
@@ -486,9 +486,8 @@ impl Room {
             .filter(lent)
             .map(|(user, _)| user.clone())
             .collect();
-        for user in others {
-            self.step_down(&user, owner, now);
-        }
+        let step_down = |user: &UserId| self.step_down(user, owner, now);
+        others.iter().filter_map(step_down).collect()
     }
 
     fn change(

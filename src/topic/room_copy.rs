@@ -13,7 +13,17 @@ use crate::edge::reply::{self, Status};
 /// What somebody wants who is asked into a group and has not answered: to see that they are asked.
 pub(super) const ASKED: AccessMode = AccessMode::JOIN.or(AccessMode::PRESENCE);
 
+/// Versions that one word of the home may be ahead of ours.
+const VERSIONS_MAX: u64 = 1 << 32;
+
 impl Room {
+    /// True while somebody of ours takes part in a copy: has come in, and is here still.
+    pub(super) fn takes_part(&self, us: &DomainName) -> bool {
+        let answered = |it: &Standing| it.want.without(ASKED) != AccessMode::NONE;
+        self.present()
+            .any(|(user, it)| user.domain() == us && answered(it))
+    }
+
     /// The home says how somebody stands.
     pub(super) fn rule(
         &mut self,
@@ -38,11 +48,15 @@ impl Room {
         let ahead = ours && after.want_version > ruling.want_version;
         if !ahead {
             let answers = ruling.want != AccessMode::NONE;
+            let known = after.deleted.is_none() && after.want != AccessMode::NONE;
             after.want = match answers || !ours || ruling.gone {
+                // What one of ours wants only they say; a home can take from it.
+                true if ours && known => ruling.want.and(after.want),
                 true => ruling.want,
                 false => ASKED,
             };
-            after.want_version = ruling.want_version;
+            let most = after.want_version.saturating_add(VERSIONS_MAX);
+            after.want_version = ruling.want_version.min(most);
         }
         after.given = ruling.given;
         after.given_version = ruling.given_version;
@@ -264,7 +278,11 @@ mod tests {
             room.want_in_copy(&bob(), "+O", at(2)),
             Err(reply::PERMISSION_DENIED)
         );
-        rule(&mut room, &ruling(bob(), ("JRWPASDO", 2), ("JRWPASDO", 2)));
+        // The home cannot make one of ours want what they do not.
+        let owner = ruling(bob(), ("JRWPASDO", 2), ("JRWPASDO", 2));
+        rule(&mut room, &owner);
+        assert_eq!(room.mode(&bob()).to_string(), "JRWPS");
+        room.want_in_copy(&bob(), "JRWPASDO", at(2)).unwrap();
         for mode in ["-O", "-J"] {
             assert_eq!(
                 room.want_in_copy(&bob(), mode, at(2)),

@@ -305,12 +305,15 @@ async fn a_message_that_comes_behind_the_eviction_of_its_author_is_theirs_alone(
         "Not delivered to Club: alpha.test refused it: not permitted in this topic.\ntoo late";
     assert_eq!((notes.len(), text), (1, expected));
     let deadline = Instant::now() + SOON;
-    while club.bob.session.subscribe(&group).await.is_ok() {
-        assert!(Instant::now() < deadline, "he is still let in");
+    loop {
+        let rows = club.bob.session.get("me", "sub").await.unwrap().unwrap();
+        let mut rows = rows.as_array().unwrap().iter();
+        if rows.all(|it| it["topic"] != *group || !it["deleted"].is_null()) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is still among his contacts");
         sleep(std::time::Duration::from_millis(20)).await;
     }
-    let gone = club.bob.is_refused("sub", json!({"topic": group})).await;
-    assert_eq!(gone.0, 403);
     club.ann.says_in(&group, "he is gone").await;
     club.cat.reads_in(&group, &["he is gone"]).await;
     club.ann.reads_in(&group, &["he is gone"]).await;
@@ -522,10 +525,8 @@ async fn marks_and_typing_reach_members_everywhere_under_their_own_numbers() {
 #[tokio::test]
 async fn who_comes_later_reads_what_was_written_before() {
     let net = Net::new().await;
-    let (alpha, mut beta) = (
-        net.domain("alpha.test").await,
-        net.domain("beta.test").await,
-    );
+    let mut alpha = net.domain("alpha.test").await;
+    let mut beta = net.domain("beta.test").await;
     let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
     let mut zoe = beta.guest("zoe").await;
     let body = json!({"topic": "newA", "set": {"desc": {"public": {"fn": "Old"}}}});
@@ -558,7 +559,7 @@ async fn who_comes_later_reads_what_was_written_before() {
     let row = bob.finds_in_contacts(&group).await;
     assert_eq!(row["read"], row["seq"]);
     // It stays over a restart and when the home is gone, also for whoever comes next.
-    drop(alpha);
+    alpha.stop().await;
     beta.stop().await;
     beta.start().await;
     beta.welcomes_back(&mut bob).await;
@@ -566,7 +567,7 @@ async fn who_comes_later_reads_what_was_written_before() {
     bob.reads_all(&group, &all).await;
     beta.welcomes_back(&mut zoe).await;
     let refused = zoe.is_refused("sub", json!({"topic": group})).await;
-    assert_eq!(refused.0, 403);
+    assert_eq!(refused.0, 503);
 }
 
 impl Guest {
@@ -613,5 +614,90 @@ async fn a_member_who_is_called_otherwise_is_so_everywhere() {
                 sleep(std::time::Duration::from_millis(20)).await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn whoever_deletes_the_account_is_gone_everywhere_with_all_they_wrote() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.bob.says_in(&group, "my secret").await;
+    club.ann.reads_in(&group, &["my secret"]).await;
+    club.ann.says_in(&group, "stays").await;
+    club.everybody_reads(&["my secret", "stays"]).await;
+    // The home hears of it when it can.
+    club.alpha.stop().await;
+    let bob = club.cat.name_of(&club.bob);
+    let body = json!({"what": "user", "hard": true});
+    club.bob.session.request("del", body).await.unwrap();
+    club.alpha.start().await;
+    for guest in [&mut club.ann, &mut club.ben] {
+        Club::returns(&club.alpha, guest, &group).await;
+    }
+    for guest in [&mut club.ann, &mut club.ben, &mut club.cat] {
+        guest.reads_in(&group, &["stays"]).await;
+        let deadline = Instant::now() + SOON;
+        loop {
+            let members = guest.session.get(&group, "sub").await.unwrap().unwrap();
+            let mut members = members.as_array().unwrap().iter();
+            let row = members.find(|it| it["user"] == bob && it["deleted"].is_null());
+            if row.is_none() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{row:?}");
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    // The same of somebody at the home.
+    club.ben.says_in(&group, "of Ben").await;
+    club.cat.reads_in(&group, &["stays", "of Ben"]).await;
+    let body = json!({"what": "user", "hard": true});
+    club.ben.session.request("del", body).await.unwrap();
+    club.cat.reads_in(&group, &["stays"]).await;
+}
+
+#[tokio::test]
+async fn whoever_knows_the_id_comes_in_where_the_group_is_open_and_the_home_agrees() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.ann.says_in(&group, "hello").await;
+    club.bob.reads_in(&group, &["hello"]).await;
+    // Another person of a domain that has members: in at once, with the past.
+    let mut zoe = club.beta.guest("zoe").await;
+    zoe.session.subscribe(&group).await.unwrap();
+    zoe.stands(&group, "JRWPS", "JRWPS").await;
+    zoe.reads_in(&group, &["hello"]).await;
+    zoe.says_in(&group, "I am Zoe").await;
+    club.everybody_reads(&["hello", "I am Zoe"]).await;
+    // The owner shuts the door: whoever comes now is told so, by what is known here or by the home.
+    let body = json!({"topic": group, "desc": {"defacs": {"auth": "N"}}});
+    club.ann.session.request("set", body).await.unwrap();
+    let mut max = club.gamma.guest("max").await;
+    let deadline = Instant::now() + SOON;
+    loop {
+        let refused = max.session.request("sub", json!({"topic": group})).await;
+        if refused.is_err() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "he is still let in");
+        max.session
+            .request("leave", json!({"topic": group, "unsub": true}))
+            .await
+            .unwrap();
+    }
+    let refused = max.is_refused("sub", json!({"topic": group})).await;
+    assert_eq!(refused.0, 403);
+    // While the home is away nobody new comes in, and is told who is away.
+    club.alpha.stop().await;
+    let body = json!({"topic": group, "unsub": true});
+    zoe.session.request("leave", body).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let refused = zoe.session.request("sub", json!({"topic": group})).await;
+        let Err(freehold_interop::Failure::Refused { code: 503, .. }) = refused else {
+            assert!(Instant::now() < deadline, "{refused:?}");
+            continue;
+        };
+        break;
     }
 }

@@ -2,7 +2,10 @@
 //! which says it of everybody who got further since the peer last heard (federation.md 6). So the
 //! number of items does not grow with the number of members.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use freehold_federation::Verdict;
 use freehold_proto::{DomainName, GroupId, Timestamp, UserId, wire};
@@ -20,6 +23,8 @@ use crate::topic::{marked_order, storage};
 
 /// How long marks are gathered before they go.
 const GATHER: Duration = Duration::from_secs(1);
+/// So long after its time a mark without a row counts as lost.
+const LOST: Duration = Duration::from_secs(10);
 /// Members in one item.
 const MEMBERS_MAX: usize = 1000;
 
@@ -131,6 +136,14 @@ impl Stream {
         };
         gathered.due = Instant::now() + pause;
         false
+    }
+
+    /// Only marks with a row wait: one that failed to be written is made anew by the next mark.
+    pub(super) fn keep_marks(&mut self, rows: &HashSet<TopicKey>) {
+        let now = Instant::now();
+        let waits =
+            |topic: &TopicKey, it: &mut Gathered| rows.contains(topic) || now < it.due + LOST;
+        self.marks.retain(waits);
     }
 
     /// When marks go next.

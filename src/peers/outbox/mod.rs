@@ -15,7 +15,7 @@ mod settle;
 mod stream;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -204,8 +204,9 @@ impl Outbox {
 
     fn put_row(&self, batch: &mut Batch, peer: &DomainName, row: &OutboxRow) {
         let stream = self.peers.lock().get(peer).cloned();
-        let stream =
-            stream.expect("the topic's task prepares the stream before it queues anything");
+        let Some(stream) = stream else {
+            return tracing::error!(%peer, kind = row.kind, "a stream was not prepared: this does not go");
+        };
         let position = stream.lock().take_position();
         hooks::reached("outbox.queueing");
         outbox::put_item(batch, peer, position, row);
@@ -264,6 +265,7 @@ impl Outbox {
             stream.next
         };
         let (mut free, mut after, mut seen) = (Vec::new(), 0, 0);
+        let mut marks = HashSet::new();
         loop {
             let page = self.durable_page(peer, after).await?;
             let Some((last, _)) = page.last() else {
@@ -271,6 +273,8 @@ impl Outbox {
             };
             after = *last;
             seen += page.len();
+            let marked = page.iter().filter(|(_, row)| is_marks(row));
+            marks.extend(marked.filter_map(|(_, row)| TopicKey::from_slice(&row.topic)));
             free.extend(self.without_waiting(peer, stream, page).await?);
             if free.len() >= items_max {
                 free.truncate(items_max);
@@ -282,6 +286,7 @@ impl Outbox {
             // All of it was seen: the count is right again, whatever failed before.
             stream.waiting = seen;
             stream.bytes *= usize::from(seen > 0);
+            stream.keep_marks(&marks);
         }
         Ok(free)
     }

@@ -259,6 +259,11 @@ pub(crate) fn log_entry(topic: TopicKey, index: u64) -> Vec<u8> {
     [log(topic).as_slice(), &index.to_be_bytes()].concat()
 }
 
+/// The index of a log's last entry.
+pub(crate) fn log_tip(topic: TopicKey) -> Vec<u8> {
+    [b"w".as_slice(), &topic.0].concat()
+}
+
 /// From a message's order to its position.
 pub(crate) fn order(topic: TopicKey, order: u32) -> Vec<u8> {
     [b"j".as_slice(), &topic.0, &order.to_be_bytes()].concat()

@@ -172,11 +172,26 @@ impl Tables {
     }
 }
 
-/// Writes the next entry; the batch fails when there is one with this index.
+/// Writes an entry. Goes with [`extend_log`].
 pub fn put_log_entry(batch: &mut Batch, topic: TopicKey, index: u64, row: &LogRow) {
     let key = keys::log_entry(topic, index);
-    batch.require_absent(key.clone());
     blob::put(batch, key, &row.encode_to_vec().into());
+}
+
+/// The batch has the entries from behind `before` up to `last`. It fails when `before` is not the last
+/// one in the log: so a log never has a hole, whatever failed in between.
+pub fn extend_log(batch: &mut Batch, topic: TopicKey, before: u64, last: u64) {
+    let tip = keys::log_tip(topic);
+    match before {
+        0 => batch.require_absent(tip),
+        _ => batch.require_value(tip, before.to_be_bytes().to_vec()),
+    };
+    put_log_tip(batch, topic, last);
+}
+
+/// A copy of a log begins behind this entry.
+pub fn put_log_tip(batch: &mut Batch, topic: TopicKey, index: u64) {
+    batch.put(keys::log_tip(topic), index.to_be_bytes().to_vec());
 }
 
 /// Notes where the message at `seq` stands in the log.

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::{
     accounts, credentials,
     keys::TopicKey,
-    log::{put_follower, put_log_entry, put_place, put_told, remove_follower},
+    log::{
+        extend_log, put_follower, put_log_entry, put_log_tip, put_place, put_told, remove_follower,
+    },
     messages,
     outbox::{self, CURSOR, MESSAGE},
     rows::{
@@ -342,7 +344,9 @@ fn a_log_is_read_from_anywhere_and_its_messages_are_found_by_order_and_by_positi
         ..LogRow::default()
     };
     assert_eq!(tables.log_head(topic()).unwrap(), None);
+    write(&tables, |batch| put_log_tip(batch, topic(), 3));
     write(&tables, |batch| {
+        extend_log(batch, topic(), 3, 7);
         for (index, order, seq) in [(4, 10, 30), (5, 0, 0), (6, 11, 32), (7, 12, 31)] {
             put_log_entry(batch, topic(), index, &entry(seq));
             if order > 0 {
@@ -350,8 +354,10 @@ fn a_log_is_read_from_anywhere_and_its_messages_are_found_by_order_and_by_positi
             }
         }
     });
-    let twice = commit(&tables, |batch| put_log_entry(batch, topic(), 6, &entry(1)));
-    assert!(matches!(twice, Outcome::GuardFailed { .. }));
+    for (before, last) in [(3, 4), (6, 7), (8, 9), (0, 1)] {
+        let outcome = commit(&tables, |batch| extend_log(batch, topic(), before, last));
+        assert!(matches!(outcome, Outcome::GuardFailed { .. }), "{before}");
+    }
     assert_eq!(tables.log_head(topic()).unwrap(), Some((7, entry(31))));
     let after = tables.log_after(topic(), 4, 2).unwrap();
     assert_eq!(after, [(5, entry(0)), (6, entry(32))]);
