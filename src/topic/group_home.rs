@@ -33,6 +33,7 @@ use super::{
 use crate::{
     accounts::Level,
     edge::reply::{self, Reply, Status},
+    files::{Held, Referrer},
 };
 
 /// Why a letter has no effect: a refusal that its domain is told, or nothing can be said now.
@@ -292,7 +293,16 @@ impl Actor {
         let id = opened.header.message_id;
         let heard = match self.check_home() {
             Ok(()) => match words {
-                Words::Message(words) => self.message_from(&author, *opened, &words, &mut seen),
+                Words::Message(words) => {
+                    let held = self.hold_attached(&words.attachments, author.domain());
+                    match held.await {
+                        Ok(held) => {
+                            let known = (words.known_index, held);
+                            self.message_from(&author, *opened, known, &mut seen)
+                        }
+                        Err(reply) => Err(reply.into()),
+                    }
+                }
                 Words::Request(what) => self.request_from(&author, what).await,
             },
             Err(refusal) => Err(refusal.into()),
@@ -334,12 +344,12 @@ impl Actor {
         &mut self,
         author: &UserId,
         opened: Opened,
-        words: &wire::GroupMessage,
+        (known, held): (u64, Held),
         seen: &mut SeenRow,
     ) -> Heard {
         let (key, now) = (self.key(), self.now());
         let (_, room) = self.homed().ok_or_else(nobody)?;
-        if !may_write(room, author, words.known_index) {
+        if !may_write(room, author, known) {
             return Err(nobody().into());
         }
         let seq = room.append(now);
@@ -352,13 +362,14 @@ impl Actor {
         seen.seq = seq;
         let mut batch = Batch::new();
         put_message(&mut batch, key, seq, &row);
+        held.refer(&mut batch, &Referrer::Message(key, seq), true);
         let appended = Effect::Appended {
             seq,
             row: Box::new(row),
             author: author.clone(),
             except: None,
         };
-        Ok((batch, vec![appended]))
+        Ok((batch, vec![Effect::Referred(held), appended]))
     }
 
     async fn request_from(&mut self, actor: &UserId, request: wire::GroupRequest) -> Heard {
