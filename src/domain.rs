@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::Config;
+use freehold_config::{Config, Waiting};
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Tasks};
 use freehold_keys::KeyRing;
@@ -156,6 +156,7 @@ impl Domain {
         let files = opening.await?;
         let plugins = Plugins::new(config.plugins, &tasks)?;
         let parts = Parts {
+            waiting: config.waiting,
             audit: config.audit,
             plugins,
             files,
@@ -252,6 +253,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 
 /// What a domain is put together from, beside its store and its keys.
 struct Parts {
+    waiting: Waiting,
     audit: freehold_config::Audit,
     plugins: Plugins,
     files: Arc<Files>,
@@ -266,6 +268,7 @@ fn server(
     clock: Arc<dyn Clock>,
     rules: ClientRules,
     Parts {
+        waiting,
         audit,
         plugins,
         files,
@@ -275,7 +278,7 @@ fn server(
     }: Parts,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
-    let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()));
+    let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()).within(waiting));
     let server = Arc::new(Server {
         ids: Ids::new(us.clone()),
         tokens: Tokens::new(us.clone(), keys.token_secret()),

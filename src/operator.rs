@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use freehold_proto::{Timestamp, UserId};
+use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{
-    Batch, Tables,
+    Batch, StoreError, Tables,
     tables::{
         admin::{drop_invitation, put_invitation},
-        rows::InvitationRow,
+        rows::{InvitationRow, OutboxRow},
     },
 };
 use serde_json::json;
@@ -25,6 +25,9 @@ use crate::{
 
 /// Invitations shown at most.
 const INVITATIONS_MAX: usize = 1000;
+/// Rows of a queue, and peers, read in one go.
+const QUEUE_PAGE: usize = 1000;
+const PEERS_PAGE: usize = 100;
 /// Characters of an invitation that are easy to read out, 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
@@ -54,6 +57,60 @@ pub struct Trace {
     pub about: String,
     /// What.
     pub what: String,
+}
+
+/// What waits for one peer.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Which peer.
+    pub peer: DomainName,
+    /// Items that are offered as soon as it can be reached.
+    pub waiting: usize,
+    /// Messages that it wants later, and those behind them.
+    pub parked: usize,
+    /// Those of them on which the peer failed again and again.
+    pub failed: usize,
+    /// When the oldest of all was queued.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Queue {
+    fn note(&mut self, row: &OutboxRow) {
+        let at = Timestamp::from_stored(row.at);
+        self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+    }
+}
+
+/// Counts what waits for a peer. Blocks.
+fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
+    let mut queue = Queue {
+        peer,
+        waiting: 0,
+        parked: 0,
+        failed: 0,
+        oldest: None,
+    };
+    let mut after = 0;
+    loop {
+        let page = tables.outbox(&queue.peer, after, QUEUE_PAGE)?;
+        let Some((last, _)) = page.last() else {
+            break;
+        };
+        after = *last;
+        queue.waiting += page.len();
+        page.iter().for_each(|(_, row)| queue.note(row));
+    }
+    let mut after = None;
+    loop {
+        let page = tables.parked_after(&queue.peer, after.as_deref(), QUEUE_PAGE)?;
+        let Some((last, ..)) = page.last() else {
+            return Ok(queue);
+        };
+        after = Some(last.clone());
+        queue.parked += page.len();
+        queue.failed += page.iter().filter(|(.., row)| row.failed > 0).count();
+        page.iter().for_each(|(.., row)| queue.note(row));
+    }
 }
 
 impl Domain {
@@ -167,6 +224,23 @@ impl Domain {
             .audit(&mut batch, OPERATOR, None, "invitation revoked")?;
         self.server().commit_or(batch, AccountError::Busy).await?;
         Ok(true)
+    }
+
+    /// What waits for every peer that this domain ever wrote to.
+    pub async fn queues(&self) -> Result<Vec<Queue>, AccountError> {
+        let mut queues: Vec<Queue> = Vec::new();
+        loop {
+            let after = queues.last().map(|it| it.peer.clone());
+            let read = move |tables: &Tables| {
+                let peers = tables.streams_out(after.as_ref(), PEERS_PAGE)?;
+                peers.into_iter().map(|it| queue(tables, it)).collect()
+            };
+            let page: Vec<Queue> = self.server().tables.read(read).await?;
+            if page.is_empty() {
+                return Ok(queues);
+            }
+            queues.extend(page);
+        }
     }
 
     /// The latest things administrators did, newest first.

@@ -27,7 +27,11 @@ use crate::{
         Level, access::State, attempts::Attempts, codes::Codes, password::Passwords,
         service::Service, sessions::LoggedIn, token::Tokens,
     },
-    edge::{files::Bounds, frames::Seen, ids::Ids},
+    edge::{
+        files::Bounds,
+        frames::{Away, Seen},
+        ids::Ids,
+    },
     files::{Files, Referrer},
     mail::Post,
     online::Online,
@@ -304,6 +308,17 @@ impl Server {
         }
     }
 
+    /// Since when a peer cannot be reached, and how long what is written to it now waits.
+    #[must_use]
+    pub fn away(&self, peer: &DomainName) -> Option<Away> {
+        let away = self.federation.get()?.away(peer)?;
+        let now = self.clock.now();
+        Some(Away {
+            since: now.minus(away),
+            until: now.plus(self.outbox.lifetime()),
+        })
+    }
+
     /// Sends a peer something that is worth nothing a minute later.
     pub fn signal(&self, peer: &DomainName, signal: wire::Signal) {
         if let Some(federation) = self.federation.get() {
@@ -360,7 +375,7 @@ impl Server {
             return Ok(false);
         }
         // What is not JSON is not shown; a description does not make or break a contact.
-        let valid = serde_json::from_slice::<&serde_json::value::RawValue>(public).is_ok();
+        let valid = crate::edge::frames::is_plain(public);
         let row = ForeignPersonRow {
             public: if valid { public.clone() } else { Bytes::new() },
             public_changed: changed,

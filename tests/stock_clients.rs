@@ -49,6 +49,22 @@ fn the_stock_web_app_talks_across_two_domains() {
 }
 
 #[test]
+fn the_stock_web_app_has_a_group_with_members_of_three_domains() {
+    need("/usr/bin/chromium", "make debian");
+    need("tests/clients/node_modules/tinode-sdk", "make test");
+    need("web/dist/index.html", "make web");
+    let _turn = STAGE.lock();
+    let mut demo = Demo::with(&["--domains", "3"]);
+    let network = demo.network.clone();
+    run(
+        "node",
+        "web_abroad.mjs",
+        &["--shots", plain(&shots()), plain(&network)],
+    );
+    demo.stop();
+}
+
+#[test]
 fn the_stock_web_app_has_groups_channels_files_and_settings() {
     need("/usr/bin/chromium", "make debian");
     play_alone("web_groups.mjs", &["--shots", plain(&shots())]);
@@ -278,6 +294,10 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
         command
@@ -285,6 +305,7 @@ impl Demo {
             .arg(folder.path().join("demo"))
             .arg("--web-root")
             .arg(root().join("web/dist"))
+            .args(options)
             .stdout(Stdio::piped());
         let mut process = Process(command.spawn().expect("it starts"));
         let output = process.0.stdout.take().expect("it is piped");

@@ -123,13 +123,39 @@ fn every_test_that_a_document_names_exists() {
         assert!(named.len() > least, "the names are no longer found");
         let missing: Vec<_> = named
             .into_iter()
-            // Scenarios of the interop suite are modules.
+            // Cases of the interop suite are modules.
             .filter(|it| {
                 !sources.contains(&format!("fn {it}(")) && !sources.contains(&format!("mod {it};"))
             })
             .collect();
         assert!(missing.is_empty(), "named, but not there: {missing:?}");
     }
+}
+
+/// With hooks a server ends itself and lies about the time: no build but the interop suite's has them.
+#[test]
+fn no_production_build_has_test_hooks() {
+    let features = |manifest: &str| {
+        let text = read(manifest);
+        let (_, rest) = text.split_once("[features]").unwrap();
+        let section = rest.split("\n[").next().unwrap().to_owned();
+        let default = section.lines().find(|it| it.starts_with("default"));
+        default.unwrap_or_default().to_owned()
+    };
+    assert_eq!(features("Cargo.toml"), "default = [\"demo\"]");
+    assert_eq!(features("federation/Cargo.toml"), "");
+    let manifest = read("Cargo.toml");
+    assert!(manifest.contains("required-features = [\"test-hooks\"]"));
+    let dependencies = LAYERS
+        .iter()
+        .map(|(krate, _)| read(&format!("{krate}/Cargo.toml")));
+    let turned_on = dependencies.flat_map(|it| it.lines().map(str::to_owned).collect::<Vec<_>>());
+    let turned_on: Vec<_> = turned_on
+        .filter(|it| {
+            it.contains("test-hooks") && it.contains("features = [") && !it.contains("required")
+        })
+        .collect();
+    assert!(turned_on.is_empty(), "{turned_on:?}");
 }
 
 /// What stands between backticks and is spelt like a function.

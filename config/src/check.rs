@@ -17,6 +17,7 @@ use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
     Audit, Calls, Clients, Config, Copies, FilePlace, Files, Registration, S3, STOCK_API_KEY,
+    Waiting,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -68,7 +69,8 @@ impl Checker<'_> {
         let mail = self.section("mail", file.mail);
         let mail = mail.and_then(|it| self.mail(it, domain.as_ref()));
         self.require_mail(clients.as_ref(), mail.as_ref());
-        let links = self.section("federation", file.federation);
+        let mut links = self.section("federation", file.federation);
+        let waiting = links.as_mut().and_then(|it| self.waiting(it));
         let links = links.and_then(|it| self.federation(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
@@ -88,6 +90,7 @@ impl Checker<'_> {
             authentication: authentication?,
             mail: mail?,
             federation,
+            waiting: waiting?,
             directory,
             store: store?,
             files: files?,
@@ -227,6 +230,25 @@ impl Checker<'_> {
             return self.mistake("clients.api_keys", "must hold at least one key, none empty");
         }
         Some(keys)
+    }
+
+    fn waiting(&mut self, section: &mut file::Federation) -> Option<Waiting> {
+        let days = take(&mut section.lifetime_days);
+        let days = self.number("federation.lifetime_days", days, 7, (1, 30));
+        let items = take(&mut section.waiting_items_max);
+        let items = self.number(
+            "federation.waiting_items_max",
+            items,
+            50_000,
+            (10, 1_000_000),
+        );
+        let mib = take(&mut section.waiting_mib_max);
+        let mib = self.number("federation.waiting_mib_max", mib, 64, (1, 4096));
+        Some(Waiting {
+            lifetime: Duration::from_secs(days? * 24 * 60 * 60),
+            items_max: usize::try_from(items?).ok()?,
+            bytes_max: usize::try_from(mib? * 1024 * 1024).ok()?,
+        })
     }
 
     fn federation(

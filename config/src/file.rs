@@ -308,6 +308,22 @@ pub(crate) struct Federation {
     /// Default: `3600`
     pub(crate) retry_longest_seconds: Given<u64>,
 
+    /// For how many days a message waits for a domain that cannot be reached. Then its author is told
+    /// that it did not arrive.
+    ///
+    /// Default: `7`
+    pub(crate) lifetime_days: Given<u64>,
+
+    /// How many items may wait for one domain. Then messages to it are refused with an error.
+    ///
+    /// Default: `50000`
+    pub(crate) waiting_items_max: Given<u64>,
+
+    /// How many mebibytes of messages may wait for one domain; see `waiting_items_max`.
+    ///
+    /// Default: `64`
+    pub(crate) waiting_mib_max: Given<u64>,
+
     pub(crate) peer: Given<Vec<Given<Peer>>>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,

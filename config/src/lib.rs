@@ -46,6 +46,8 @@ pub struct Config {
     pub mail: Option<Mail>,
     /// Links with other domains.
     pub federation: freehold_federation::Config,
+    /// What waits for other domains.
+    pub waiting: Waiting,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
     /// Durable state.
@@ -130,6 +132,27 @@ pub struct Audit {
     pub entries_max: usize,
     /// How often what is more is looked for.
     pub trim_every: Duration,
+}
+
+/// How long, and how much, may wait for one other domain.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// How long a message waits for a domain that cannot be reached.
+    pub lifetime: Duration,
+    /// Items.
+    pub items_max: usize,
+    /// Bytes of messages.
+    pub bytes_max: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            items_max: 50_000,
+            bytes_max: 64 * 1024 * 1024,
+        }
+    }
 }
 
 /// What people upload.

@@ -7,6 +7,12 @@ use tokio::time::Instant;
 /// How long a peer must be away before [`Backoff::new`]'s last bound counts.
 const FIRST_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a peer must be away before people are told.
+const PATIENCE: Duration = Duration::from_secs(2 * 60);
+/// After so many days a peer is dormant: it is tried only so many times less often.
+const DORMANT_AFTER_DAYS: u32 = 7;
+const DORMANT: u32 = 4;
+
 /// A delay with full jitter: between the shortest delay and a bound that doubles with each failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backoff {
@@ -14,6 +20,8 @@ pub struct Backoff {
     shortest: Duration,
     longest: Duration,
     longest_later: Duration,
+    first_day: Duration,
+    patience: Duration,
 }
 
 /// Bounds that cannot form a [`Backoff`].
@@ -45,7 +53,28 @@ impl Backoff {
             shortest,
             longest,
             longest_later,
+            first_day: FIRST_DAY,
+            patience: PATIENCE,
         })
+    }
+
+    /// The same schedule, so many times faster.
+    #[cfg(feature = "test-hooks")]
+    #[must_use]
+    pub fn hastened(self, by: u32) -> Self {
+        let faster = |it: Duration| (it / by.max(1)).max(Duration::from_millis(1));
+        Self {
+            shortest: faster(self.shortest),
+            longest: faster(self.longest),
+            longest_later: faster(self.longest_later),
+            first_day: faster(self.first_day),
+            patience: faster(self.patience),
+        }
+    }
+
+    /// For how long a peer must have been failing before people are told.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The shortest delay.
@@ -56,10 +85,12 @@ impl Backoff {
     /// The delay after `failures` failures in a row over the time `failing`. `chance` is from 0 to 1.
     #[must_use]
     pub fn delay(&self, failures: u32, failing: Duration, chance: f64) -> Duration {
-        let longest = if failing < FIRST_DAY {
+        let longest = if failing < self.first_day {
             self.longest
-        } else {
+        } else if failing < self.first_day.saturating_mul(DORMANT_AFTER_DAYS) {
             self.longest_later
+        } else {
+            self.longest_later.saturating_mul(DORMANT)
         };
         let bound = self
             .shortest
@@ -136,13 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_doubles_up_to_an_hour_and_after_a_day_to_six() {
+    fn the_bound_doubles_up_to_an_hour_after_a_day_to_six_and_after_a_week_to_a_day() {
         check(1, Duration::ZERO, 1.0, 2);
         check(2, Duration::ZERO, 1.0, 4);
         check(5, Duration::ZERO, 0.0, 1);
         check(20, HOUR, 1.0, 3600);
         check(u32::MAX, 23 * HOUR, 1.0, 3600);
         check(u32::MAX, 24 * HOUR, 1.0, 6 * 3600);
+        check(u32::MAX, 7 * 24 * HOUR, 1.0, 24 * 3600);
     }
 
     #[test]
@@ -178,11 +210,11 @@ mod tests {
         #[test]
         fn a_delay_stays_within_its_bounds(
             failures: u32,
-            hours in 0u32..100,
+            hours in 0u32..1000,
             chance in 0.0..=1.0,
         ) {
             let delay = usual().delay(failures, HOUR * hours, chance);
-            prop_assert!(delay >= Duration::from_secs(1) && delay <= 6 * HOUR);
+            prop_assert!(delay >= Duration::from_secs(1) && delay <= 24 * HOUR);
         }
 
         #[test]

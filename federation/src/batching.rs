@@ -8,12 +8,17 @@ use freehold_proto::limits::BATCH_ITEMS_MAX;
 /// Tries of a single item before it is set aside.
 const STRIKES_MAX: u32 = 5;
 
+/// Links that may break under a batch, one after the other, before the batch is suspected: a network
+/// that comes and goes is more likely than words that make a peer fall.
+const BREAKS_MAX: u32 = 3;
+
 /// Sizes batches.
 #[derive(Debug)]
 pub(crate) struct Batching {
     // Invariant: 1 <= items_max <= BATCH_ITEMS_MAX.
     items_max: usize,
     strikes: u32,
+    breaks: u32,
 }
 
 /// What to do after the peer failed on a batch.
@@ -32,6 +37,7 @@ impl Default for Batching {
         Self {
             items_max: BATCH_ITEMS_MAX,
             strikes: 0,
+            breaks: 0,
         }
     }
 }
@@ -46,6 +52,16 @@ impl Batching {
     pub(crate) fn succeeded(&mut self) {
         self.items_max = (self.items_max * 2).min(BATCH_ITEMS_MAX);
         self.strikes = 0;
+        self.breaks = 0;
+    }
+
+    /// The link broke, or no answer came, while the peer had a batch of `items`.
+    pub(crate) fn broke(&mut self, items: usize) -> Blame {
+        self.breaks += 1;
+        if self.breaks <= BREAKS_MAX {
+            return Blame::Unclear;
+        }
+        self.failed(items)
     }
 
     /// The peer failed on a batch of `items`.
@@ -74,6 +90,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_few_broken_links_accuse_nobody_and_many_in_a_row_do() {
+        let mut batching = Batching::default();
+        for _ in 0..BREAKS_MAX {
+            assert_eq!(batching.broke(8), Blame::Unclear);
+            assert_eq!(batching.items_max(), BATCH_ITEMS_MAX);
+        }
+        assert_eq!(batching.broke(8), Blame::Unclear);
+        assert_eq!(batching.items_max(), 4);
+        batching.succeeded();
+        assert_eq!(batching.broke(1), Blame::Unclear);
+        for _ in 1..BREAKS_MAX {
+            batching.broke(1);
+        }
+        let verdicts: Vec<_> = (0..STRIKES_MAX).map(|_| batching.broke(1)).collect();
+        assert_eq!(verdicts.last(), Some(&Blame::Poison));
+    }
 
     proptest! {
         #[test]

@@ -57,8 +57,17 @@ pub enum GroupAnswer {
         /// The rest, as the home says.
         state: Box<wire::GroupState>,
     },
-    /// A part of its log, and whether there is more of it.
-    Page(Vec<Entry>, bool),
+    /// A part of its log, messages from before there was one, and whether there is more.
+    Page(Vec<Entry>, Vec<Past>, bool),
+}
+
+/// A message of a group from before it spanned domains. The home's signature on it holds.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// Its order.
+    pub order: u32,
+    /// The message, as the home sealed it.
+    pub envelope: Opened,
 }
 
 /// Which file to bring, and from where on.

@@ -31,8 +31,10 @@ use crate::{
     worker,
 };
 
-/// Links opened at once.
-const DIALS_MAX: usize = 32;
+/// Links opened at once, and how many of them to peers that could not be reached the last time: a crowd
+/// that accepts and says nothing holds its places for long, and must leave some for the others.
+const DIALS_MAX: usize = 128;
+const DOUBTFUL_DIALS_MAX: usize = 32;
 /// Files given to all peers at once.
 const FILES_OUT_MAX: usize = 64;
 /// Peers remembered before those that are idle are forgotten.
@@ -192,6 +194,15 @@ impl Federation {
         self.policy.permits(peer)
     }
 
+    /// For how long `peer` has not been reached, once that is worth telling people.
+    #[must_use]
+    pub fn away(&self, peer: &DomainName) -> Option<Duration> {
+        let engine = self.engine.get()?;
+        let known = engine.peers.lock().get(peer).cloned()?;
+        let away = known.report().failing_for?;
+        (away >= engine.config.backoff.patience()).then_some(away)
+    }
+
     /// How things stand with every peer dealt with since the start.
     #[must_use]
     pub fn links(&self) -> Vec<LinkReport> {
@@ -235,6 +246,7 @@ impl Bound {
             outbox,
             peers: Mutex::default(),
             dials: Semaphore::new(DIALS_MAX),
+            doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
             files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
         });
         let engine = self.federation.engine.get_or_init(|| engine);
@@ -275,6 +287,7 @@ pub(crate) struct Engine {
     pub(crate) outbox: Arc<dyn Outbox>,
     peers: Mutex<HashMap<DomainName, Arc<Peer>>>,
     dials: Semaphore,
+    doubtful_dials: Semaphore,
     /// Places for files that peers are given.
     pub(crate) files_out: Arc<Semaphore>,
 }
@@ -337,6 +350,10 @@ impl Engine {
         if let Attempt::After(_) = peer.attempt(urgency, &self.config.backoff) {
             return Err(LinkError::Resting(peer.domain.clone()));
         }
+        let _doubt = match peer.is_failing() {
+            true => Some(self.doubtful_dials.acquire().await),
+            false => None,
+        };
         let _place = self.dials.acquire().await;
         peer.greeting();
         let dialed = tokio::select! {

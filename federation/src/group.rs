@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use freehold_keys::{Entry, VerifiedRecord, open_position};
-use freehold_proto::{Envelope, GroupId, Malformed, Refusal, RefusalCode, wire};
+use freehold_keys::{Entry, VerifiedRecord, open_of_any_age, open_position};
+use freehold_proto::{Destination, Envelope, GroupId, Malformed, Refusal, RefusalCode, wire};
 
 use crate::{
-    GroupAnswer, GroupQuery, LinkError, PeerMisbehaved,
+    GroupAnswer, GroupQuery, LinkError, Past, PeerMisbehaved,
     engine::Engine,
     entries::{self, Refused},
     link::Established,
@@ -54,12 +54,16 @@ pub(crate) async fn read(
             let (head, state) = (Box::new(head), Box::new(state));
             Ok(Some(GroupAnswer::State { head, state }))
         }
-        Some(What::Page(page)) if page.entries.len() <= PAGE_MAX => {
+        Some(What::Page(page)) if page.entries.len() + page.past.len() <= PAGE_MAX => {
             let mut entries = Vec::with_capacity(page.entries.len());
             for entry in page.entries {
                 entries.push(open(engine, &link, &record, group, entry).await?);
             }
-            Ok(Some(GroupAnswer::Page(entries, page.more)))
+            let past = page.past.into_iter();
+            let past = past.map(|it| open_past(&record, group, it));
+            let past: Option<Vec<Past>> = past.collect();
+            let past = past.ok_or_else(|| bad(&link, "a message of the past does not hold"))?;
+            Ok(Some(GroupAnswer::Page(entries, past, page.more)))
         }
         Some(What::Page(_)) => Err(bad(&link, "too many entries in one page")),
     }
@@ -88,6 +92,17 @@ async fn open(
             "the domain of an author cannot be looked up now".to_owned(),
         )),
     }
+}
+
+/// What the home says was written before the group spanned domains.
+fn open_past(home: &VerifiedRecord, group: GroupId, past: wire::PastMessage) -> Option<Past> {
+    let envelope: Envelope = past.envelope?.try_into().ok()?;
+    let envelope = open_of_any_age(envelope, home.record()).ok()?;
+    let fits = envelope.header.to == Destination::Group(group);
+    fits.then_some(Past {
+        order: past.order,
+        envelope,
+    })
 }
 
 fn bad(link: &Established, what: &'static str) -> LinkError {

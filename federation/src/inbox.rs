@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     entries::{self, Refused},
     hello::write_refusal,
+    hooks,
 };
 
 /// Signatures checked before others get a turn: about 3 ms of work.
@@ -77,6 +78,7 @@ pub(crate) async fn decide(
             }
         }
     }
+    hooks::reached("deliver.opened");
     let expected = good.len();
     let decisions = engine.local.deliver(origin, epoch, good, decided).await;
     let decisions = decisions.map_err(BatchFault::Unavailable)?;
@@ -84,6 +86,7 @@ pub(crate) async fn decide(
         let why = "there is not one verdict for each item".to_owned();
         return Err(BatchFault::Unavailable(Unavailable(why)));
     }
+    hooks::reached_and_left("deliver.answered");
     let mut decisions = decisions.into_iter();
     let results = verdicts
         .into_iter()

@@ -25,6 +25,7 @@ mod file;
 mod find;
 mod group;
 mod hello;
+pub mod hooks;
 mod inbox;
 mod link;
 mod peer;
@@ -42,7 +43,7 @@ mod worker;
 pub use backoff::{Backoff, BackoffError};
 pub use boundary::{
     Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupAnswer, GroupQuery, Incoming, Local,
-    Outbox, Outgoing, StreamPosition, Unavailable, Verdict,
+    Outbox, Outgoing, Past, StreamPosition, Unavailable, Verdict,
 };
 pub use config::Config;
 pub use engine::{Bound, Federation, LinkReport, LinkState};

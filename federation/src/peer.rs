@@ -137,6 +137,11 @@ impl Peer {
         }
     }
 
+    /// True when the last attempt failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.standing.lock().attempts.failures > 0
+    }
+
     /// An attempt begins.
     pub(crate) fn greeting(&self) {
         self.standing.lock().link = LinkState::Greeting;

@@ -275,6 +275,13 @@ impl PeerService {
     }
 
     fn check_signal(&self, origin: &DomainName, signal: &wire::Signal) -> Result<(), Refusal> {
+        if !signal.group.is_empty() {
+            // For whom a domain may speak there is known further in.
+            let _user: UserId = signal.user.parse()?;
+            let sized = signal.group.len() == 16 && signal.peer.is_empty();
+            let malformed = || Refusal::new(RefusalCode::Malformed, "a signal to a group");
+            return sized.then_some(()).ok_or_else(malformed);
+        }
         let (user, peer): (UserId, UserId) = (signal.user.parse()?, signal.peer.parse()?);
         if user.domain() != origin {
             let detail = format!("a signal of {user}");

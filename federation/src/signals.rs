@@ -49,6 +49,7 @@ mod tests {
             user: user.to_string(),
             peer: String::new(),
             what: "kp".to_owned(),
+            ..wire::Signal::default()
         }
     }
 

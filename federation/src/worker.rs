@@ -8,11 +8,12 @@ use freehold_proto::{RefusalCode, limits, wire};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    LinkError, Outgoing, PeerMisbehaved, Unavailable, Verdict,
+    LinkError, LinkLost, Outgoing, PeerMisbehaved, Unavailable, Verdict,
     backoff::Attempt,
     batching::{Batching, Blame},
     engine::Engine,
     hello::read_refusal,
+    hooks,
     link::Established,
     peer::{Peer, Urgency, until},
 };
@@ -80,20 +81,28 @@ async fn step(
         return Ok(Next::Again);
     };
     let epoch = engine.outbox.stream(&peer.domain).await?;
+    hooks::reached("batch.offering");
     match offer(engine, &link, epoch, &batch).await {
         Ok(verdicts) => {
+            hooks::reached("batch.answered");
             batching.succeeded();
             // What failed before on this link is forgiven.
             peer.established();
             settle(engine, peer, verdicts).await?;
+            hooks::reached("batch.settled");
             Ok(Next::Again)
         }
         Err(error) if is_about_the_batch(&error) => {
-            blame(engine, peer, batching, &batch, &error).await?;
+            let verdict = batching.failed(batch.len());
+            blame(engine, peer, verdict, &batch, &error).await?;
             Ok(Next::Wait(engine.config.backoff.shortest()))
         }
         Err(error) => {
             engine.link_failed(peer, &link, &error).await;
+            if has_fallen(&error) && !engine.tasks.is_stopping() {
+                let verdict = batching.broke(batch.len());
+                blame(engine, peer, verdict, &batch, &error).await?;
+            }
             Ok(Next::Again)
         }
     }
@@ -108,6 +117,18 @@ fn is_about_the_batch(error: &LinkError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Did the link end while the peer had the batch? Once that means nothing.
+fn has_fallen(error: &LinkError) -> bool {
+    use LinkLost::{Broken, TimedOut};
+    matches!(
+        error,
+        LinkError::Lost {
+            what: Broken(_) | TimedOut(_),
+            ..
+        }
+    )
 }
 
 /// Offers a batch and reads the verdicts.
@@ -169,13 +190,13 @@ async fn settle(
 async fn blame(
     engine: &Engine,
     peer: &Peer,
-    batching: &mut Batching,
+    verdict: Blame,
     batch: &[Outgoing],
     error: &LinkError,
 ) -> Result<(), Unavailable> {
     let items = batch.len();
     tracing::warn!(peer = %peer.domain, items, fault = "peer", "{error}");
-    let (Blame::Poison, Some(item)) = (batching.failed(items), batch.first()) else {
+    let (Blame::Poison, Some(item)) = (verdict, batch.first()) else {
         return Ok(());
     };
     let position = item.position;

@@ -9,11 +9,21 @@ use std::{
 
 use crate::{Failure, Result};
 
-/// The server to test: `FREEHOLD_BIN`, else `freehold` in the target folder this program was built
-/// into. When it is not there it is built, once.
+/// The name of the server that is built with test hooks.
+const TESTED: &str = "freehold-tested";
+
+/// The server to test: `FREEHOLD_BIN`, else `freehold-tested`, which is built into the target folder that
+/// this program was built into, unless it is there and current.
 pub fn freehold_binary() -> Result<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf>> = OnceLock::new();
     FOUND.get_or_init(find).clone()
+}
+
+/// Whether that server has test hooks: ours has, and one that is named counts as one that has none
+/// unless `FREEHOLD_HOOKS` is set.
+#[must_use]
+pub fn has_hooks() -> bool {
+    env::var_os("FREEHOLD_BIN").is_none() || env::var_os("FREEHOLD_HOOKS").is_some()
 }
 
 fn find() -> Result<PathBuf> {
@@ -24,10 +34,8 @@ fn find() -> Result<PathBuf> {
             Failure::harness(what, error)
         });
     }
-    let path = target_folder()?.join(format!("freehold{}", env::consts::EXE_SUFFIX));
-    if !path.exists() {
-        build(&path)?;
-    }
+    let path = target_folder()?.join(format!("{TESTED}{}", env::consts::EXE_SUFFIX));
+    build(&path)?;
     Ok(path)
 }
 
@@ -44,16 +52,27 @@ fn target_folder() -> Result<PathBuf> {
 
 fn build(path: &Path) -> Result<()> {
     let what = format!(
-        "find the server at {} (set FREEHOLD_BIN, or run `cargo build -p freehold`)",
+        "build the server at {} (or set FREEHOLD_BIN)",
         path.display()
     );
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .args(["build", "-p", "freehold", "--bin", "freehold"]);
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--bin",
+            TESTED,
+        ])
+        .args(["--features", "freehold/test-hooks"]);
     if path.parent().is_some_and(|it| it.ends_with("release")) {
         command.arg("--release");
+    } else {
+        // With a test among the targets, dependencies are built as `cargo test` builds them, once.
+        command.args(["--test", "tidy"]);
     }
     let status = command
         .status()

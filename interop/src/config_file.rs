@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use freehold_proto::DomainName;
 
-/// What a scenario decides about a domain. Everything else has the server's defaults.
+/// What a case decides about a domain. Everything else has the server's defaults.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
     /// Which domain.
@@ -19,6 +19,12 @@ pub struct ConfigFile {
     pub allowed_ranges: Vec<String>,
     /// Whose word counts for a domain never met: `dns` or `pinned`.
     pub trust: String,
+    /// More lines of `[clients]`, as in the file.
+    pub clients_lines: Vec<String>,
+    /// More lines of `[federation]`, as in the file.
+    pub federation_lines: Vec<String>,
+    /// Lines of `[store]`, as in the file.
+    pub store_lines: Vec<String>,
 }
 
 impl ConfigFile {
@@ -37,6 +43,9 @@ impl ConfigFile {
             nameserver,
             allowed_ranges: vec!["127.0.0.0/8".to_owned()],
             trust: "dns".to_owned(),
+            clients_lines: Vec::new(),
+            federation_lines: Vec::new(),
+            store_lines: Vec::new(),
         }
     }
 
@@ -53,11 +62,17 @@ impl ConfigFile {
         line("[clients]".to_owned());
         line(format!("listen = \"{}\"", self.client));
         line("registration = \"open\"".to_owned());
+        self.clients_lines.iter().cloned().for_each(&mut line);
         line("[federation]".to_owned());
         line(format!("listen = \"{}\"", self.federation));
         line(format!("trust = \"{}\"", self.trust));
         line(format!("nameserver = \"{}\"", self.nameserver));
         line(format!("allowed_ranges = {:?}", self.allowed_ranges));
+        self.federation_lines.iter().cloned().for_each(&mut line);
+        if !self.store_lines.is_empty() {
+            line("[store]".to_owned());
+            self.store_lines.iter().cloned().for_each(&mut line);
+        }
         text
     }
 }

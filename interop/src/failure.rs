@@ -1,11 +1,11 @@
-//! Why a scenario ended early, and whose fault that was.
+//! Why a case ended early, and whose fault that was.
 
 use std::{fmt::Display, time::Duration};
 
-/// What every step of a scenario returns.
+/// What every step of a case returns.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// Why a scenario ended early.
+/// Why a case ended early.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     /// Ours or the machine's: no verdict about the server.
@@ -16,6 +16,9 @@ pub enum Failure {
         /// What stood in the way.
         why: String,
     },
+    /// What a case needs is not to be had on this machine.
+    #[error("not to be had here: {0}")]
+    NotHere(String),
     /// A server did something that it must not do.
     #[error("{0}")]
     Broken(String),
@@ -56,6 +59,12 @@ impl Failure {
             what: what.into(),
             why: why.to_string(),
         }
+    }
+
+    /// True for what a server that just ends or comes up explains: a lost connection, or "we do not know".
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.is_disconnect() || matches!(self, Self::Refused { code: 500.., .. })
     }
 
     /// True for a lost connection, which a killed server explains.

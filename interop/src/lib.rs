@@ -1,37 +1,55 @@
-//! The suite for networks of several domains: starts real server processes and a DNS server, lets
-//! people talk through them, breaks things, and judges what is left.
+//! The suite for networks of several domains: starts real server processes, DNS servers and a proxy on
+//! each way between two domains, lets people talk through them, breaks things, and judges what is left.
 //!
-//! It knows the server by its command line, its configuration file, the client protocol and DNS; of
-//! this project it uses only the words of `proto` and the signatures of `keys`. So it can test a
-//! server that this project did not write. A scenario is a function over a [`Stage`]; add one per
-//! file to `scenarios/`.
+//! It knows the server by its command line, its configuration file, the client protocol, the peer
+//! protocol and DNS; of this project it uses only the words of `proto` and the signatures of `keys`. So
+//! it can test a server that this project did not write. A case is a function over a [`Stage`]; add one
+//! per file to `cases/`. `interop/README.md` says how to run them.
 
 mod binary;
+pub mod cases;
+mod chat;
 mod client;
 mod config_file;
+mod disk;
 mod dns;
 mod failure;
 mod frames;
+mod growth;
+mod hooks;
 mod ledger;
 mod network;
+pub mod peer;
 mod people;
 mod play;
 mod process;
+mod proxy;
 mod random;
-pub mod scenarios;
+pub mod report;
+mod soak;
+mod stage;
+mod timeline;
 mod writer;
 
-pub use binary::freehold_binary;
+pub use binary::{freehold_binary, has_hooks};
+pub use cases::{Case, case};
+pub use chat::{Chat, Side};
 pub use client::{Endpoint, Frame, FrameKind, Message, STOCK_API_KEY, Session};
 pub use config_file::ConfigFile;
+pub use disk::SmallDisk;
 pub use dns::DnsServer;
 pub use failure::{Failure, Result};
 pub use frames::faults_of_frame;
+pub use hooks::Hooks;
 pub use ledger::{Entry, Ledger, judge};
-pub use network::{Domain, Network};
+pub use network::{Domain, Network, Waiting};
+pub use peer::ScriptedPeer;
 pub use people::{Person, meet};
-pub use play::{Stage, play, seed_from_environment};
+pub use play::{Run, Verdict, play, seed_from_environment};
 pub use process::Process;
+pub use proxy::{Proxy, Way};
 pub use random::Random;
-pub use scenarios::{Scenario, scenario};
+pub use soak::soak;
+pub use stage::Stage;
+pub use timeline::{Event, Kind, Timeline};
 pub use writer::{Progress, Writer};

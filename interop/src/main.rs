@@ -1,16 +1,15 @@
-//! The suite on the command line: lists scenarios, plays them, prints a table.
+//! The suite on the command line: lists cases, plays them, prints a table and writes a report.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line tool speaks here and nowhere else"
 )]
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use freehold_interop::{Scenario, play, scenarios, seed_from_environment};
-use tokio::time::Instant;
+use freehold_interop::{Case, Run, Verdict, cases, play, report, seed_from_environment, soak};
 
-/// Plays scenarios on networks of real servers.
+/// Plays cases on networks of real servers.
 #[derive(Debug, Parser)]
 #[command(name = "freehold-interop")]
 struct Arguments {
@@ -20,63 +19,102 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Names every scenario and what it promises.
+    /// Names every case and what it proves.
     List,
-    /// Plays the scenarios whose name contains PATTERN, or all.
+    /// Plays the cases whose name or number contains PATTERN, or all.
     Run {
-        /// Part of a name.
+        /// Part of a name or number.
         #[arg(default_value = "")]
         pattern: String,
         /// Repeats a run; otherwise FREEHOLD_SEED, or a new seed.
         #[arg(long)]
         seed: Option<u64>,
+        /// Where to write junit.xml and index.html.
+        #[arg(long, value_name = "DIR")]
+        report: Option<PathBuf>,
+    },
+    /// Load and trouble for some minutes, then judges what is left.
+    Soak {
+        /// How many domains, from 2 to 8.
+        #[arg(long, default_value_t = 5)]
+        domains: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 2)]
+        minutes: u64,
+        /// Repeats a run; otherwise FREEHOLD_SEED, or a new seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Where to write junit.xml and index.html.
+        #[arg(long, value_name = "DIR")]
+        report: Option<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let outcome = match Arguments::parse().command {
         Command::List => {
-            for scenario in scenarios::ALL {
-                println!("{:<20} {}", scenario.name, scenario.promise);
+            for case in cases::ALL {
+                println!("{:<10} {:<28} {}", case.ids, case.name, case.proves);
             }
-            ExitCode::SUCCESS
+            Ok(true)
         }
-        Command::Run { pattern, seed } => run(&pattern, seed),
-    }
-}
-
-fn run(pattern: &str, seed: Option<u64>) -> ExitCode {
-    let seed = match seed.map_or_else(seed_from_environment, Ok) {
-        Ok(seed) => seed,
+        Command::Run {
+            pattern,
+            seed,
+            report,
+        } => {
+            let chosen = cases::ALL.iter().copied();
+            let chosen =
+                chosen.filter(|it| it.name.contains(&pattern) || it.ids.contains(&pattern));
+            run(chosen.collect(), seed, report)
+        }
+        Command::Soak {
+            domains,
+            minutes,
+            seed,
+            report,
+        } => run(
+            vec![soak(domains, Duration::from_secs(60 * minutes))],
+            seed,
+            report,
+        ),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             println!("{failure}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    let chosen = scenarios::ALL.iter().filter(|it| it.name.contains(pattern));
-    let results: Vec<_> = chosen.map(|it| run_one(it, seed)).collect();
-    if results.is_empty() {
-        println!("no scenario is called like {pattern:?}");
-    }
-    if !results.is_empty() && results.iter().all(|good| *good) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }
 
-fn run_one(scenario: &Scenario, seed: u64) -> bool {
-    let begun = Instant::now();
-    let result = play(scenario, seed);
-    let word = if result.is_ok() { "ok" } else { "FAILED" };
-    let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{:<20} {word:<6} {seconds:>7.1} s  seed {seed}",
-        scenario.name
-    );
-    match &result {
-        Ok(notes) => notes.iter().for_each(|note| println!("    {note}")),
-        Err(report) => println!("{report}"),
+fn run(
+    chosen: Vec<Case>,
+    seed: Option<u64>,
+    folder: Option<PathBuf>,
+) -> freehold_interop::Result<bool> {
+    let seed = seed.map_or_else(seed_from_environment, Ok)?;
+    println!("seed {seed}");
+    let mut runs: Vec<Run> = Vec::new();
+    for case in &chosen {
+        let run = play(case, seed);
+        println!("{}", report::row(&run));
+        if case.name == "soak" {
+            run.line
+                .figures()
+                .iter()
+                .for_each(|it| println!("    {it}"));
+        }
+        runs.push(run);
     }
-    result.is_ok()
+    if runs.is_empty() {
+        println!("no case is called like that");
+    }
+    if let Some(folder) = folder {
+        report::write(&folder, &runs, seed)?;
+        println!("the report is in {}", folder.join("index.html").display());
+    }
+    let failed = |it: &Run| matches!(it.verdict, Verdict::Failed(_));
+    Ok(!runs.is_empty() && !runs.iter().any(failed))
 }

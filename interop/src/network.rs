@@ -1,10 +1,10 @@
-//! A network of domains: each a process of its own with its own folder, keys and ports, and one DNS
-//! server for all.
+//! A network of domains: each a process of its own with its own address, folder and keys, a DNS server of
+//! its own to ask, and a proxy on each way from one to another.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ConfigFile, DnsServer, Endpoint, Failure, Process, Random, Result, Session, freehold_binary,
-    process,
+    ConfigFile, DnsServer, Endpoint, Failure, Hooks, Process, Proxy, Random, Result, ScriptedPeer,
+    Session, Timeline, Way, freehold_binary, hooks::set_clock, process,
 };
 
 /// Time for a server to answer clients after it was started.
@@ -29,73 +29,143 @@ const READY_POLL: Duration = Duration::from_millis(20);
 /// still free.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
-/// Several domains that can find each other.
+/// Several domains that can find each other. From each to each there is a [`Proxy`], and each asks a
+/// DNS server of its own, which leads it to its own proxies.
 #[derive(Debug)]
 pub struct Network {
     // In the order they are dropped: the processes end before their folder goes.
     domains: Vec<Domain>,
-    dns: DnsServer,
+    ways: BTreeMap<(usize, usize), Proxy>,
     folder: TempDir,
+    strangers: u8,
+    line: Timeline,
 }
 
-/// One domain: set up once, started and killed as often as a scenario likes.
+/// One domain: set up once, started and killed as often as a case likes.
 #[derive(Debug)]
 pub struct Domain {
     endpoint: Endpoint,
     folder: PathBuf,
-    config: PathBuf,
     process: Option<Process>,
+    dns: DnsServer,
+    root: String,
+    line: Timeline,
+    /// Its configuration, written anew at each start.
+    pub config: ConfigFile,
+    /// What a server with test hooks is told at each start.
+    pub hooks: Hooks,
+}
+
+/// What waits at one domain for another one, as `freehold peers` tells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// For whom.
+    pub peer: String,
+    /// Items that are offered as soon as it can be reached.
+    pub waiting: usize,
+    /// Messages that it wants later.
+    pub parked: usize,
+    /// Those of them on which it failed again and again.
+    pub failed: usize,
 }
 
 impl Network {
     /// Sets up and starts one domain per name.
     pub async fn start(names: &[&str]) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("freehold-interop-")
-            .tempdir();
-        let folder = folder.map_err(|error| Failure::harness("make a folder", error))?;
-        let mut network = Self {
-            domains: Vec::new(),
-            dns: DnsServer::start().await?,
-            folder,
-        };
-        let mut ports = Ports::new()?;
-        for name in names {
-            let domain = network.set_up(name, &mut ports).await?;
-            network.domains.push(domain);
-        }
+        let mut network = Self::set_up(names, 0, Timeline::default()).await?;
         for domain in &mut network.domains {
             domain.start().await?;
         }
         Ok(network)
     }
 
-    /// Makes the keys, writes the configuration, publishes the DNS records.
-    async fn set_up(&self, name: &str, ports: &mut Ports) -> Result<Domain> {
+    /// Sets up one domain per name, to be configured and started. Chance in the ways between them
+    /// comes from `seed`.
+    pub async fn set_up(names: &[&str], seed: u64, line: Timeline) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("freehold-interop-")
+            .tempdir();
+        let folder = folder.map_err(|error| Failure::harness("make a folder", error))?;
+        let mut network = Self {
+            domains: Vec::new(),
+            ways: BTreeMap::new(),
+            folder,
+            strangers: 0,
+            line,
+        };
+        let mut ports = Ports::new()?;
+        for name in names {
+            let domain = network.set_up_domain(name, &mut ports).await?;
+            network.domains.push(domain);
+        }
+        network.lay_ways(&mut Random::new(seed)).await?;
+        Ok(network)
+    }
+
+    /// Makes the keys and the configuration.
+    async fn set_up_domain(&self, name: &str, ports: &mut Ports) -> Result<Domain> {
         let bad = |error| Failure::harness(format!("use {name} as a domain"), error);
         let domain: DomainName = name.parse().map_err(bad)?;
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).map_err(|error| Failure::harness("make a folder", error))?;
         let root = init(&domain, &folder).await?;
-        let (client, federation) = (ports.free()?, ports.free()?);
-        let settings =
-            ConfigFile::of_test_domain(domain.clone(), client, federation, self.dns.address());
-        let config = folder.join("interop.toml");
-        fs::write(&config, settings.to_toml())
-            .map_err(|error| Failure::harness("write a configuration", error))?;
-        self.dns.publish(&domain, federation, &root)?;
+        let ip = loopback(self.domains.len());
+        let (client, federation) = (ports.free(ip)?, ports.free(ip)?);
+        let dns = DnsServer::start().await?;
+        let config = ConfigFile::of_test_domain(domain.clone(), client, federation, dns.address());
         Ok(Domain {
             endpoint: Endpoint { domain, client },
             folder,
-            config,
             process: None,
+            dns,
+            root,
+            line: self.line.clone(),
+            config,
+            hooks: Hooks::default(),
         })
     }
 
-    /// The DNS server, to change its records.
-    #[must_use]
-    pub fn dns(&self) -> &DnsServer {
-        &self.dns
+    /// Lays a way from each domain to each other one, and publishes it to the first.
+    async fn lay_ways(&mut self, random: &mut Random) -> Result<()> {
+        let count = self.domains.len();
+        let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+        for (from, to) in pairs.filter(|(from, to)| from != to) {
+            let (asker, asked) = (&self.domains[from], &self.domains[to]);
+            let (ip, target) = (loopback(to), asked.config.federation);
+            let proxy = Proxy::start(ip, target, Random::new(random.number())).await?;
+            let name = &asked.endpoint.domain;
+            asker.dns.publish(name, proxy.address(), &asked.root)?;
+            self.ways.insert((from, to), proxy);
+        }
+        Ok(())
+    }
+
+    /// Makes somebody known to every domain who is not of this network: where to connect to and by
+    /// which root key.
+    pub fn publish_stranger(&self, name: &DomainName, at: SocketAddr, root: &str) -> Result<()> {
+        let mut domains = self.domains.iter();
+        domains.try_for_each(|it| it.dns.publish(name, at, root))
+    }
+
+    /// Starts a scripted peer with an address of its own, whom every domain can find.
+    pub async fn stranger(&mut self, name: &str) -> Result<ScriptedPeer> {
+        self.strangers = self.strangers.saturating_add(1);
+        let ip = IpAddr::from([127, 0, 1, self.strangers]);
+        let peer = ScriptedPeer::start(name, ip).await?;
+        self.publish_stranger(peer.domain(), peer.address(), &peer.root())?;
+        self.line
+            .act(name, "is a scripted peer, known to every domain");
+        Ok(peer)
+    }
+
+    /// The same, and every way to it leads through one proxy.
+    pub async fn stranger_behind(&mut self, name: &str) -> Result<(ScriptedPeer, Proxy)> {
+        let peer = self.stranger(name).await?;
+        let ip = peer.address().ip();
+        let random = Random::new(u64::from(self.strangers));
+        let way = Proxy::start(ip, peer.address(), random).await?;
+        self.publish_stranger(peer.domain(), way.address(), &peer.root())?;
+        Ok((peer, way))
     }
 
     /// How many domains there are.
@@ -119,6 +189,40 @@ impl Network {
     /// Where the clients of the domain at `index` connect to.
     pub fn endpoint(&mut self, index: usize) -> Result<Endpoint> {
         Ok(self.domain(index)?.endpoint.clone())
+    }
+
+    /// Where a domain takes links, without a proxy between.
+    pub fn federation_of(&self, name: &DomainName) -> Result<SocketAddr> {
+        let found = self.domains.iter().find(|it| it.name() == name);
+        let no = || Failure::harness(format!("find {name}"), "there is none");
+        Ok(found.ok_or_else(no)?.federation())
+    }
+
+    /// The way by which the domain at `from` reaches the one at `to`.
+    pub fn way(&self, from: usize, to: usize) -> Result<&Proxy> {
+        let way = self.ways.get(&(from, to));
+        way.ok_or_else(|| Failure::harness(format!("find the way {from} to {to}"), "there is none"))
+    }
+
+    /// Makes the ways between two domains so, there and back.
+    pub fn set_ways(&self, one: usize, other: usize, way: Way) -> Result<()> {
+        for (from, to) in [(one, other), (other, one)] {
+            self.way(from, to)?.set(way);
+        }
+        let names = [one, other].map(|it| self.domains[it].endpoint.domain.as_str());
+        self.line.fault(
+            names.join(" and "),
+            format!("the ways between them are {way:?}"),
+        );
+        Ok(())
+    }
+
+    /// Makes the way of one domain to another so, and not the way back.
+    pub fn set_way(&self, from: usize, to: usize, way: Way) -> Result<()> {
+        self.way(from, to)?.set(way);
+        let [from, to] = [from, to].map(|it| self.domains[it].endpoint.domain.as_str());
+        self.line.fault(from, format!("its way to {to} is {way:?}"));
+        Ok(())
     }
 
     /// The last lines that each server said.
@@ -145,26 +249,74 @@ impl Domain {
         &self.endpoint
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DomainName {
+        &self.endpoint.domain
+    }
+
+    /// Where other domains connect to, without a proxy between.
+    #[must_use]
+    pub fn federation(&self) -> SocketAddr {
+        self.config.federation
+    }
+
     /// Its data.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// The DNS server it asks, to change what it is told.
+    #[must_use]
+    pub fn dns(&self) -> &DnsServer {
+        &self.dns
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("interop.log")
     }
 
+    /// What it has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let said = fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    fn write_config(&self) -> Result<PathBuf> {
+        let file = self.folder.join("interop.toml");
+        fs::write(&file, self.config.to_toml())
+            .map_err(|error| Failure::harness("write a configuration", error))?;
+        Ok(file)
+    }
+
     /// Starts it and waits until it answers clients.
     pub async fn start(&mut self) -> Result<()> {
-        let name = self.endpoint.domain.to_string();
-        let mut command = Command::new(freehold_binary()?);
-        command.arg("serve").arg("--config").arg(&self.config);
-        self.process = Some(Process::start(&name, command, &self.log())?);
+        self.start_only()?;
         self.ready().await
     }
 
-    async fn ready(&mut self) -> Result<()> {
+    /// Starts it, to end or to answer as it likes.
+    pub fn start_only(&mut self) -> Result<()> {
+        let name = self.endpoint.domain.to_string();
+        let mut command = Command::new(freehold_binary()?);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.write_config()?);
+        self.hooks.put(&mut command, &self.folder);
+        let how = match &self.hooks.kill_at {
+            Some(point) => format!("starts, to end itself at {point}"),
+            None => "starts".to_owned(),
+        };
+        self.line.act(&name, how);
+        self.process = Some(Process::start(&name, command, &self.log())?);
+        Ok(())
+    }
+
+    /// Waits until it answers clients.
+    pub async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let failure = match Session::open(&self.endpoint, "starter").await {
@@ -194,7 +346,10 @@ impl Domain {
     /// SIGKILL: as if the power of this machine failed, save that its disk kept what it was given.
     pub fn kill(&mut self) -> Result<()> {
         match self.process.take() {
-            Some(mut process) => process.kill(),
+            Some(mut process) => {
+                self.line.fault(&self.endpoint.domain, "is killed");
+                process.kill()
+            }
             None => Ok(()),
         }
     }
@@ -202,7 +357,10 @@ impl Domain {
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
         match self.process.take() {
-            Some(mut process) => process.terminate(within).await,
+            Some(mut process) => {
+                self.line.act(&self.endpoint.domain, "is told to stop");
+                process.terminate(within).await
+            }
             None => Err(Failure::harness(
                 format!("stop {}", self.endpoint.domain),
                 "it is not running",
@@ -210,10 +368,78 @@ impl Domain {
         }
     }
 
+    /// Waits until it has ended by itself, and says how.
+    pub async fn ends(&mut self, within: Duration) -> Result<ExitStatus> {
+        let name = self.endpoint.domain.to_string();
+        let Some(process) = &mut self.process else {
+            return Err(Failure::harness(
+                format!("wait for {name}"),
+                "it is not running",
+            ));
+        };
+        let status = process.wait(within).await?;
+        self.process = None;
+        self.line.fault(name, format!("has ended: {status}"));
+        Ok(status)
+    }
+
     /// The process, while it runs.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
     }
+
+    /// Sets its clock off by so many seconds, at once. Needs a server with test hooks.
+    pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        self.line.fault(
+            &self.endpoint.domain,
+            format!("its clock is {seconds:+} s off"),
+        );
+        set_clock(&self.folder, seconds.saturating_mul(1000))
+    }
+
+    /// What waits here for others. It must be stopped.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        let name = format!("`freehold peers` of {}", self.endpoint.domain);
+        let said = self.tell("peers", &[]).await?;
+        let lines = said.lines().map(|line| {
+            waiting_in(line).ok_or_else(|| Failure::Broken(format!("{name} printed {line:?}")))
+        });
+        lines.collect()
+    }
+
+    /// Runs a command of the operator's on its data and returns what it printed. It must be stopped.
+    pub async fn tell(&self, command: &str, arguments: &[&str]) -> Result<String> {
+        let name = format!("`freehold {command}` of {}", self.endpoint.domain);
+        let mut process = Command::new(freehold_binary()?);
+        process
+            .args(command.split_whitespace())
+            .arg("--config")
+            .arg(self.write_config()?)
+            .args(arguments);
+        let log = self.folder.join("command.log");
+        let _none_yet = fs::remove_file(&log);
+        process::output(&name, process, &log, INIT_WITHIN).await
+    }
+}
+
+/// A line of `freehold peers`.
+fn waiting_in(line: &str) -> Option<Waiting> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words.get(..7)? {
+        [peer, "waiting", waiting, "parked", parked, "failed", failed] => Some(Waiting {
+            peer: (*peer).to_owned(),
+            waiting: waiting.parse().ok()?,
+            parked: parked.parse().ok()?,
+            failed: failed.parse().ok()?,
+        }),
+        _ => None,
+    }
+}
+
+/// The address of the domain at `index`, and of the proxies that lead to it.
+fn loopback(index: usize) -> IpAddr {
+    let last = u8::try_from(index).unwrap_or(u8::MAX).saturating_add(11);
+    IpAddr::from([127, 0, 0, last])
 }
 
 /// Runs `freehold init` and returns the fingerprint of the root key it tells to publish.
@@ -260,7 +486,7 @@ struct Ports {
 
 impl Ports {
     fn new() -> Result<Self> {
-        // Not from the scenario's seed: two runs at once must not look at the same ports.
+        // Not from the case's seed: two runs at once must not look at the same ports.
         let seed = freehold_keys::random::<8>();
         let seed = seed.map_err(|error| Failure::harness("choose ports", error))?;
         Ok(Self {
@@ -269,11 +495,11 @@ impl Ports {
         })
     }
 
-    fn free(&mut self) -> Result<SocketAddr> {
+    fn free(&mut self, ip: IpAddr) -> Result<SocketAddr> {
         for _ in 0..100 {
             let offset = self.random.index(PORTS.len());
             let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let address = SocketAddr::from((ip, port));
             if !self.given.contains(&port) && TcpListener::bind(address).is_ok() {
                 self.given.insert(port);
                 return Ok(address);
@@ -289,6 +515,19 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_about_a_queue_is_read() {
+        let line = "beta.test  waiting 3  parked 1  failed 1  since 2026-01-02T03:04:05.678Z";
+        let read = Waiting {
+            peer: "beta.test".to_owned(),
+            waiting: 3,
+            parked: 1,
+            failed: 1,
+        };
+        assert_eq!(waiting_in(line), Some(read));
+        assert_eq!(waiting_in("beta.test waiting"), None);
+    }
 
     #[test]
     fn the_root_is_found_in_what_init_says() {

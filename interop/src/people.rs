@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use freehold_proto::UserId;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -77,6 +78,13 @@ impl Person {
         })?;
         session.subscribe("me").await?;
         Ok(session)
+    }
+
+    /// The id as a value.
+    pub fn user_id(&self) -> Result<UserId> {
+        let id = self.global_id();
+        let read = id.parse();
+        read.map_err(|error| Failure::harness(format!("read {id}"), error))
     }
 
     /// What others type: `alice@alpha.test`.
@@ -155,7 +163,7 @@ async fn find(session: &mut Session, address: &str, id: &str) -> Result<()> {
 }
 
 /// What a stock client sends when a person presses "accept".
-async fn accept(session: &mut Session, topic: &str) -> Result<()> {
+pub(crate) async fn accept(session: &mut Session, topic: &str) -> Result<()> {
     session.subscribe(topic).await?;
     let desc = session.get(topic, "desc").await?.unwrap_or_default();
     let mode = |key: &str| desc["acs"][key].as_str().unwrap_or_default().to_owned();

@@ -1,20 +1,38 @@
-//! Plays a scenario on a fresh network and tells how it went.
+//! Plays a case on a fresh network and tells how it went.
 
-use std::{env, fmt::Write as _};
+use std::{env, fmt::Write as _, time::Duration};
 
-use tokio::{runtime::Builder, time::timeout};
+use tokio::{
+    runtime::Builder,
+    time::{Instant, timeout},
+};
 
-use crate::{Failure, Network, Random, Result, Scenario};
+use crate::{
+    Case, Failure, Network, Random, Result, Stage, Timeline, has_hooks, soak::repeated_by,
+};
 
-/// What a scenario has to work with.
-#[derive(Debug)]
-pub struct Stage {
-    /// The domains.
-    pub network: Network,
-    /// Chance.
-    pub random: Random,
-    /// What is worth telling although all went well.
-    pub notes: Vec<String>,
+/// How a case ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// All that it states held.
+    Passed,
+    /// It did not, or could not be seen: the report for whoever looks into it.
+    Failed(String),
+    /// It was not played, for this reason.
+    Skipped(String),
+}
+
+/// One run of a case.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Which case.
+    pub case: Case,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Duration,
+    /// What happened.
+    pub line: Timeline,
 }
 
 /// The seed in `FREEHOLD_SEED`, or a new one.
@@ -31,42 +49,63 @@ pub fn seed_from_environment() -> Result<u64> {
     }
 }
 
-/// Plays one scenario; returns its notes. A failure is told in full: what happened, how to repeat it, and what the
-/// servers said last. With `FREEHOLD_KEEP` set, the folder with data and logs stays.
-pub fn play(scenario: &Scenario, seed: u64) -> std::result::Result<Vec<String>, String> {
-    let runtime = Builder::new_multi_thread()
+/// Plays one case. A failure is told in full: what happened, how to repeat it, and what the servers
+/// said last. With `FREEHOLD_KEEP` set, the folder with data and logs stays.
+#[must_use]
+pub fn play(case: &Case, seed: u64) -> Run {
+    let line = Timeline::default();
+    let begun = Instant::now();
+    let verdict = match Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| format!("the harness could not start: {error}"))?;
-    runtime.block_on(perform(scenario, seed))
-}
-
-async fn perform(scenario: &Scenario, seed: u64) -> std::result::Result<Vec<String>, String> {
-    let no_network = |failure: Failure| format!("{}: {failure}", scenario.name);
-    let network = Network::start(scenario.domains).await.map_err(no_network)?;
-    let mut stage = Stage {
-        network,
-        random: Random::new(seed),
-        notes: Vec::new(),
+        .build()
+    {
+        Ok(_) if case.needs_hooks && !has_hooks() => Verdict::Skipped(
+            "FREEHOLD_BIN names a server that is not known to have test hooks".to_owned(),
+        ),
+        Ok(runtime) => runtime.block_on(perform(case, seed, line.clone())),
+        Err(error) => Verdict::Failed(format!("the harness could not start: {error}")),
     };
-    let played = timeout(scenario.within, (scenario.play)(&mut stage)).await;
-    let result = played.unwrap_or_else(|_| {
-        Err(Failure::Late {
-            awaited: "the end of the scenario".to_owned(),
-            after: scenario.within,
-        })
-    });
-    match result {
-        Ok(()) => Ok(stage.notes),
-        Err(failure) => Err(report(scenario, seed, &failure, &mut stage.network)),
+    Run {
+        case: *case,
+        verdict,
+        took: begun.elapsed(),
+        line,
     }
 }
 
-fn report(scenario: &Scenario, seed: u64, failure: &Failure, network: &mut Network) -> String {
+async fn perform(case: &Case, seed: u64, line: Timeline) -> Verdict {
+    line.note(format!("the seed is {seed}"));
+    let network = match Network::set_up(case.domains, seed, line.clone()).await {
+        Ok(network) => network,
+        Err(failure) => return Verdict::Failed(format!("{}: {failure}", case.name)),
+    };
+    let mut stage = Stage {
+        network,
+        random: Random::new(seed),
+        line,
+        within: case.within,
+    };
+    // On the heap: what a case does is a large thing to hold in one frame.
+    let played = timeout(case.within, Box::pin((case.play)(&mut stage))).await;
+    let result = played.unwrap_or_else(|_| {
+        Err(Failure::Late {
+            awaited: "the end of the case".to_owned(),
+            after: case.within,
+        })
+    });
+    match result {
+        Ok(()) => Verdict::Passed,
+        Err(Failure::NotHere(why)) => Verdict::Skipped(why),
+        Err(failure) => Verdict::Failed(report(case, seed, &failure, &mut stage.network)),
+    }
+}
+
+fn report(case: &Case, seed: u64, failure: &Failure, network: &mut Network) -> String {
     let mut text = format!(
-        "{name}: {failure}\nrepeat with: FREEHOLD_SEED={seed} cargo run -p freehold-interop -- run {name}\n{words}",
-        name = scenario.name,
+        "{name}: {failure}\nrepeat with: cargo run --release -p freehold-interop -- {command} --seed {seed}\n{words}",
+        name = case.name,
+        command = repeated_by(case).unwrap_or_else(|| format!("run {}", case.name)),
         words = network.last_words(),
     );
     if env::var_os("FREEHOLD_KEEP").is_some() {

@@ -1,4 +1,4 @@
-//! Chance that can be repeated: everything random in a scenario comes from one printed seed.
+//! Chance that can be repeated: everything random in a case comes from one printed seed.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::{Failure, Frame, FrameKind, Ledger, Person, Result, Session, failure:
 
 /// Messages on their way at once.
 const WINDOW: usize = 8;
-/// Between two messages.
+/// Between two messages, unless another pace is wanted.
 const PACE: Duration = Duration::from_millis(3);
 /// Stock clients call a message failed after this.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ pub struct Writer {
     topic: String,
     ledger: Ledger,
     open: BTreeMap<String, (u64, Instant)>,
+    pace: Duration,
     // Position of the last message shown in this connection.
     shown: u64,
 }
@@ -47,8 +48,15 @@ impl Writer {
             person,
             topic,
             open: BTreeMap::new(),
+            pace: PACE,
             shown: 0,
         }
+    }
+
+    /// The same at another pace.
+    #[must_use]
+    pub fn paced(self, pace: Duration) -> Self {
+        Self { pace, ..self }
     }
 
     /// What was sent and acknowledged.
@@ -79,11 +87,11 @@ impl Writer {
             let back = async {
                 let mut session = self.person.come_back().await?;
                 session.subscribe(&self.topic).await?;
-                Ok(session)
+                Result::Ok(session)
             };
             match back.await {
                 Ok(session) => return Ok(session),
-                Err(failure) if !is_passing(&failure) || Instant::now() > deadline => {
+                Err(failure) if !failure.is_passing() || Instant::now() > deadline => {
                     return Err(failure);
                 }
                 Err(_) => sleep(COME_BACK_POLL).await,
@@ -101,7 +109,7 @@ impl Writer {
             if !enough && self.open.len() < WINDOW {
                 self.write_one(session).await?;
             }
-            let pause_ends = Instant::now() + PACE;
+            let pause_ends = Instant::now() + self.pace;
             while let Some(frame) = session.next(pause_ends).await? {
                 self.take(&frame, progress)?;
             }
@@ -184,9 +192,4 @@ impl Writer {
         self.shown = message.seq;
         Ok(())
     }
-}
-
-/// A server that just comes up may not be there or not be ready yet.
-fn is_passing(failure: &Failure) -> bool {
-    failure.is_disconnect() || matches!(failure, Failure::Refused { code: 500.., .. })
 }

@@ -8,6 +8,7 @@ mod init;
 mod invite;
 mod logging;
 mod password;
+mod peers;
 mod say;
 mod serve;
 mod signals;
@@ -50,6 +51,7 @@ enum Command {
     #[command(subcommand)]
     Invite(invite::Invite),
     Audit(audit::Audit),
+    Peers(peers::Peers),
     Check(check::Check),
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -64,6 +66,7 @@ impl Arguments {
             Command::User(user) => block_on(user.run()),
             Command::Invite(invite) => block_on(invite.run()),
             Command::Audit(audit) => block_on(audit.run()),
+            Command::Peers(peers) => block_on(peers.run()),
             Command::Check(check) => block_on(check.run()),
             #[cfg(feature = "demo")]
             Command::Demo(demo) => block_on(demo.run()),

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     encoding::Encoding,
     finding::Find,
+    frames::is_plain,
     grpc,
     meeting::Meeting,
     reply,
@@ -494,7 +495,10 @@ impl Connection {
         self.beside(me::tell_agent(server, caller.user.clone(), session));
         let draft = Draft {
             head: publish.head.unwrap_or_default(),
-            content: publish.content.ok_or(reply::MALFORMED)?,
+            content: publish
+                .content
+                .filter(|it| is_plain(it.get().as_bytes()))
+                .ok_or(reply::MALFORMED)?,
             attachments,
         };
         let request = TopicRequest::Pub {

@@ -73,6 +73,36 @@ pub fn raw(bytes: &[u8]) -> Option<Raw> {
     serde_json::from_slice(bytes).ok()
 }
 
+/// Levels of JSON that every reader takes, with room for the frame around it.
+const DEPTH_MAX: usize = 100;
+
+/// JSON as every reader takes it, checked to the end: no half of a surrogate pair, no number beyond a
+/// double, not too deep. Other text that the grammar allows would be taken here and break somebody's
+/// client there, or hide an id from whoever looks for one.
+#[must_use]
+pub fn is_plain(json: &[u8]) -> bool {
+    depth(json) <= DEPTH_MAX && serde_json::from_slice::<Value>(json).is_ok()
+}
+
+/// How deep valid JSON is nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 fn moment<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
@@ -235,6 +265,13 @@ pub struct Desc {
     /// Somebody is in the group now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub online: bool,
+    /// Ours: how many of the asker's messages are not at the other person's domain yet
+    /// (docs/CLIENTS.md).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waiting: u32,
+    /// Ours: the other person's domain cannot be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
     /// Marks of the administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<Raw>,
@@ -421,6 +458,17 @@ pub struct AccessDelta {
     pub given: String,
 }
 
+/// A domain that cannot be reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Away {
+    /// Since when.
+    #[serde(serialize_with = "moment")]
+    pub since: Timestamp,
+    /// How long a message written now waits for it.
+    #[serde(serialize_with = "moment")]
+    pub until: Timestamp,
+}
+
 /// `{info}`
 #[derive(Clone, Debug, Serialize)]
 pub struct Info {
@@ -442,4 +490,24 @@ pub struct Info {
     /// What only the other client understands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Raw>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_some_readers_do_not_take_is_told_from_json() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let deepest = nested(DEPTH_MAX);
+        for good in ["0", "\"[[[\"", "\"\\\"[\"", "{\"a\":1,\"a\":2}", &deepest] {
+            assert!(is_plain(good.as_bytes()), "{good}");
+        }
+        let brackets = "[".repeat(DEPTH_MAX + 1);
+        assert!(is_plain(format!("\"\\\\\\\"{brackets}\"").as_bytes()));
+        let deeper = nested(DEPTH_MAX + 1);
+        for bad in ["", "{", "1e400", "\"\\ud800\"", "\"\\ud800x\"", &deeper] {
+            assert!(!is_plain(bad.as_bytes()), "{bad}");
+        }
+    }
 }

@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use freehold_proto::{DomainName, Refusal, RefusalCode, limits::ATTACHMENTS_MAX, wire};
-use freehold_store::tables::{files::FileKey, rows::ReferenceRow};
+use freehold_store::{
+    StoreError, Tables,
+    tables::{
+        files::{FileKey, Referrer},
+        rows::ReferenceRow,
+    },
+};
 
 /// A file that somebody's message speaks of, as their domain says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,6 +59,33 @@ impl Attached {
             by_owner: self.owner == *from,
         }
     }
+}
+
+/// The files of a message as they stand in an envelope, from what is kept of them. Blocks.
+pub fn attachments_of(
+    tables: &Tables,
+    us: &DomainName,
+    referrer: &Referrer,
+) -> Result<Vec<wire::Attachment>, StoreError> {
+    let mut files = Vec::new();
+    for (file, said) in tables.said_by(referrer, ATTACHMENTS_MAX)? {
+        if !said.owner.is_empty() {
+            files.push(wire::Attachment {
+                owner: said.owner,
+                key: said.key,
+                size: said.size,
+                sha256: said.hash,
+            });
+        } else if let Some(row) = tables.file(file)? {
+            files.push(wire::Attachment {
+                owner: us.to_string(),
+                key: file.as_bytes().to_vec().into(),
+                size: row.size,
+                sha256: row.hash,
+            });
+        }
+    }
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 
 pub use abroad::Copied;
 pub use address::FileAddress;
-pub use attached::Attached;
+pub use attached::{Attached, attachments_of};
 pub use card::files_of_card;
 pub use freehold_store::tables::files::Referrer;
 pub use held::{HELD_MAX, Held, release, release_messages, replace};
@@ -171,8 +171,8 @@ impl Files {
         Ok(row.filter(|it| it.extension == address.extension))
     }
 
-    /// A file of ours that another domain may have: one that went into an envelope, of which the domain
-    /// knows the SHA-256, or one that a description shows as a picture. Whoever else may have it is not
+    /// A file of ours that another domain may have: one that went into an envelope, or stands in a group
+    /// that spans domains, and of which the domain knows the SHA-256; or one that a description shows as a picture. Whoever else may have it is not
     /// asked: key and SHA-256 are what one must know (docs/decisions/0041).
     pub async fn shared(
         &self,
@@ -187,8 +187,17 @@ impl Files {
                 return Ok(None);
             }
             let sealed = || -> Result<bool, StoreError> {
-                let messages = tables.messages_with(key, SHARED_MESSAGES_MAX)?;
-                Ok(sha256.is_some() && messages.iter().any(|(_, it)| it.sealed))
+                let messages = match sha256 {
+                    Some(_) => tables.messages_with(key, SHARED_MESSAGES_MAX)?,
+                    None => Vec::new(),
+                };
+                for ((topic, _), said) in messages {
+                    // What was written before the group spanned domains is shown to them too.
+                    if said.sealed || tables.log_head(topic)?.is_some() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             };
             let shared = tables.as_picture(key)?.is_some() || sealed()?;
             Ok(shared.then_some(row))

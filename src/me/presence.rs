@@ -210,6 +210,7 @@ fn presence(user: &UserId, peer: &UserId, what: &str) -> wire::Signal {
         user: user.to_string(),
         peer: peer.to_string(),
         what: what.to_owned(),
+        ..wire::Signal::default()
     }
 }
 

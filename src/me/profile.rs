@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freehold_config::Change;
 use freehold_proto::{AccessMode, DomainName, Timestamp, UserId};
 use freehold_store::{
-    Batch,
+    Batch, Tables,
     tables::{accounts::put_account, outbox::RELATION, rows::AccountRow},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     files::Referrer,
     merge,
     server::Server,
+    topic::{Command, TopicName, hub::Hub},
 };
 
 /// News for other domains in one commit; the first such commit holds the account itself.
@@ -147,6 +148,9 @@ pub(crate) async fn set_description(
         queue_description(server, user, batch).await?
     };
     server.tell_plugins_account(Change::Update, user, &after);
+    if after.public != before.public {
+        tell_groups(server, user).await?;
+    }
     let own = Pres {
         topic: "me".to_owned(),
         src: Some("me".to_owned()),
@@ -164,6 +168,26 @@ pub(crate) async fn set_description(
         }
     }
     Ok(reply::OK.into())
+}
+
+/// Groups that span domains hear of a new description, so that members elsewhere do.
+async fn tell_groups(server: &Arc<Server>, user: &UserId) -> Result<(), Reply> {
+    let me = user.clone();
+    let read = move |tables: &Tables| {
+        let mut spanning = Vec::new();
+        for contact in contacts(tables, &me)? {
+            let group = matches!(contact.name, TopicName::Group(_)) && contact.is_active();
+            let room = tables.room(contact.topic)?.filter(|_| group);
+            if room.is_some_and(|it| it.epoch > 0) {
+                spanning.push(contact.name);
+            }
+        }
+        Ok(spanning)
+    };
+    for group in server.tables.read(read).await? {
+        Hub::send(server, &group, Command::Profiled(user.clone())).await;
+    }
+    Ok(())
 }
 
 /// Commits a changed account with the news of it for other domains; returns who is to be told.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_federation::{
     Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupQuery, Incoming as Item, Local,
-    StreamPosition, Unavailable, Verdict,
+    StreamPosition, Unavailable, Verdict, hooks,
 };
 use freehold_keys::{Entry, Opened};
 use freehold_proto::{
@@ -25,14 +25,14 @@ use freehold_store::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::{debug, error};
 
 use crate::{
     accounts::access::State,
     files::{Attached, StorageError},
     me,
-    peers::outbox::logs,
+    peers::{evenly, outbox::logs},
     server::Server,
     topic::{
         self, CONSENT_RETRY, Command, Incoming, Invited, Letter, Placing, TopicName, Words,
@@ -171,10 +171,7 @@ impl Door {
                     "what is said in a group goes to the group",
                 )))
             }
-            Kind::GroupCursors(_) => Ok(Err(refuse(
-                RefusalCode::UnsupportedKind,
-                "how far members have got is not taken here yet",
-            ))),
+            Kind::GroupCursors(cursors) => Ok(self.marks(origin, cursors).await),
         }
     }
 
@@ -432,6 +429,9 @@ impl Local for Door {
         items: Vec<Item>,
         decided: u64,
     ) -> Result<Vec<Verdict>, Unavailable> {
+        let begun = Instant::now();
+        let strange = evenly::is_to_strangers(&self.server.tables, &items).await;
+        let strange = strange.map_err(unavailable)?;
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
         // Messages within one batch; the store knows those of former ones.
         let mut here = HashMap::new();
@@ -458,6 +458,7 @@ impl Local for Door {
             };
             verdicts.push(verdict);
         }
+        hooks::reached("deliver.decided");
         let mut batch = Batch::new();
         let row = StreamRow {
             epoch,
@@ -470,6 +471,10 @@ impl Local for Door {
             .await
             .map(drop)
             .map_err(unavailable)?;
+        hooks::reached("deliver.noted");
+        if strange {
+            evenly::wait(begun).await;
+        }
         Ok(verdicts)
     }
 
@@ -489,7 +494,10 @@ impl Local for Door {
 
     async fn signals(&self, origin: &DomainName, signals: Vec<wire::Signal>) {
         for signal in signals {
-            if let (Ok(from), Ok(to)) = (self.theirs(&signal.user, origin), self.ours(&signal.peer))
+            if !signal.group.is_empty() {
+                self.group_signal(origin, &signal).await;
+            } else if let (Ok(from), Ok(to)) =
+                (self.theirs(&signal.user, origin), self.ours(&signal.peer))
             {
                 self.signal(from, to, &signal.what).await;
             }
@@ -610,7 +618,11 @@ fn group_page(
             let state = topic::group_state(server, tables, peer, group, after.as_ref())?;
             Ok(state.map(What::State))
         }
-        GroupQuery::MessagesBefore(_) => Ok(None),
+        // Whoever may read the group may read all of it.
+        GroupQuery::MessagesBefore(order) => {
+            let page = topic::group_past(&server.signer, tables, group, *order)?;
+            Ok(Some(What::Page(page)))
+        }
     }
 }
 
@@ -733,6 +745,45 @@ impl Door {
             }))
         };
         Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    /// How far members of a group have got.
+    async fn marks(
+        &self,
+        origin: &DomainName,
+        marks: wire::GroupCursors,
+    ) -> Result<Pending, Refusal> {
+        let malformed = |_| refuse(RefusalCode::Malformed, "the id of a group has 16 bytes");
+        let group = <[u8; 16]>::try_from(&*marks.group).map_err(malformed)?;
+        let wrap = |decision| Command::Marks {
+            origin: origin.clone(),
+            cursors: marks.cursors,
+            decision,
+        };
+        Ok(self.ask_group(GroupId::from_bytes(group), wrap).await)
+    }
+
+    /// A member of a group is typing.
+    async fn group_signal(&self, origin: &DomainName, signal: &wire::Signal) {
+        let what = match &*signal.what {
+            "kp" => "kp",
+            "kpa" => "kpa",
+            "kpv" => "kpv",
+            _ => return,
+        };
+        let group = <[u8; 16]>::try_from(&*signal.group);
+        let (Ok(user), Ok(group)) = (signal.user.parse::<UserId>(), group) else {
+            return;
+        };
+        let group = GroupId::from_bytes(group);
+        // A stranger's signal does not load a topic.
+        let (key, wanted) = (TopicKey::group(&group), user.clone());
+        let read = move |tables: &Tables| tables.subscription(&wanted, key);
+        if let Ok(Some(_)) = self.server.tables.read(read).await {
+            let origin = origin.clone();
+            let command = Command::MemberTyping { origin, user, what };
+            Hub::send(&self.server, &TopicName::Group(group), command).await;
+        }
     }
 
     async fn invitation(

@@ -1,6 +1,7 @@
 //! What `federation` asks of this domain, done over its store: the outbox, the pins, and the door
 //! through which other domains' words come in.
 
+mod evenly;
 pub mod local;
 pub mod outbox;
 pub mod pins;

@@ -176,7 +176,10 @@ impl Actor {
         if let Some(private) = private {
             self.topic.annotate(&asked.user, private, now)?;
         }
-        self.enter(asked, get, changes, None, (batch, more)).await
+        self.enter(asked, get, changes, None, (batch, more)).await?;
+        // What a restart interrupted, or the home did not show when it was asked.
+        self.fetch_past();
+        Ok(())
     }
 
     /// A group that ended, or never was, cannot be entered; the other rooms are made when needed.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_federation::{Unavailable, Verdict};
+use freehold_federation::{Unavailable, Verdict, hooks};
 use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows::MessageRow};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
@@ -98,6 +98,8 @@ pub(super) enum Effect {
     Wake,
     /// Something waits for peer domains: of this topic, or in the log of the group.
     WakePeers(Vec<DomainName>, TopicKey),
+    /// Messages from before our copy of the group began have come, newest first.
+    Past(Vec<(u32, MessageRow)>),
     /// The description of a member elsewhere is another now.
     Profiled(UserId),
     /// Messages parked for the peer's consent may go.
@@ -131,6 +133,8 @@ pub(super) struct Actor {
     is_stored: bool,
     commits: FuturesOrdered<Pin<Box<dyn Future<Output = Committed> + Send + Sync>>>,
     cursors_due: Option<Instant>,
+    /// How far our person, of two, has said to have read, since this was loaded.
+    pub(super) said_read: u32,
     idle_since: Instant,
     /// Memory may be ahead of the disk; read again once nothing is under way.
     stale: bool,
@@ -152,6 +156,7 @@ impl Actor {
             is_stored: false,
             commits: FuturesOrdered::new(),
             cursors_due: None,
+            said_read: 0,
             idle_since: Instant::now(),
             stale: true,
             erase_at: Instant::now(),
@@ -293,7 +298,9 @@ impl Actor {
             Command::Letter(letter) => drop(letter.decision.send(unknown(fault))),
             Command::Entry(placing) => drop(placing.decision.send(unknown(fault))),
             Command::Invited(invited) => drop(invited.decision.send(unknown(fault))),
-            Command::Relate { decision, .. } | Command::Progress { decision, .. } => {
+            Command::Relate { decision, .. }
+            | Command::Progress { decision, .. }
+            | Command::Marks { decision, .. } => {
                 drop(decision.send(unknown(fault)));
             }
             _ => {}
@@ -339,7 +346,7 @@ impl Actor {
             Command::Typing { user, what } => self.tell_typing(&user, what),
             Command::Letter(letter) => self.letter(*letter).await,
             Command::Entry(placing) => self.take_entry(*placing).await,
-            Command::Invited(invited) => self.invited(*invited),
+            Command::Invited(invited) => self.invited(*invited).await,
             Command::Stands(answer) => self.take_state(answer).await,
             Command::Missed(entries) => self.take_missed(entries).await,
             Command::Declined {
@@ -349,6 +356,14 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Past(page) => self.take_past(page).await,
+            Command::Profiled(user) => self.profiled(&user).await,
+            Command::Marks {
+                origin,
+                cursors,
+                decision,
+            } => self.marks_in(&origin, cursors, decision).await,
+            Command::MemberTyping { origin, user, what } => self.typing_in(&origin, &user, what),
             Command::Keep { id, note, done } => self.keep(id, note, done).await,
             Command::Erase { user, done } => self.erase(&user, done).await,
             Command::Undelivered {
@@ -483,6 +498,9 @@ impl Actor {
                 .into_iter()
                 .for_each(|effect| self.fail(effect, &StoreError::Overloaded)),
             Ok(Outcome::Applied) => {
+                if wrote {
+                    hooks::reached("topic.committed");
+                }
                 // While loading the head is unknown, which counts as everything.
                 self.place.durable_head.store(head, Ordering::Release);
                 effects.into_iter().for_each(|effect| self.perform(effect));

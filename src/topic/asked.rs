@@ -335,6 +335,9 @@ impl Actor {
             row.content = Bytes::copy_from_slice(draft.content.get().as_bytes());
         }
         let seq = self.topic.publish(&asked.user, now)?;
+        if self.home_abroad().is_some() {
+            self.room_mut()?.unplaced.insert(seq);
+        }
         self.note_cursor(&asked.user);
         effects.extend(self.call_back(&asked.user, now));
         put_message(&mut batch, self.key(), seq, &row);
@@ -560,6 +563,7 @@ impl Actor {
             let pair = (self.key(), author);
             let outbox = &self.server.outbox;
             outbox.put_message(batch, &peer, pair, seq, self.now());
+            outbox.weigh(&peer, envelope.size());
             effects.push(Effect::WakePeers(vec![peer], self.key()));
         }
         Ok(())
@@ -585,8 +589,10 @@ impl Actor {
             return;
         }
         self.tell_typing(&asked.user, what);
-        if standing.announced && self.topic.pair().is_some() {
-            self.signal_out(&asked.user, what);
+        match self.topic.pair() {
+            Some(_) if standing.announced => self.signal_out(&asked.user, what),
+            Some(_) => {}
+            None => self.typing_out(&asked.user, what),
         }
     }
 
@@ -595,11 +601,16 @@ impl Actor {
         if !self.topic.may(&asked.user, AccessMode::READ) {
             return Ok(());
         }
-        let Some(moved) = self.topic.progress(&asked.user, read, received) else {
-            return Ok(());
-        };
-        self.note_cursor(&asked.user);
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        let moved = self.topic.progress(&asked.user, read, received);
+        // Who writes has read, which is not told (rules.md 10); who says so then is heard all the same.
+        let reached = self.topic.active(&asked.user).map_or(0, |it| it.read);
+        let is_news = read > self.said_read && read <= reached;
+        if moved.is_none() && !is_news {
+            return Ok(());
+        }
+        self.said_read = self.said_read.max(read.min(reached));
+        self.note_cursor(&asked.user);
         // Marks flow to another domain only after consent (rules.md 17).
         let consents = self
             .topic
@@ -609,11 +620,16 @@ impl Actor {
             self.cursor_out(&mut batch, &mut effects, &asked.user)
                 .await?;
         }
-        effects.push(Effect::Moved(
-            asked.user.clone(),
-            moved,
-            Some(asked.session.clone()),
-        ));
+        if moved.is_some() {
+            self.marks_out(&mut batch, &mut effects, &asked.user)
+                .await?;
+        }
+        effects.extend(
+            moved.map(|it| Effect::Moved(asked.user.clone(), it, Some(asked.session.clone()))),
+        );
+        if batch.is_empty() && effects.is_empty() {
+            return Ok(());
+        }
         if batch.is_empty() {
             self.commit(batch, effects);
         } else {

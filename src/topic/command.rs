@@ -7,7 +7,7 @@ use freehold_proto::{DomainName, MessageId, UserId, wire};
 use freehold_store::tables::rows::{MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
-use super::{CallEvent, message::Draft, one_to_one::PeerRelation};
+use super::{CallEvent, group_history::PastPage, message::Draft, one_to_one::PeerRelation};
 use crate::{
     accounts::Caller,
     edge::{
@@ -98,6 +98,28 @@ pub enum Command {
     Stands(Option<Box<Standings>>),
     /// The home of a group has answered with entries that were missing, or has not answered.
     Missed(Option<Vec<Entry>>),
+    /// The home of a group has shown some of what was written before our copy began, or has not.
+    Past(Option<PastPage>),
+    /// One of our people has another public description.
+    Profiled(UserId),
+    /// Another domain says how far members of a group have got.
+    Marks {
+        /// Which domain.
+        origin: DomainName,
+        /// Who, and how far.
+        cursors: Vec<wire::GroupCursor>,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Another domain says that a member of a group is typing.
+    MemberTyping {
+        /// Which domain.
+        origin: DomainName,
+        /// Who.
+        user: UserId,
+        /// `kp`, `kpa`, `kpv`.
+        what: &'static str,
+    },
     /// The home of a group does not do what one of our people asked.
     Declined {
         /// The request.

@@ -259,6 +259,7 @@ impl Actor {
                 user: user.to_string(),
                 peer: other.to_string(),
                 what: what.to_owned(),
+                ..wire::Signal::default()
             };
             self.server.signal(other.domain(), signal);
         }

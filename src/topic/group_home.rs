@@ -13,9 +13,9 @@ use freehold_proto::{
 use freehold_store::{
     Batch, Tables,
     tables::{
-        log::{put_follower, put_log_entry},
+        log::{put_follower, put_log_entry, put_place},
         messages::{put_message, put_seen},
-        rows::{FollowerRow, LogRow, MessageRow, SeenRow, SpanRow},
+        rows::{FollowerRow, LogRow, MessageRow, PlaceRow, SeenRow, SpanRow},
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -176,6 +176,14 @@ impl Actor {
         entry.position = placed.position;
         entry.signature = Bytes::copy_from_slice(&placed.signature);
         put_log_entry(batch, key, position.index, &entry);
+        if is_message {
+            let place = PlaceRow {
+                order: position.order,
+                index: position.index,
+                seq: entry.seq,
+            };
+            put_place(batch, key, place);
+        }
     }
 
     /// What effects mean for members everywhere, but for messages.
@@ -572,10 +580,12 @@ pub(crate) fn state(
     const PAGE_BYTES: usize = 512 * 1024;
     const PAGE: usize = 500;
     let key = freehold_store::TopicKey::group(&group);
-    if tables.follower(peer, key)?.is_none_or(|it| it.until > 0) {
+    let Some(part) = tables.follower(peer, key)?.filter(|it| it.until == 0) else {
         return Ok(None);
-    }
-    let Some((_, head)) = tables.log_head(key)? else {
+    };
+    // The copy begins where the domain came in, not where the log has got to meanwhile: what was
+    // written in between is for its people too.
+    let Some(head) = tables.log_entry(key, part.since.max(1))? else {
         return Ok(None);
     };
     let name = super::TopicName::Group(group);

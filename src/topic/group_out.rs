@@ -121,6 +121,32 @@ impl Actor {
         self.ask_home(user, What::Want(want), batch, effects)
     }
 
+    /// One of our people has another description: members elsewhere hear of it.
+    pub(super) async fn profiled(&mut self, user: &UserId) {
+        if self.topic.active(user).is_none_or(|it| it.reader) {
+            return;
+        }
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        if self.home_abroad().is_some() {
+            let Ok(Some(profile)) = self.server.profile(user).await else {
+                return;
+            };
+            let profile = What::Profile(wire::GroupProfile {
+                public: group_wire::modest(profile.public),
+                public_changed_ms: profile.updated.as_millis(),
+            });
+            if let Err(refusal) = self.ask_home(user, profile, &mut batch, &mut effects) {
+                return tracing::warn!(
+                    code = refusal.status.code,
+                    "a home does not hear of a new description"
+                );
+            }
+        } else {
+            effects.push(Effect::Profiled(user.clone()));
+        }
+        self.commit_all(batch, effects);
+    }
+
     /// Somebody of ours wants to take part in another way.
     pub(super) async fn want_in_copy(
         &mut self,
@@ -352,6 +378,9 @@ impl Actor {
             if !finished || deleted.is_err() {
                 return self.read_again();
             }
+        }
+        if let Ok(room) = self.room_mut() {
+            room.unplaced.remove(&seq);
         }
         let mut batch = Batch::new();
         refused.remove(&mut batch, key);

@@ -13,9 +13,9 @@ use freehold_proto::{
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        log::{put_log_entry, put_order},
+        log::{put_log_entry, put_place},
         messages::{put_message, put_seen},
-        rows::{LogRow, SeenRow, SpanRow},
+        rows::{LogRow, PlaceRow, SeenRow, SpanRow},
     },
 };
 
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// When the home should offer an entry again before which others are missing.
-const MISSING_RETRY: Duration = Duration::from_millis(200);
+pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// Pages of one answer to how a group stands.
 const PAGES_MAX: usize = 1000;
 /// Orders that are deleted with one look at where they stand here.
@@ -184,11 +184,17 @@ impl Actor {
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<Option<u32>, Reply> {
-        let (key, now, order) = (self.key(), self.now(), entry.position.order);
+        let (key, now) = (self.key(), self.now());
+        let place = |seq| PlaceRow {
+            order: entry.position.order,
+            index: entry.position.index,
+            seq,
+        };
         if let Some(seen) = seen {
             let here = TopicKey::from_slice(&seen.topic) == Some(key) && seen.seq > 0;
             if here {
-                put_order(batch, key, order, seen.seq);
+                put_place(batch, key, place(seen.seq));
+                self.room_mut()?.unplaced.remove(&seen.seq);
             }
             return Ok(here.then_some(seen.seq));
         }
@@ -198,7 +204,7 @@ impl Actor {
         let seq = self.room_mut()?.append(now);
         let row = message_row(&author, &entry.envelope, &entry.header, now);
         put_message(batch, key, seq, &row);
-        put_order(batch, key, order, seq);
+        put_place(batch, key, place(seq));
         let mark = SeenRow {
             header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
             topic: Bytes::copy_from_slice(key.as_bytes()),
@@ -388,6 +394,9 @@ impl Actor {
         log.advance(&head.position, &head.placed);
         let room = self.room_mut()?;
         room.head = room.head.max(log.order);
+        if room.begun.is_none() {
+            room.begin_reading();
+        }
         room.begun = Some((log, room.head));
         room.log = Some(log);
         room.dirty = true;
@@ -408,12 +417,14 @@ impl Actor {
         if let Some(seen) = &state.description {
             self.describe_copy(seen, &mut batch, &mut effects).await?;
         }
+        self.room_mut()?.fetched = 0;
         self.commit_all(batch, effects);
+        self.fetch_past();
         Ok(())
     }
 
     /// The home lets one of our people in, or not any more.
-    pub(super) fn invited(&mut self, invited: Invited) {
+    pub(super) async fn invited(&mut self, invited: Invited) {
         let Invited {
             home,
             invitee,
@@ -424,6 +435,10 @@ impl Actor {
         if let Err(refusal) = self.check_invitation(&home, &words) {
             let verdict = Verdict::Refused(refusal);
             return self.decide(Batch::new(), Vec::new(), decision, verdict);
+        }
+        // Who is asked in may answer at once.
+        if let Err(fault) = self.server.outbox.prepare(&home).await {
+            return self.undecided(decision, &fault.into());
         }
         let now = self.now();
         let given = words.given.parse().unwrap_or(AccessMode::NONE);
@@ -634,7 +649,7 @@ async fn read_entries(server: &Server, home: &DomainName, group: GroupId, after:
     };
     let query = GroupQuery::EntriesAfter(after);
     match federation.read_group(home, group, query).await {
-        Ok(Some(GroupAnswer::Page(entries, _))) => Command::Missed(Some(entries)),
+        Ok(Some(GroupAnswer::Page(entries, ..))) => Command::Missed(Some(entries)),
         Ok(Some(GroupAnswer::State { .. })) => {
             Command::Stands(read_state(server, home, group).await.map(Box::new))
         }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::{
-    frames::{Data, Raw, raw},
+    frames::{Data, Raw, is_plain, raw},
     ids::{self, Head, Ids},
 };
 
@@ -261,6 +261,9 @@ pub(crate) fn makes_sense(head: &Bytes, content: &Bytes) -> Result<(Head, Raw), 
         0 => Head::new(),
         _ => serde_json::from_slice(head).map_err(|_| malformed("head"))?,
     };
+    if !is_plain(content) || &**content == b"null" {
+        return Err(malformed("content"));
+    }
     let content: Raw = serde_json::from_slice(content).map_err(|_| malformed("content"))?;
     match ids::bare_id(&head, &content) {
         Some(bare) => {

@@ -86,6 +86,7 @@ impl Actor {
                     self.server.wake(peer);
                 }
             }
+            Effect::Past(rows) => self.tell_past(&rows),
             // The log says it.
             Effect::Profiled(_) => {}
             Effect::Release(author) => {

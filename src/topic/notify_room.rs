@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use freehold_proto::{AccessMode, UserId};
+use freehold_store::tables::rows::MessageRow;
 use serde_json::json;
 
 use super::{
     actor::Actor,
     deletion::Deletion,
+    message,
     name::channel_name,
     notify::{absolute, delta, send_to},
     room::{Room, RoomKind},
@@ -66,6 +68,28 @@ impl Actor {
         }
         for (user, _) in self.topic.members(&self.server.ids) {
             self.tell_news(user, author, data.seq, except);
+        }
+    }
+
+    /// Messages that had been written before: whoever has the group open asked for them when they were
+    /// not here yet. For the list of contacts they are no news.
+    pub(super) fn tell_past(&self, rows: &[(u32, MessageRow)]) {
+        let Some(room) = self.topic.room() else {
+            return;
+        };
+        for (seq, row) in rows.iter().rev() {
+            let server = &self.server;
+            let shown = message::shown(&server.tables, &server.ids, self.key(), *seq, row);
+            let Ok(data) = shown else { continue };
+            for (user, sessions) in self.attached.people() {
+                if room.mode(user).has(AccessMode::READ) && !room.is_reader(user) {
+                    let data = Data {
+                        topic: self.view(user),
+                        ..data.clone()
+                    };
+                    send_to(sessions, &ServerFrame::Data(data), None);
+                }
+            }
         }
     }
 

@@ -173,6 +173,12 @@ impl Actor {
         match standing {
             Some(standing) => {
                 desc.created = self.pair().created;
+                let peer = other.id.domain();
+                if *peer != self.server.us {
+                    let own = (self.key(), &asked.user);
+                    desc.waiting = self.server.outbox.waiting_of(peer, own).await?;
+                    desc.away = self.server.away(peer);
+                }
                 self.describe_own(&mut desc, (&asked.user, standing), since);
             }
             // COMPAT web app: without the default access it shows no box to write in.

@@ -92,6 +92,10 @@ pub struct Room {
     pub log: Option<Log>,
     /// Of a copy: where it began, and the position that new messages stand behind.
     pub begun: Option<(Log, u32)>,
+    /// Of a copy: the order from which on the history from before it began is here; 0 for none of it.
+    pub fetched: u32,
+    /// Of a copy: messages of ours that the home has not placed, of the last ones.
+    pub unplaced: BTreeSet<u32>,
     /// At the home: other domains whose people take part, and the last entry before they did.
     pub followers: BTreeMap<DomainName, u64>,
 }
@@ -155,6 +159,8 @@ impl Room {
             home: None,
             log: None,
             begun: None,
+            fetched: 0,
+            unplaced: BTreeSet::new(),
             followers: BTreeMap::new(),
         }
     }

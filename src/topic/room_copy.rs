@@ -23,7 +23,8 @@ impl Room {
         now: Timestamp,
     ) -> Option<AccessChange> {
         let ours = ruling.user.domain() == us;
-        let head = self.head;
+        // What the home has not placed yet comes behind whoever comes now.
+        let head = self.unplaced.first().map_or(self.head, |it| it - 1);
         let before = self.members.get(&ruling.user).cloned();
         let mut after = before.clone().unwrap_or_else(|| Standing {
             want_version: 0,
@@ -103,6 +104,16 @@ impl Room {
             want: (old.0, new.0),
             given: (old.1, new.1),
         })
+    }
+
+    /// What was written before a copy begins is no news to those who were asked before.
+    pub(super) fn begin_reading(&mut self) {
+        let head = self.head;
+        for (user, standing) in &mut self.members {
+            if standing.advance(head, head).is_some() {
+                self.changed.insert(user.clone());
+            }
+        }
     }
 
     /// One of our people says what they want, which is for them to say. Ownership is not: the home

@@ -1,5 +1,7 @@
 //! Between the meaning of a topic and its rows.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use freehold_proto::{AccessMode, DomainName, Placed, Position, Timestamp, UserId};
 use freehold_store::{
@@ -38,6 +40,9 @@ pub(crate) fn load(
 ) -> Result<(Conversation, bool), StoreError> {
     let TopicName::OneToOne(people) = name else {
         let (mut room, stored) = load_room(tables, name, now)?;
+        if room.home.is_some() {
+            room.unplaced = unplaced(tables, name.key(), (room.head, us))?;
+        }
         if room.home.is_none() && room.log.is_some() {
             for peer in room.domains(us) {
                 let row = tables.follower(&peer, name.key())?.unwrap_or_default();
@@ -126,6 +131,25 @@ fn load_room(
     Ok((room, stored))
 }
 
+/// Messages of ours among the last ones that the home has not placed.
+fn unplaced(
+    tables: &Tables,
+    key: TopicKey,
+    (head, us): (u32, &DomainName),
+) -> Result<BTreeSet<u32>, StoreError> {
+    const LAST: usize = 1000;
+    let behind = head.saturating_add(1);
+    let mut waiting = BTreeSet::new();
+    for (seq, row) in tables.history(key, 1, behind, LAST, usize::MAX)? {
+        let author: Option<UserId> = row.author.parse().ok();
+        let ours = author.is_some_and(|it| it.domain() == us) && row.deleted == 0;
+        if ours && tables.order_at(key, seq)?.is_none_or(|it| it.0 != seq) {
+            waiting.insert(seq);
+        }
+    }
+    Ok(waiting)
+}
+
 /// Where the log of a room has got to, if it has one.
 fn load_log(tables: &Tables, key: TopicKey, epoch: u64, room: &mut Room) -> Result<(), StoreError> {
     if epoch == 0 {
@@ -169,6 +193,7 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     room.cleared = Cleared::of(row.cleared);
     room.record = (row.record, row.signature);
     room.home = row.home.parse().ok();
+    room.fetched = row.fetched;
     room.begun = row.begun.map(|it| {
         let log = Log {
             epoch: row.epoch,
@@ -346,6 +371,7 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
         epoch: room.log.map_or(0, |it| it.epoch),
+        fetched: room.fetched,
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
             index: log.index,

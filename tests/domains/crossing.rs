@@ -315,9 +315,21 @@ async fn received_and_read_marks_reach_the_author_under_the_authors_numbers() {
 }
 
 #[tokio::test]
+async fn who_answers_first_and_says_then_to_have_read_is_heard() {
+    let mut scene = Friends::new().await;
+    let Friends { ann, bob, .. } = &mut scene;
+    ann.says(bob, "Have you seen this?").await;
+    bob.hears(ann, "Have you seen this?").await;
+    bob.says(ann, "I have.").await;
+    ann.hears(bob, "I have.").await;
+    bob.notes(ann, "read", 4).await;
+    ann.sees_mark(bob, "read", 3).await;
+}
+
+#[tokio::test]
 async fn an_author_is_told_durably_that_a_message_came_too_late() {
     const TOO_LONG: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-    const NOTE: &str = "Not delivered: beta.test refused it: issued too long ago or in the future. \
+    const NOTE: &str = "Not delivered: beta.test could not be reached in time. \
                         Only you can see this note.";
     let mut scene = Friends::new().await;
     let Friends {

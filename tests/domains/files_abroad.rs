@@ -604,3 +604,21 @@ async fn the_picture_of_a_group_is_had_from_whoever_set_it() {
     let dan = club.gamma.guest("dan").await;
     assert_eq!(dan.asks_for(&club.gamma, &url, &[]).await.body, picture);
 }
+
+#[tokio::test]
+async fn a_file_from_before_a_domain_came_into_a_group_is_had_as_well() {
+    let mut scene = Scene::new().await;
+    let body = json!({"topic": "newA", "set": {"desc": {"public": {"fn": "Club"}}}});
+    let made = scene.ann.session.request("sub", body).await.unwrap();
+    let group = made.text("topic").to_owned();
+    let sent = bytes(4000);
+    let url = scene.ann.uploads(&scene.alpha, &sent).await.url();
+    scene.ann.sends_files(&group, "long ago", &[&url]).await;
+    let user = scene.ann.name_of(&scene.bob);
+    let body = json!({"topic": group, "sub": {"user": user}});
+    scene.ann.session.request("set", body).await.unwrap();
+    enters(&mut scene.bob, &group).await;
+    scene.bob.comes_to_read(&group, "long ago").await;
+    assert_eq!(gets(&scene.bob, &scene.beta, &url).await.body, sent);
+    is_refused(&scene.eve.asks_for(&scene.beta, &url, &[]).await, MISSING);
+}

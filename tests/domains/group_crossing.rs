@@ -94,11 +94,11 @@ impl Guest {
         self.session.publish(group, text).await.unwrap()
     }
 
-    /// The group's history here becomes this, in order.
+    /// What was said since all of the club were there becomes this, in order.
     async fn reads_in(&mut self, group: &str, texts: &[&str]) {
         let deadline = Instant::now() + SOON;
         loop {
-            let history = self.session.history(group, 1).await.unwrap();
+            let history = self.session.history(group, 2).await.unwrap();
             let seen: Vec<_> = history
                 .iter()
                 .filter_map(|it| it.content.as_str())
@@ -192,11 +192,10 @@ async fn a_group_spans_three_domains_and_everybody_reads_the_same() {
     let all = ["welcome", "hello from beta", "hello from gamma"];
     bob.reads_in(group, &all).await;
     cat.reads_in(group, &all).await;
-    let whole = [&["before anybody came"][..], &all].concat();
-    ann.reads_in(group, &whole).await;
-    ben.reads_in(group, &whole).await;
+    ann.reads_in(group, &all).await;
+    ben.reads_in(group, &all).await;
     // Each names the others as their own domain knows them.
-    let history = cat.session.history(group, 1).await.unwrap();
+    let history = cat.session.history(group, 2).await.unwrap();
     let authors: Vec<_> = history.iter().map(|it| it.from.clone()).collect();
     assert_eq!(
         authors,
@@ -205,14 +204,10 @@ async fn a_group_spans_three_domains_and_everybody_reads_the_same() {
 }
 
 impl Club {
-    /// Those who are not at the home, and what they would read there.
+    /// What was said since all of them were there.
     async fn everybody_reads(&mut self, texts: &[&str]) {
-        for guest in [&mut self.bob, &mut self.cat] {
+        for guest in [&mut self.ann, &mut self.ben, &mut self.bob, &mut self.cat] {
             guest.reads_in(&self.group, texts).await;
-        }
-        let whole = [&["before anybody came"][..], texts].concat();
-        for guest in [&mut self.ann, &mut self.ben] {
-            guest.reads_in(&self.group, &whole).await;
         }
     }
 
@@ -283,7 +278,7 @@ async fn who_is_away_for_long_gets_everything_in_the_home_s_order() {
     assert_eq!(order.len(), texts.len());
     club.cat.reads_in(&group, &order).await;
     // Whoever writes here sees their own words where they wrote them; everybody else's stand in order.
-    let there = club.bob.session.history(&group, 1).await.unwrap();
+    let there = club.bob.session.history(&group, 2).await.unwrap();
     assert_eq!(there.len(), texts.len());
 }
 
@@ -318,9 +313,7 @@ async fn a_message_that_comes_behind_the_eviction_of_its_author_is_theirs_alone(
     assert_eq!(gone.0, 403);
     club.ann.says_in(&group, "he is gone").await;
     club.cat.reads_in(&group, &["he is gone"]).await;
-    club.ann
-        .reads_in(&group, &["before anybody came", "he is gone"])
-        .await;
+    club.ann.reads_in(&group, &["he is gone"]).await;
 }
 
 #[tokio::test]
@@ -407,7 +400,9 @@ async fn somebody_leaves_comes_back_and_the_owner_ends_the_group() {
     club.bob.joins(&group).await;
     club.ann.sees_joined(&group, &bob).await;
     club.ann.says_in(&group, "welcome back").await;
-    club.bob.reads_in(&group, &["welcome back"]).await;
+    // Whoever may read a group may read what was written while they were not in it.
+    let both = ["not for him", "welcome back"];
+    club.bob.reads_in(&group, &both).await;
     club.ann
         .session
         .request(
@@ -428,14 +423,14 @@ async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
     let group = club.group.clone();
     club.ann.says_in(&group, "a queston").await;
     club.bob.reads_in(&group, &["a queston"]).await;
-    let seq = club.ann.session.history(&group, 1).await.unwrap()[1].seq;
+    let seq = club.ann.session.history(&group, 2).await.unwrap()[0].seq;
     let body =
         json!({"topic": group, "head": {"replace": format!(":{seq}")}, "content": "a question"});
     club.ann.session.request("pub", body).await.unwrap();
     club.bob
         .reads_in(&group, &["a queston", "a question"])
         .await;
-    let there = club.bob.session.history(&group, 1).await.unwrap();
+    let there = club.bob.session.history(&group, 2).await.unwrap();
     assert_eq!(there[1].head["replace"], format!(":{}", there[0].seq));
     let body = json!({
         "topic": group,
@@ -445,9 +440,9 @@ async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
     club.bob.session.request("pub", body).await.unwrap();
     club.everybody_reads(&["a queston", "a question", "an answer"])
         .await;
-    let here = club.ann.session.history(&group, 1).await.unwrap();
-    assert_eq!(here[3].head["reply"], seq.to_string());
-    let at_gamma = club.cat.session.history(&group, 1).await.unwrap();
+    let here = club.ann.session.history(&group, 2).await.unwrap();
+    assert_eq!(here[2].head["reply"], seq.to_string());
+    let at_gamma = club.cat.session.history(&group, 2).await.unwrap();
     assert_eq!(at_gamma[2].head["reply"], at_gamma[0].seq.to_string());
     // The owner deletes for everybody.
     let body = json!({
@@ -461,4 +456,162 @@ async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
     club.cat
         .reads_in(&group, &["a question", "an answer"])
         .await;
+}
+
+impl Guest {
+    /// Waits for a mark of somebody in a group.
+    async fn sees_group_mark(&mut self, group: &str, from: &str, what: &str, seq: u64) {
+        let fits = |it: &Frame| {
+            let mark = it.kind == FrameKind::Info && it.text("what") == what;
+            mark && it.text("topic") == group && it.text("from") == from && it.body["seq"] == seq
+        };
+        self.session.wait_for(what, SOON, fits).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn marks_and_typing_reach_members_everywhere_under_their_own_numbers() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.bob.says_in(&group, "from beta").await;
+    club.everybody_reads(&["from beta"]).await;
+    let there = club.cat.session.history(&group, 2).await.unwrap()[0].seq;
+    club.cat.session.note(&group, "read", there).await.unwrap();
+    let here = club.ann.session.history(&group, 2).await.unwrap()[0].seq;
+    let cat = club.ann.name_of(&club.cat);
+    club.ann.sees_group_mark(&group, &cat, "read", here).await;
+    let at_beta = club.bob.session.history(&group, 2).await.unwrap()[0].seq;
+    club.bob
+        .sees_group_mark(&group, &cat, "read", at_beta)
+        .await;
+    // From the home to both copies.
+    club.ann.session.note(&group, "recv", here).await.unwrap();
+    let ann = club.cat.name_of(&club.ann);
+    club.cat.sees_group_mark(&group, &ann, "recv", there).await;
+    club.bob
+        .sees_group_mark(&group, &ann, "recv", at_beta)
+        .await;
+    // What nobody else has got yet nobody else has read.
+    club.alpha.stop().await;
+    club.bob.says_in(&group, "pending").await;
+    club.alpha.start().await;
+    for guest in [&mut club.ann, &mut club.ben] {
+        Club::returns(&club.alpha, guest, &group).await;
+    }
+    club.everybody_reads(&["from beta", "pending"]).await;
+    club.cat
+        .session
+        .note(&group, "read", there + 1)
+        .await
+        .unwrap();
+    club.bob
+        .sees_group_mark(&group, &cat, "read", at_beta + 1)
+        .await;
+
+    let typing = json!({"topic": group, "what": "kp"});
+    club.cat.session.send("note", typing).await.unwrap();
+    for guest in [&mut club.ann, &mut club.bob] {
+        let cat = guest.name_of(&club.cat);
+        let fits = |it: &Frame| {
+            it.kind == FrameKind::Info && it.text("what") == "kp" && it.text("from") == cat
+        };
+        guest.session.wait_for("typing", SOON, fits).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_comes_later_reads_what_was_written_before() {
+    let net = Net::new().await;
+    let (alpha, mut beta) = (
+        net.domain("alpha.test").await,
+        net.domain("beta.test").await,
+    );
+    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+    let mut zoe = beta.guest("zoe").await;
+    let body = json!({"topic": "newA", "set": {"desc": {"public": {"fn": "Old"}}}});
+    let answer = ann.session.request("sub", body).await.unwrap();
+    let group = answer.text("topic").to_owned();
+    let mut texts: Vec<String> = Vec::new();
+    for number in 0..120 {
+        texts.push(format!("at home {number}"));
+        ann.says_in(&group, &texts[number]).await;
+    }
+    let body = json!({"topic": group, "head": {"reply": "5"}, "content": "to the fifth"});
+    ann.session.request("pub", body).await.unwrap();
+    texts.push("to the fifth".to_owned());
+    let body =
+        json!({"topic": group, "what": "msg", "hard": true, "delseq": [{"low": 3, "hi": 5}]});
+    ann.session.request("del", body).await.unwrap();
+    texts.drain(2..4);
+    ann.invites_to(&group, &bob).await;
+    bob.finds_in_contacts(&group).await;
+    // What is written while he makes up his mind is of the past for his domain too.
+    ann.says_in(&group, "placed").await;
+    texts.push("placed".to_owned());
+    bob.joins(&group).await;
+    let all: Vec<&str> = texts.iter().map(String::as_str).collect();
+    bob.reads_all(&group, &all).await;
+    let first = bob.session.history(&group, 1).await.unwrap();
+    assert_eq!((first[0].seq, &*first[0].from), (1, &*bob.name_of(&ann)));
+    assert_eq!(first[118].head["reply"], "5");
+    // None of it is news to him.
+    let row = bob.finds_in_contacts(&group).await;
+    assert_eq!(row["read"], row["seq"]);
+    // It stays over a restart and when the home is gone, also for whoever comes next.
+    drop(alpha);
+    beta.stop().await;
+    beta.start().await;
+    beta.welcomes_back(&mut bob).await;
+    bob.session.subscribe(&group).await.unwrap();
+    bob.reads_all(&group, &all).await;
+    beta.welcomes_back(&mut zoe).await;
+    let refused = zoe.is_refused("sub", json!({"topic": group})).await;
+    assert_eq!(refused.0, 403);
+}
+
+impl Guest {
+    /// The whole of a group's history here becomes this.
+    async fn reads_all(&mut self, group: &str, texts: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let history = self.session.history(group, 1).await.unwrap();
+            let seen: Vec<_> = history
+                .iter()
+                .filter_map(|it| it.content.as_str())
+                .collect();
+            if seen == texts {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} reads {seen:?}",
+                self.session.who()
+            );
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_who_is_called_otherwise_is_so_everywhere() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    for name in ["Robert", "Bobby"] {
+        let body = json!({"topic": "me", "desc": {"public": {"fn": name}}});
+        club.bob.session.request("set", body).await.unwrap();
+        for guest in [&mut club.ann, &mut club.cat] {
+            let bob = guest.name_of(&club.bob);
+            let deadline = Instant::now() + SOON;
+            loop {
+                let members = guest.session.get(&group, "sub").await.unwrap().unwrap();
+                let mut members = members.as_array().unwrap().iter();
+                let row = members.find(|it| it["user"] == bob).unwrap();
+                if row["public"]["fn"] == name {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{row}");
+                sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    }
 }

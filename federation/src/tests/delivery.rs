@@ -268,6 +268,7 @@ async fn signals_cross_when_there_is_a_peer_and_are_forgotten_when_there_is_none
         user: user(alpha.domain()).to_string(),
         peer: user(to.domain()).to_string(),
         what: "kp".to_owned(),
+        ..wire::Signal::default()
     };
     alpha.federation.signal(beta.domain(), signal(&beta));
     eventually("it arrives", || beta.local.signals.lock().len() == 1).await;

@@ -135,13 +135,13 @@ async fn a_group_is_read_from_its_home_and_every_signature_is_checked() {
     let page = |entry| {
         wire::read_group_response::What::Page(wire::LogPage {
             entries: vec![entry],
-            more: false,
+            ..Default::default()
         })
     };
     shows(&alpha, page(entry(&gamma.keys, &alpha.keys)));
     let answer = ask().await.unwrap();
     let author = match &answer {
-        Some(GroupAnswer::Page(entries, false)) => entries.first().map(|it| &it.header.from),
+        Some(GroupAnswer::Page(entries, _, false)) => entries.first().map(|it| &it.header.from),
         _ => None,
     };
     assert_eq!(author, Some(gamma.domain()));

@@ -230,6 +230,7 @@ async fn signals_and_questions_about_others_people_are_refused() {
                 user: user.clone(),
                 peer: peer.clone(),
                 what: "kp".to_owned(),
+                ..wire::Signal::default()
             }],
         };
         let refusal = status::read(&client.signal(request).await.unwrap_err()).unwrap();

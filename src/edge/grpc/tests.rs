@@ -596,6 +596,8 @@ fn full_desc() -> Desc {
         clear: 7,
         subcnt: 8,
         chan: true,
+        away: None,
+        waiting: 0,
         online: true,
         trusted: json_text("1"),
         public: json_text("2"),

@@ -10,7 +10,7 @@ use freehold_store::{
     Batch, Outcome, StoreError, Tables, TopicKey,
     tables::{
         log::{put_told, remove_follower},
-        rows::{LogRow, OutboxRow},
+        rows::LogRow,
     },
 };
 use parking_lot::Mutex;
@@ -188,16 +188,6 @@ pub(crate) fn entry(
         signature,
     });
     Ok(placed.zip(envelope))
-}
-
-impl Offer {
-    fn entry(topic: TopicKey, index: u64) -> Self {
-        Self {
-            row: OutboxRow::default(),
-            parked_at: None,
-            entry: Some((topic, index)),
-        }
-    }
 }
 
 impl Stream {

@@ -7,17 +7,22 @@
 //! later message of the same author in the same topic (rules.md 7).
 
 mod compose;
+mod count;
+mod expire;
 pub(crate) mod logs;
+mod marks;
 mod settle;
 mod stream;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use freehold_federation::{Outgoing, Unavailable, Verdict};
+use freehold_config::Waiting;
+use freehold_federation::{Outgoing, Unavailable, Verdict, hooks};
 use freehold_keys::Signer;
 use freehold_proto::{Destination, DomainName, Envelope, MessageId, Timestamp, UserId};
 use freehold_store::{
@@ -32,6 +37,7 @@ use parking_lot::Mutex;
 
 use self::{
     compose::{Composed, compose},
+    marks::is_marks,
     stream::{Offer, PARKED_PAGE, Pair, Stream, is_letter, is_message, pair_of},
 };
 use crate::server::Server;
@@ -40,13 +46,12 @@ pub use settle::Refused;
 
 /// Waiting rows looked at in one go.
 const PAGE: usize = 1000;
-/// Items that may wait for one peer; then messages to it are refused, visibly.
-const WAITING_MAX: usize = 50_000;
 /// What waits for all peers.
 #[derive(Debug)]
 pub struct Outbox {
     tables: Tables,
     signer: Signer,
+    limits: Waiting,
     peers: Mutex<HashMap<DomainName, Arc<Mutex<Stream>>>>,
     /// One stream is opened at a time.
     opening: tokio::sync::Mutex<()>,
@@ -64,10 +69,23 @@ impl Outbox {
         Self {
             tables,
             signer,
+            limits: Waiting::default(),
             peers: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             server: Mutex::default(),
         }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn within(self, limits: Waiting) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How long a message waits for a peer that cannot be reached.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        self.limits.lifetime
     }
 
     /// Says whom to tell when a message of ours is refused.
@@ -109,7 +127,17 @@ impl Outbox {
     #[must_use]
     pub fn has_room(&self, peer: &DomainName) -> bool {
         let stream = self.peers.lock().get(peer).cloned();
-        stream.is_some_and(|it| it.lock().waiting < WAITING_MAX)
+        stream.is_some_and(|it| {
+            let stream = it.lock();
+            stream.waiting < self.limits.items_max && stream.bytes < self.limits.bytes_max
+        })
+    }
+
+    /// Counts the bytes of a message that was added.
+    pub fn weigh(&self, peer: &DomainName, bytes: usize) {
+        if let Some(stream) = self.peers.lock().get(peer) {
+            stream.lock().bytes += bytes;
+        }
     }
 
     /// Adds a message to a batch, behind everything that was added before. The stream must be
@@ -163,6 +191,7 @@ impl Outbox {
         let stream =
             stream.expect("the topic's task prepares the stream before it queues anything");
         let position = stream.lock().take_position();
+        hooks::reached("outbox.queueing");
         outbox::put_item(batch, peer, position, row);
     }
 
@@ -213,7 +242,11 @@ impl Outbox {
         now: Timestamp,
         items_max: usize,
     ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
-        stream.lock().cells_held.retain(|_, until| now < *until);
+        let queued = {
+            let mut stream = stream.lock();
+            stream.cells_held.retain(|_, until| now < *until);
+            stream.next
+        };
         let (mut free, mut after, mut seen) = (Vec::new(), 0, 0);
         loop {
             let page = self.durable_page(peer, after).await?;
@@ -229,9 +262,10 @@ impl Outbox {
             }
         }
         let mut stream = stream.lock();
-        if stream.parked.is_empty() {
+        if stream.parked.is_empty() && stream.next == queued {
             // All of it was seen: the count is right again, whatever failed before.
             stream.waiting = seen;
+            stream.bytes *= usize::from(seen > 0);
         }
         Ok(free)
     }
@@ -279,6 +313,8 @@ impl Outbox {
                     && pair_of(&row).is_some_and(|pair| stream.parked.contains_key(&pair));
                 if parks {
                     park(&mut batch, peer, position, &row);
+                } else if is_marks(&row) && !stream.tells_marks(&row) {
+                    continue;
                 } else if !stream.cells_held.contains_key(&position) {
                     free.push((position, row));
                 }
@@ -396,42 +432,39 @@ impl freehold_federation::Outbox for Outbox {
         {
             let mut stream = stream.lock();
             stream.offered.clear();
+            stream.sizes.clear();
             stream.looked = now;
             stream.released.clear();
         }
+        let expired = self.expire(peer, &stream, now).await;
+        expired.map_err(unavailable)?;
         let mut offers: Vec<(u64, Offer)> = Vec::new();
         for (position, row) in self
             .waiting(peer, &stream, now, items_max)
             .await
             .map_err(unavailable)?
         {
-            offers.push((
-                position,
-                Offer {
-                    row,
-                    parked_at: None,
-                    entry: None,
-                },
-            ));
+            offers.push((position, Offer::waiting(row)));
         }
         for (at, row) in self.due(peer, &stream, now).await.map_err(unavailable)? {
             let mut stream = stream.lock();
             let position = stream.next;
             stream.next += 1;
-            offers.push((
-                position,
-                Offer {
-                    row,
-                    parked_at: Some(at),
-                    entry: None,
-                },
-            ));
+            offers.push((position, Offer::parked(row, at)));
         }
         offers.truncate(items_max);
+        for (_, offer) in &mut offers {
+            offer.marks = stream.lock().marks_in(&offer.row);
+        }
+        let (us, to) = (self.signer.domain().clone(), peer.clone());
         let read = move |tables: &Tables| {
             let (mut composed, mut bytes) = (Vec::new(), 0);
             for (position, offer) in offers {
-                let words = compose(tables, &offer.row)?;
+                let words = match &offer.marks {
+                    Some((topic, marks)) => marks::words(tables, &to, &us, *topic, marks)?
+                        .map(|words| Composed::Fresh(to.clone(), words)),
+                    None => compose(tables, &offer.row)?,
+                };
                 bytes += words.as_ref().map_or(0, Composed::size);
                 if bytes > bytes_max && !composed.is_empty() {
                     break;
@@ -446,17 +479,22 @@ impl freehold_federation::Outbox for Outbox {
             match words.and_then(|words| self.seal(words, now)) {
                 Some(envelope) => {
                     bytes += envelope.size();
-                    stream.lock().offered.insert(position, offer);
+                    {
+                        let mut stream = stream.lock();
+                        stream.sizes.insert(position, envelope.size());
+                        stream.offered.insert(position, offer);
+                    }
                     items.push(Outgoing {
                         position,
                         envelope,
                         placed: None,
                     });
                 }
-                None => self
-                    .finish(peer, position, &offer)
-                    .await
-                    .map_err(unavailable)?,
+                None => {
+                    let finished = self.finish(peer, position, &offer).await;
+                    finished.map_err(unavailable)?;
+                    stream.lock().one_less(position);
+                }
             }
         }
         let room = (
@@ -487,10 +525,18 @@ impl freehold_federation::Outbox for Outbox {
                 stream.lock().settle_entry(peer, entry, &verdict);
                 continue;
             }
+            if let Some((topic, told)) = &offer.marks
+                && !stream.lock().settle_marks(*topic, told, &verdict)
+            {
+                continue;
+            }
+            let verdict = match offer.marks {
+                Some(_) => Verdict::Ok,
+                None => verdict,
+            };
             let done = matches!(verdict, Verdict::Ok | Verdict::Duplicate);
             if done || matches!(verdict, Verdict::Refused(_)) {
-                let mut stream = stream.lock();
-                stream.waiting = stream.waiting.saturating_sub(1);
+                stream.lock().one_less(position);
             }
             if done && is_message(&offer.row) && offer.parked_at.is_none() {
                 outbox::remove_item(&mut batch, peer, position);
@@ -514,7 +560,8 @@ impl freehold_federation::Outbox for Outbox {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
         let stream = stream.lock();
         let all = stream.parked.values().chain(stream.cells_held.values());
-        Ok(all.copied().chain(stream.log_due()).min())
+        let gathered = [stream.log_due(), stream.marks_due()];
+        Ok(all.copied().chain(gathered.into_iter().flatten()).min())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of an item once the peer has decided it.
 
 use freehold_federation::Verdict;
-use freehold_proto::{DomainName, GroupId, MessageId, Refusal, Timestamp, UserId};
+use freehold_proto::{DomainName, GroupId, MessageId, Refusal, RefusalCode, Timestamp, UserId};
 use freehold_store::{
     Batch, Outcome, StoreError, Tables, TopicKey,
     tables::{
@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    Outbox, park,
+    Outbox,
+    expire::reason,
+    park,
     stream::{Offer, Pair, Stream, is_letter, is_request, pair_of},
 };
 use crate::topic::{Command, TopicName, hub::Hub};
@@ -34,10 +36,18 @@ impl Outbox {
             return self.finish(peer, position, &offer).await;
         };
         match verdict {
-            Verdict::Later { retry_after, .. } if is_letter(&offer.row) => {
+            Verdict::Later { retry_after, code } if is_letter(&offer.row) => {
+                let fails = code == RefusalCode::Unavailable;
+                if fails {
+                    stream.lock().failing.insert(pair.clone());
+                }
                 if offer.parked_at.is_none() {
                     let mut batch = Batch::new();
-                    park(&mut batch, peer, position, &offer.row);
+                    let row = OutboxRow {
+                        failed: fails.into(),
+                        ..offer.row.clone()
+                    };
+                    park(&mut batch, peer, position, &row);
                     // A batch without guards is applied.
                     let _applied = self.tables.commit(batch).await?;
                 }
@@ -145,7 +155,9 @@ impl Outbox {
         let (wanted, (topic, author)) = (peer.clone(), pair.clone());
         let read = move |tables: &Tables| tables.parked_pair(&wanted, topic, &author, 1);
         if self.tables.read(read).await?.is_empty() {
-            stream.lock().parked.remove(&pair);
+            let mut stream = stream.lock();
+            stream.parked.remove(&pair);
+            stream.failing.remove(&pair);
         }
         Ok(())
     }
@@ -161,11 +173,18 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let read = move |tables: &Tables| name_of(tables, topic);
         let name = self.tables.read(read).await?;
-        let (Some(name), Some(server)) = (name, self.server.lock().upgrade()) else {
+        let Some(server) = self.server.lock().upgrade() else {
             return Err(StoreError::Closed);
         };
+        let Some(name) = name else {
+            // Nobody is left to be told.
+            let mut batch = Batch::new();
+            refused.remove(&mut batch, topic);
+            return self.tables.commit(batch).await.map(drop);
+        };
+
         info!(peer = %refused.peer, author = %refused.author, seq = row.seq, "telling the author of a refusal");
-        let reason = format!("{} refused it: {}", refused.peer, refusal.code.text());
+        let reason = reason(&refused.peer, refusal);
         let (done, told) = oneshot::channel();
         let command = match MessageId::from_slice(&row.request) {
             Ok(id) if is_request(row) => Command::Declined {

@@ -12,6 +12,8 @@ use freehold_store::{
 };
 use tokio::time::Instant;
 
+use super::marks::{Gathered, is_marks};
+
 /// Parked rows looked at in one go.
 pub(super) const PARKED_PAGE: usize = 1000;
 
@@ -26,6 +28,12 @@ pub(super) struct Stream {
     pub(super) next: u64,
     /// Items that wait, parked ones included.
     pub(super) waiting: usize,
+    /// Bytes of the messages among them.
+    pub(super) bytes: usize,
+    /// Bytes of what was handed out.
+    pub(super) sizes: HashMap<u64, usize>,
+    /// Pairs parked because the peer fails on their first message.
+    pub(super) failing: HashSet<Pair>,
     /// When the parked messages of a pair may be offered again.
     pub(super) parked: HashMap<Pair, Timestamp>,
     /// Pairs released since the last batch was handed out: its answers are older than that news.
@@ -34,6 +42,8 @@ pub(super) struct Stream {
     pub(super) cells_held: HashMap<u64, Timestamp>,
     /// Groups whose home we are and that the peer follows.
     pub(super) logs: HashMap<TopicKey, Followed>,
+    /// How far members of groups have got, as far as the peer has not been told.
+    pub(super) marks: HashMap<TopicKey, Gathered>,
     /// The time when the peer was last worked for.
     pub(super) looked: Timestamp,
     /// How often something new was in one of their logs.
@@ -74,6 +84,36 @@ pub(super) struct Offer {
     pub(super) parked_at: Option<u64>,
     /// Of an entry of a group's log: which.
     pub(super) entry: Option<(TopicKey, u64)>,
+    /// Of how far members of a group have got: what is told.
+    pub(super) marks: Option<(TopicKey, Gathered)>,
+}
+
+impl Offer {
+    /// An item that waits in the stream.
+    pub(super) fn waiting(row: OutboxRow) -> Self {
+        Self {
+            row,
+            parked_at: None,
+            entry: None,
+            marks: None,
+        }
+    }
+
+    /// A parked letter.
+    pub(super) fn parked(row: OutboxRow, at: u64) -> Self {
+        Self {
+            parked_at: Some(at),
+            ..Self::waiting(row)
+        }
+    }
+
+    /// An entry of a group's log.
+    pub(super) fn entry(topic: TopicKey, index: u64) -> Self {
+        Self {
+            entry: Some((topic, index)),
+            ..Self::waiting(OutboxRow::default())
+        }
+    }
 }
 
 pub(super) fn pair_of(row: &OutboxRow) -> Option<Pair> {
@@ -102,11 +142,22 @@ impl Stream {
             .map_or(0, |it| it.position)
             .max(tables.outbox_head(peer)?);
         let mut parked: HashMap<Pair, Timestamp> = HashMap::new();
-        let mut waiting = 0;
+        let (mut waiting, mut bytes, mut failing) = (0, 0, HashSet::new());
         let mut from = 0;
+        let mut marks = HashMap::new();
         loop {
             let page = tables.outbox(peer, from, PARKED_PAGE)?;
             waiting += page.len();
+            let marked = page.iter().filter(|(_, row)| is_marks(row));
+            let topic = |(_, row): &(u64, OutboxRow)| TopicKey::from_slice(&row.topic);
+            marks.extend(
+                marked
+                    .filter_map(topic)
+                    .map(|it| (it, Gathered::forgotten())),
+            );
+            for (_, row) in &page {
+                bytes += size_of(tables, row)?;
+            }
             match page.last() {
                 Some((last, _)) if page.len() == PARKED_PAGE => from = *last,
                 _ => break,
@@ -120,7 +171,11 @@ impl Stream {
             for (key, position, row) in page {
                 head = head.max(position);
                 after = Some(key);
+                bytes += size_of(tables, &row)?;
                 if let Some(pair) = pair_of(&row) {
+                    if row.failed > 0 {
+                        failing.insert(pair.clone());
+                    }
                     // A start may follow on news that was not acted on: offer them all once.
                     parked.insert(pair, Timestamp::EPOCH);
                 }
@@ -138,10 +193,14 @@ impl Stream {
             epoch,
             next: head + 1,
             waiting,
+            bytes,
+            sizes: HashMap::new(),
+            failing,
             parked,
             released: HashSet::new(),
             cells_held: HashMap::new(),
             logs,
+            marks,
             looked: Timestamp::EPOCH,
             moved: 0,
             told: HashMap::new(),
@@ -149,6 +208,13 @@ impl Stream {
             offered: BTreeMap::new(),
         };
         Ok((stream, stored.is_none()))
+    }
+
+    /// An item, as it was handed out, waits no more.
+    pub(super) fn one_less(&mut self, position: u64) {
+        let bytes = self.sizes.remove(&position).unwrap_or(0);
+        self.waiting = self.waiting.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The position of a new item.
@@ -165,6 +231,21 @@ impl Stream {
             position,
         }
     }
+}
+
+/// Bytes of the message that a row refers to; 0 for what is made when it goes. Blocks.
+pub(super) fn size_of(tables: &Tables, row: &OutboxRow) -> Result<usize, StoreError> {
+    let Some((topic, _)) = pair_of(row).filter(|_| is_letter(row)) else {
+        return Ok(0);
+    };
+    let envelope = match is_message(row) {
+        true => tables.message(topic, row.seq)?.and_then(|it| it.envelope),
+        false => tables
+            .request(topic, &row.request)?
+            .and_then(|it| it.envelope),
+    };
+    let envelope = envelope.and_then(crate::topic::message::envelope_of);
+    Ok(envelope.map_or(0, |it| it.size()))
 }
 
 /// The groups that a peer follows, each to be looked at once. Blocks.

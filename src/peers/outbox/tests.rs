@@ -12,7 +12,7 @@ use freehold_store::{
         log::{put_follower, put_log_entry},
         messages::put_message,
         outbox::RELATION,
-        rows::{AccountRow, FollowerRow, LogRow, MessageRow, SubscriptionRow},
+        rows::{AccountRow, FollowerRow, LogRow, MessageRow, RoomRow, SubscriptionRow},
         topics::put_subscription,
     },
 };
@@ -363,7 +363,7 @@ async fn a_queue_has_an_end() {
         .await
         .unwrap()
         .lock()
-        .waiting = WAITING_MAX;
+        .waiting = Waiting::default().items_max;
     assert!(!stage.outbox.has_room(&beta()));
 }
 
@@ -476,4 +476,82 @@ async fn a_refused_entry_holds_its_log_back_and_nothing_else() {
     assert!(stage.tells(&Verdict::Ok).await.is_empty());
     stage.says(&alice(), 1).await;
     stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
+}
+
+impl Stage {
+    async fn reads(&self, user: &UserId, read: u32) {
+        let mut batch = Batch::new();
+        let mark = [(user.clone(), (read, read))];
+        self.outbox
+            .put_marks(&mut batch, &beta(), club(), &mark, at(0));
+        if !batch.is_empty() {
+            self.commit(batch).await;
+        }
+    }
+
+    /// Marks of the next batch, with its positions: who has read how far.
+    async fn marks(&self) -> (Vec<u64>, Vec<(UserId, u32)>) {
+        let items = self
+            .outbox
+            .next(&beta(), at(0), 9, usize::MAX)
+            .await
+            .unwrap();
+        let positions = items.iter().map(|it| it.position).collect();
+        let mut marks = Vec::new();
+        for item in items {
+            let payload = <wire::Payload as prost::Message>::decode(item.envelope.payload);
+            let Some(wire::payload::Kind::GroupCursors(it)) = payload.unwrap().kind else {
+                panic!("nobody queued anything else");
+            };
+            let mark = |it: wire::GroupCursor| (it.user.parse().unwrap(), it.read);
+            marks.extend(it.cursors.into_iter().map(mark));
+        }
+        marks.sort();
+        (positions, marks)
+    }
+
+    async fn answers(&self, positions: &[u64], verdict: &Verdict) {
+        let verdicts = positions.iter().map(|it| (*it, verdict.clone()));
+        let verdicts = verdicts.collect();
+        self.outbox.settle(&beta(), at(0), verdicts).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn marks_of_a_group_are_gathered_into_one_item_until_the_peer_has_them() {
+    let mut stage = Stage::new().await;
+    let mut batch = Batch::new();
+    let room = RoomRow {
+        kind: 1,
+        ..RoomRow::default()
+    };
+    freehold_store::tables::rooms::create_room(&mut batch, club(), &room);
+    stage.commit(batch).await;
+    tokio::time::pause();
+    let soon = Duration::from_millis(1100);
+    stage.reads(&alice(), 3).await;
+    stage.reads(&ann(), 4).await;
+    stage.reads(&alice(), 5).await;
+    assert!(stage.marks().await.1.is_empty(), "they are gathered first");
+    tokio::time::advance(soon).await;
+    let (positions, told) = stage.marks().await;
+    assert_eq!(told, [(alice(), 5), (ann(), 4)]);
+    // What is read while they are on their way goes next, and only that.
+    stage.reads(&alice(), 6).await;
+    stage.answers(&positions, &Verdict::Ok).await;
+    tokio::time::advance(soon).await;
+    let (positions, told) = stage.marks().await;
+    assert_eq!(told, [(alice(), 6)]);
+    // A restart forgets who it was, not that somebody did: all members are told of.
+    stage.restart().await;
+    let (_, told) = stage.marks().await;
+    assert_eq!(
+        (positions.len(), told),
+        (1, Vec::new()),
+        "there are no members"
+    );
+    let (positions, _) = stage.marks().await;
+    stage.answers(&positions, &Verdict::Ok).await;
+    tokio::time::advance(soon).await;
+    assert!(stage.marks().await.0.is_empty());
 }

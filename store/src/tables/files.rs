@@ -182,6 +182,20 @@ impl Tables {
         self.file_keys(&range, limit)
     }
 
+    /// The same, each with what is said of it.
+    pub fn said_by(
+        &self,
+        referrer: &Referrer,
+        limit: usize,
+    ) -> Result<Vec<(FileKey, ReferenceRow)>, StoreError> {
+        let mut said = Vec::new();
+        for file in self.files_of(referrer, limit)? {
+            let row = self.row(&keys::reference_to(file, referrer))?;
+            said.extend(row.map(|row| (file, row)));
+        }
+        Ok(said)
+    }
+
     /// The files that somebody uploaded, from `after` on, at most `limit`.
     pub fn files_by(
         &self,
@@ -408,6 +422,8 @@ mod tests {
         let messages = tables.messages_with(file(1), 9).unwrap();
         assert_eq!(messages, [((topic, 7), said(70)), ((topic, 9), said(90))]);
         assert_eq!(tables.messages_with(file(2), 9).unwrap(), []);
+        let by = Referrer::Message(topic, 9);
+        assert_eq!(tables.said_by(&by, 9).unwrap(), [(file(1), said(90))]);
         assert_eq!(tables.as_picture(file(1)).unwrap(), None);
         assert_eq!(tables.as_picture(file(2)).unwrap(), Some(said(2)));
         assert_eq!(tables.as_picture(file(3)).unwrap(), Some(said(3)));

@@ -71,6 +71,11 @@ impl Tables {
             .transpose()
     }
 
+    /// Where the message with exactly this order stands.
+    pub fn place(&self, topic: TopicKey, order: u32) -> Result<Option<PlaceRow>, StoreError> {
+        self.row(&keys::order(topic, order))
+    }
+
     /// The order and our position of messages with `low <= order < high`, in order.
     pub fn seqs_between(
         &self,
@@ -101,6 +106,24 @@ impl Tables {
                 Ok((seq, place.order))
             })
             .transpose()
+    }
+
+    /// Our position and the order of messages behind `seq` that have one, in our order.
+    pub fn places_after(
+        &self,
+        topic: TopicKey,
+        seq: u32,
+        limit: usize,
+    ) -> Result<Vec<(u32, u32)>, StoreError> {
+        let range = keys::places(topic, seq.saturating_add(1), u32::MAX);
+        self.page(&range, Order::Ascending, limit)?
+            .iter()
+            .map(|(key, row)| {
+                let seq = keys::last_short(key).ok_or_else(|| damaged(key))?;
+                let place: PlaceRow = decode(key, row.clone())?;
+                Ok((seq, place.order))
+            })
+            .collect()
     }
 
     /// Since when, and until when, a domain has a part in a group.
@@ -156,11 +179,10 @@ pub fn put_log_entry(batch: &mut Batch, topic: TopicKey, index: u64, row: &LogRo
     blob::put(batch, key, &row.encode_to_vec().into());
 }
 
-/// Notes that the message at `seq` has this order, where the two differ.
-pub fn put_order(batch: &mut Batch, topic: TopicKey, order: u32, seq: u32) {
-    let place = PlaceRow { order, seq };
-    batch.put(keys::order(topic, order), place.encode_to_vec());
-    batch.put(keys::place(topic, seq), place.encode_to_vec());
+/// Notes where the message at `seq` stands in the log.
+pub fn put_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
+    batch.put(keys::order(topic, place.order), place.encode_to_vec());
+    batch.put(keys::place(topic, place.seq), place.encode_to_vec());
 }
 
 /// Writes how far a domain has been told.

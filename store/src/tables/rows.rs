@@ -259,6 +259,10 @@ pub struct RoomRow {
     /// messages stand.
     #[prost(uint32, tag = "18")]
     pub base: u32,
+    /// Of a copy: the order from which on the history from before it began has been fetched; 0 for
+    /// none, 1 for all.
+    #[prost(uint32, tag = "20")]
+    pub fetched: u32,
     /// Of a copy: the entry with which it began.
     #[prost(message, optional, tag = "19")]
     pub begun: Option<LogStartRow>,
@@ -304,6 +308,9 @@ pub struct PlaceRow {
     /// Here.
     #[prost(uint32, tag = "2")]
     pub seq: u32,
+    /// Index of its entry; 0 for what was written before there was a log.
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
 }
 
 /// A domain with a copy of a group whose home we are.
@@ -538,6 +545,9 @@ pub struct OutboxRow {
     /// Of an invitation: who invites, global id.
     #[prost(string, tag = "7")]
     pub actor: String,
+    /// Of a parked message: 1 if the peer failed on it again and again.
+    #[prost(uint32, tag = "10")]
+    pub failed: u32,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.

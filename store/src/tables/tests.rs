@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::{
     accounts, credentials,
     keys::TopicKey,
-    log::{put_follower, put_log_entry, put_order, put_told, remove_follower},
+    log::{put_follower, put_log_entry, put_place, put_told, remove_follower},
     messages,
     outbox::{self, CURSOR, MESSAGE},
     rows::{
         AccountRow, CredentialRow, DeletionRow, EnvelopeRow, FollowerRow, LogRow, LoginRow,
-        MessageRow, OutboxRow, RoomRow, SeenRow, SpanRow, SubscriptionRow,
+        MessageRow, OutboxRow, PlaceRow, RoomRow, SeenRow, SpanRow, SubscriptionRow,
     },
     tags::{self, TagOwner},
     topics, *,
@@ -346,7 +346,7 @@ fn a_log_is_read_from_anywhere_and_its_messages_are_found_by_order_and_by_positi
         for (index, order, seq) in [(4, 10, 30), (5, 0, 0), (6, 11, 32), (7, 12, 31)] {
             put_log_entry(batch, topic(), index, &entry(seq));
             if order > 0 {
-                put_order(batch, topic(), order, seq);
+                put_place(batch, topic(), PlaceRow { order, seq, index });
             }
         }
     });
@@ -355,6 +355,10 @@ fn a_log_is_read_from_anywhere_and_its_messages_are_found_by_order_and_by_positi
     assert_eq!(tables.log_head(topic()).unwrap(), Some((7, entry(31))));
     let after = tables.log_after(topic(), 4, 2).unwrap();
     assert_eq!(after, [(5, entry(0)), (6, entry(32))]);
+    assert_eq!(
+        tables.place(topic(), 11).unwrap().map(|it| it.index),
+        Some(6)
+    );
     assert_eq!(tables.seq_at(topic(), 11).unwrap(), Some((11, 32)));
     assert_eq!(tables.seq_at(topic(), 99).unwrap(), Some((12, 31)));
     assert_eq!(tables.seq_at(topic(), 9).unwrap(), None);

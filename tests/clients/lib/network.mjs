@@ -20,7 +20,7 @@ export async function readNetwork(source) {
 class Network {
   constructor({ domains }) {
     if (!(domains?.length >= 2)) throw new Error('the network must have at least two domains');
-    [this.alpha, this.beta] = domains.map((domain) => new Domain(domain));
+    [this.alpha, this.beta, this.gamma] = domains.map((domain) => new Domain(domain));
   }
 }
 

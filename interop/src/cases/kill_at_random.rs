@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Scenario;
+use super::Case;
 use crate::{
     Failure, Ledger, Message, Network, Person, Progress, Random, Result, Session, Stage, Writer,
     judge, meet,
@@ -24,20 +24,24 @@ const QUIET_WITHIN: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) const SCENARIO: Scenario = Scenario {
+pub(super) const CASE: Case = Case {
+    ids: "F26, F27",
     name: "kill_at_random",
-    promise: "F26, F27: kill -9 of either of two servers under load, 20 rounds: no acknowledged message lost, none twice, order per sender kept",
+    proves: "kill -9 of either of two servers under load, 20 rounds: no acknowledged message lost, none twice, order per sender kept",
     domains: &["alpha.test", "beta.test"],
+    needs_hooks: false,
     within: Duration::from_secs(300),
     play,
 };
 
 fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
     async move {
+        stage.start_all().await?;
         let Stage {
             network,
             random,
-            notes,
+            line,
+            ..
         } = stage;
         let (alice, mut at_alpha) = Person::register(&network.endpoint(0)?, "alice").await?;
         let (bob, mut at_beta) = Person::register(&network.endpoint(1)?, "bob").await?;
@@ -50,7 +54,9 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
         ];
         load_and_kill(network, random, &mut writers).await?;
         let ledgers = writers.each_ref().map(Writer::ledger);
-        notes.extend(ledgers.map(summary));
+        for ledger in ledgers {
+            line.note(summary(ledger));
+        }
 
         let mut readers = [
             Reader::open(&alice, alice.name_of(&bob)).await?,

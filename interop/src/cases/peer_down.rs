@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Scenario;
+use super::Case;
 use crate::{Failure, Ledger, Person, Result, Session, Stage, failure::expect, judge, meet};
 
 /// A client's answer never waits for another domain.
@@ -13,16 +13,19 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(1);
 const ARRIVE_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) const SCENARIO: Scenario = Scenario {
+pub(super) const CASE: Case = Case {
+    ids: "F28",
     name: "peer_down",
-    promise: "F28: a message to a dead peer is acknowledged at once, survives kill -9 of its own server, and arrives once",
+    proves: "a message to a dead peer is acknowledged at once, survives kill -9 of its own server, and arrives once",
     domains: &["alpha.test", "beta.test"],
+    needs_hooks: false,
     within: Duration::from_secs(180),
     play,
 };
 
 fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
     async move {
+        stage.start_all().await?;
         let network = &mut stage.network;
         let (alice, mut at_alpha) = Person::register(&network.endpoint(0)?, "alice").await?;
         let (bob, mut at_beta) = Person::register(&network.endpoint(1)?, "bob").await?;

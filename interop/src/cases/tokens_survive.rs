@@ -4,21 +4,24 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Scenario;
+use super::Case;
 use crate::{Failure, Person, Result, Session, Stage, failure::expect};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-pub(super) const SCENARIO: Scenario = Scenario {
+pub(super) const CASE: Case = Case {
+    ids: "",
     name: "tokens_survive",
-    promise: "a token stays valid through kill -9 and through a clean stop; SIGTERM ends a server cleanly",
+    proves: "a token stays valid through kill -9 and through a clean stop; SIGTERM ends a server cleanly",
     domains: &["alpha.test"],
+    needs_hooks: false,
     within: Duration::from_secs(90),
     play,
 };
 
 fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
     async move {
+        stage.start_all().await?;
         let alpha = stage.network.domain(0)?;
         let endpoint = alpha.endpoint().clone();
         let (alice, _session) = Person::register(&endpoint, "alice").await?;

@@ -1,0 +1,71 @@
+//! The cases: one file each, listed here, each with a test of the same name in `tests/`.
+
+mod backoff;
+mod clock_skew;
+mod consent_required;
+mod dead_peer;
+mod disk_full;
+mod exactly_once;
+mod fairness;
+mod kill_at_random;
+mod kill_before_ack;
+mod kill_sender;
+mod no_enumeration;
+mod peer_down;
+mod poison_in_batch;
+mod queue_bounds;
+mod store_what_you_serve;
+mod three_outages;
+mod tokens_survive;
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::{Result, Stage};
+
+/// Something that must hold in a network, whatever happens to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its numbers in the list of conformance, such as `F25`; empty for one of our own.
+    pub ids: &'static str,
+    /// How it is called on the command line.
+    pub name: &'static str,
+    /// What must hold, as a sentence.
+    pub proves: &'static str,
+    /// The domains it needs: set up and not started, so that it may configure them first.
+    pub domains: &'static [&'static str],
+    /// Whether it can only be played with a server that has test hooks.
+    pub needs_hooks: bool,
+    /// Time it may take.
+    pub within: Duration,
+    /// What happens.
+    pub play: for<'a> fn(&'a mut Stage) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+/// All of them.
+pub const ALL: &[Case] = &[
+    tokens_survive::CASE,
+    peer_down::CASE,
+    kill_at_random::CASE,
+    exactly_once::CASE,
+    kill_before_ack::CASE,
+    kill_sender::CASE,
+    three_outages::CASE,
+    backoff::CASE,
+    store_what_you_serve::CASE,
+    poison_in_batch::CASE,
+    queue_bounds::CASE,
+    dead_peer::CASE,
+    fairness::CASE,
+    disk_full::CASE,
+    clock_skew::CASE,
+    consent_required::CASE,
+    no_enumeration::CASE,
+];
+
+/// The case of this name.
+#[must_use]
+pub fn case(name: &str) -> Option<&'static Case> {
+    ALL.iter().find(|it| it.name == name)
+}

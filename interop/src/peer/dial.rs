@@ -1,0 +1,197 @@
+//! The side that calls.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use freehold_proto::{DomainName, hello::Role, wire};
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+use rustls::pki_types::ServerName;
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+use super::{Inner, VERSION, broken, grpc, tls::exporter};
+use crate::{Failure, Result};
+
+/// gRPC's status of that name.
+const UNAVAILABLE: &str = "14";
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const HELLO_WITHIN: Duration = Duration::from_secs(15);
+const HELLO_POLL: Duration = Duration::from_millis(100);
+
+/// A connection to a server on which this peer has proven itself. Ends when dropped.
+#[derive(Debug)]
+pub struct Line {
+    this: Arc<Inner>,
+    to: DomainName,
+    calls: SendRequest<Bytes>,
+    _connection: JoinSet<()>,
+}
+
+impl Line {
+    pub(super) async fn open(this: Arc<Inner>, to: &DomainName, at: SocketAddr) -> Result<Self> {
+        let gone = |error: &dyn std::fmt::Display| Failure::Disconnected {
+            who: to.to_string(),
+            why: error.to_string(),
+        };
+        let stream = TcpStream::connect(at).await.map_err(|error| gone(&error))?;
+        let _fast = stream.set_nodelay(true);
+        let name = ServerName::try_from(to.to_string());
+        let name = name.map_err(|error| broken("name a server")(&error))?;
+        let connector = TlsConnector::from(Arc::clone(&this.tls.client));
+        let stream = connector.connect(name, stream).await;
+        let stream = stream.map_err(|error| gone(&error))?;
+        let exporter = exporter(stream.get_ref().1).map_err(|error| gone(&error))?;
+        let (calls, connection) = h2::client::handshake(stream)
+            .await
+            .map_err(|error| gone(&error))?;
+        let mut task = JoinSet::new();
+        task.spawn(async move { drop(connection.await) });
+        let mut line = Self {
+            this,
+            to: to.clone(),
+            calls,
+            _connection: task,
+        };
+        line.hello(exporter).await?;
+        Ok(line)
+    }
+
+    async fn hello(&mut self, exporter: [u8; 32]) -> Result<()> {
+        use wire::hello_response::Outcome;
+        let request = wire::HelloRequest {
+            version: VERSION,
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            key_id: self.this.ring.signer().key_id().as_bytes().to_vec().into(),
+            record_hash: self.this.ring.record().hash().to_vec().into(),
+            signature: self.this.proof(Role::Initiator, &self.to, exporter),
+            received: Some(wire::StreamPosition::default()),
+        };
+        let deadline = Instant::now() + HELLO_WITHIN;
+        loop {
+            let answer: wire::HelloResponse = self.call("Hello", &request).await?;
+            match answer.outcome {
+                Some(Outcome::Accepted(_)) => return Ok(()),
+                Some(Outcome::Pending(_)) if Instant::now() < deadline => sleep(HELLO_POLL).await,
+                other => {
+                    return Err(Failure::Broken(format!(
+                        "{} answered hello by {other:?}",
+                        self.to
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Hands over a batch; the results are as the server gives them.
+    pub async fn deliver(
+        &mut self,
+        epoch: u64,
+        items: Vec<wire::Item>,
+    ) -> Result<Vec<wire::result::Verdict>> {
+        let request = wire::DeliverRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            epoch,
+            items,
+        };
+        let answer: wire::DeliverResponse = self.call("Deliver", &request).await?;
+        let results = answer.results.into_iter();
+        Ok(results.filter_map(|it| it.verdict).collect())
+    }
+
+    /// Looks somebody up.
+    pub async fn find(&mut self, query: wire::find_request::Query) -> Result<Option<wire::Person>> {
+        let request = wire::FindRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            query: Some(query),
+        };
+        let answer: wire::FindResponse = self.call("Find", &request).await?;
+        Ok(answer.person)
+    }
+
+    /// Sends signals.
+    pub async fn signal(&mut self, signals: Vec<wire::Signal>) -> Result<()> {
+        let request = wire::SignalRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            signals,
+        };
+        let _nothing: wire::SignalResponse = self.call("Signal", &request).await?;
+        Ok(())
+    }
+
+    async fn call<T: prost::Message + Default>(
+        &mut self,
+        method: &str,
+        message: &impl prost::Message,
+    ) -> Result<T> {
+        let called = timeout(ANSWER_WITHIN, self.exchange(method, message)).await;
+        called.unwrap_or_else(|_| {
+            Err(Failure::Late {
+                awaited: format!("the answer of {} to {method}", self.to),
+                after: ANSWER_WITHIN,
+            })
+        })
+    }
+
+    async fn exchange<T: prost::Message + Default>(
+        &mut self,
+        method: &str,
+        message: &impl prost::Message,
+    ) -> Result<T> {
+        let gone = |error: h2::Error| Failure::Disconnected {
+            who: self.to.to_string(),
+            why: format!("{method}: {error}"),
+        };
+        let request = Request::post(format!(
+            "https://{}/freehold.peer.v1.Peer/{method}",
+            self.to
+        ))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .map_err(|error| broken("make a request")(&error))?;
+        let mut calls = self.calls.clone().ready().await.map_err(gone)?;
+        let (response, mut stream) = calls.send_request(request, false).map_err(gone)?;
+        grpc::send(&mut stream, grpc::framed(message), true).await;
+        let (head, mut body) = response.await.map_err(gone)?.into_parts();
+        let answer = grpc::read(&mut body).await;
+        let trailers = body.trailers().await.map_err(gone)?.unwrap_or_default();
+        self.refused(method, &[&head.headers, &trailers])?;
+        let answer = answer.and_then(|it| T::decode(it).ok());
+        answer.ok_or_else(|| {
+            Failure::Broken(format!("{} answered {method} by no such message", self.to))
+        })
+    }
+
+    /// What the status of a call says, wherever it stands.
+    fn refused(&self, method: &str, places: &[&HeaderMap]) -> Result<()> {
+        let text = |name: &str| {
+            let value = places.iter().find_map(|it| it.get(name));
+            value.and_then(|it| it.to_str().ok()).map(str::to_owned)
+        };
+        match text("grpc-status").as_deref() {
+            Some("0") => Ok(()),
+            // "Our own fault, try again": what a server says that is just ending.
+            Some(UNAVAILABLE) => Err(Failure::Disconnected {
+                who: self.to.to_string(),
+                why: format!("{method}: unavailable"),
+            }),
+            status => Err(Failure::Refused {
+                who: self.this.domain().to_string(),
+                request: format!("{method} at {} (gRPC {status:?})", self.to),
+                code: text(grpc::REFUSAL)
+                    .and_then(|it| it.parse().ok())
+                    .unwrap_or(0),
+                text: text("grpc-message").unwrap_or_default(),
+            }),
+        }
+    }
+}

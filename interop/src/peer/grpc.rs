@@ -1,0 +1,62 @@
+//! Unary gRPC calls by hand: one message each way, in a frame of five bytes and the message.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue};
+
+/// Bytes of one message that are read.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Where a refusal of the peer protocol stands.
+pub(super) const REFUSAL: &str = "freehold-refusal";
+
+/// The whole body of a call, without the frame; none when it is too long or breaks off.
+pub(super) async fn read(body: &mut RecvStream) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.ok()?;
+        let _more = body.flow_control().release_capacity(chunk.len());
+        whole.extend_from_slice(&chunk);
+        if whole.len() > MESSAGE_BYTES_MAX {
+            return None;
+        }
+    }
+    let mut whole = whole.freeze();
+    (whole.len() >= 5).then(|| whole.split_off(5))
+}
+
+/// A message in its frame.
+pub(super) fn framed(message: &impl prost::Message) -> Bytes {
+    let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(length);
+    frame.extend_from_slice(&message.encode_to_vec());
+    frame.freeze()
+}
+
+/// The trailers of a call that went well.
+pub(super) fn good() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers
+}
+
+/// Sends all of `data` as the other side has room for it; false when it has gone.
+pub(super) async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> bool {
+    loop {
+        stream.reserve_capacity(data.len());
+        let room = match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(Ok(room)) => room.min(data.len()),
+            _ => return false,
+        };
+        let rest = data.split_off(room);
+        let last = rest.is_empty();
+        if stream.send_data(data, end && last).is_err() {
+            return false;
+        }
+        if last {
+            return true;
+        }
+        data = rest;
+    }
+}

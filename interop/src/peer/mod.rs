@@ -1,0 +1,341 @@
+//! A domain that does what a script says: a peer with keys of its own that speaks the peer protocol by
+//! its document, and breaks it where a case wants that. It shares no code with the server but the
+//! words of `proto` and the signatures of `keys`.
+
+mod accept;
+mod dial;
+mod grpc;
+mod tls;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use freehold_keys::{KeyRing, fingerprint_to_text, prove, random};
+use freehold_proto::{
+    Destination, DomainName, Header, MessageId, Timestamp, UserId,
+    hello::{Hello, Role},
+    limits, wire,
+    wire::payload::Kind,
+};
+use parking_lot::Mutex;
+use prost::Message as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{Failure, Result};
+
+pub use dial::Line;
+
+/// Items remembered; what comes after is answered and only counted.
+const ARRIVED_MAX: usize = 100_000;
+const POLL: Duration = Duration::from_millis(20);
+
+/// A peer that runs. Ends with its connections when dropped.
+#[derive(Debug)]
+pub struct ScriptedPeer {
+    this: Arc<Inner>,
+    address: SocketAddr,
+    _keys: TempDir,
+    _tasks: JoinSet<()>,
+}
+
+/// An item as it arrived.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// When.
+    pub at: Instant,
+    /// In which life of the sender's stream.
+    pub epoch: u64,
+    /// At which position of it.
+    pub position: u64,
+    /// The id under which it was sealed.
+    pub id: Option<MessageId>,
+    /// What it says; none when it cannot be read.
+    pub kind: Option<Kind>,
+    /// Its bytes.
+    pub envelope: wire::Envelope,
+}
+
+impl Arrived {
+    fn read(epoch: u64, item: wire::Item) -> Self {
+        let envelope = item.envelope.unwrap_or_default();
+        let header = Header::decode(&envelope.header).ok();
+        let payload = wire::Payload::decode(&*envelope.payload).ok();
+        Self {
+            at: Instant::now(),
+            epoch,
+            position: item.position,
+            id: header.map(|it| it.message_id),
+            kind: payload.and_then(|it| it.kind),
+            envelope,
+        }
+    }
+
+    /// The text of a message.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match &self.kind {
+            Some(Kind::DirectMessage(it)) => serde_json::from_slice(&it.content).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// How the peer answers a batch.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Every item is taken.
+    Taken,
+    /// One verdict for each item, or not.
+    Verdicts(Vec<wire::result::Verdict>),
+    /// The call fails with this gRPC status.
+    Status(u32),
+    /// The call is refused with this number.
+    Refused(u32),
+    /// After a while, this.
+    After(Duration, Box<Self>),
+    /// No answer at all.
+    Silence,
+    /// The connection breaks.
+    Break,
+}
+
+/// What decides how a batch is answered. A batch is remembered before it is asked.
+pub type Script = Box<dyn FnMut(&[Arrived]) -> Reply + Send>;
+
+/// What the connections of one peer share.
+pub(crate) struct Inner {
+    ring: KeyRing,
+    tls: tls::Tls,
+    script: Mutex<Script>,
+    arrived: Mutex<Vec<Arrived>>,
+    hellos: Mutex<Vec<Instant>>,
+    signals: Mutex<Vec<wire::Signal>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Inner").field(self.ring.domain()).finish()
+    }
+}
+
+impl Inner {
+    fn domain(&self) -> &DomainName {
+        self.ring.domain()
+    }
+
+    /// The proof of this domain on one connection.
+    fn proof(&self, role: Role, to: &DomainName, exporter: [u8; 32]) -> Bytes {
+        let hello = Hello {
+            role,
+            from: self.domain(),
+            to,
+            key_id: self.ring.signer().key_id(),
+            record_hash: self.ring.record().hash(),
+            exporter,
+        };
+        prove(&hello, &self.ring.signer()).to_vec().into()
+    }
+}
+
+/// What went wrong in here, as the harness tells it.
+fn broken(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failure + '_ {
+    move |error| Failure::harness(what, error)
+}
+
+impl ScriptedPeer {
+    /// Starts a peer of this name on a free port of `ip`. It takes everything until told otherwise.
+    pub async fn start(name: &str, ip: IpAddr) -> Result<Self> {
+        let no = broken("start a scripted peer");
+        let domain: DomainName = name.parse().map_err(|error| no(&error))?;
+        let keys = TempDir::new().map_err(|error| no(&error))?;
+        let ring = KeyRing::create(&keys.path().join("keys"), &domain, now());
+        let (ring, _) = ring.map_err(|error| no(&error))?;
+        let identity = ring.tls_identity().map_err(|error| no(&error))?;
+        let this = Arc::new(Inner {
+            tls: tls::Tls::new(identity).map_err(|error| no(&error))?,
+            ring,
+            script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
+            arrived: Mutex::default(),
+            hellos: Mutex::default(),
+            signals: Mutex::default(),
+        });
+        let listener = TcpListener::bind((ip, 0)).await;
+        let listener = listener.map_err(|error| no(&error))?;
+        let address = listener.local_addr().map_err(|error| no(&error))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept::run(Arc::clone(&this), listener));
+        Ok(Self {
+            this,
+            address,
+            _keys: keys,
+            _tasks: tasks,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn domain(&self) -> &DomainName {
+        self.this.domain()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The fingerprint of its root key, as it is published.
+    #[must_use]
+    pub fn root(&self) -> String {
+        fingerprint_to_text(&self.this.ring.record().root_fingerprint())
+    }
+
+    /// From now on answers batches so.
+    pub fn answers(&self, script: impl FnMut(&[Arrived]) -> Reply + Send + 'static) {
+        *self.this.script.lock() = Box::new(script);
+    }
+
+    /// All items that arrived, in order, also those that were not taken.
+    #[must_use]
+    pub fn arrived(&self) -> Vec<Arrived> {
+        self.this.arrived.lock().clone()
+    }
+
+    /// The texts among them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let arrived = self.this.arrived.lock();
+        arrived.iter().filter_map(Arrived::text).collect()
+    }
+
+    /// The signals that came.
+    #[must_use]
+    pub fn signals(&self) -> Vec<wire::Signal> {
+        self.this.signals.lock().clone()
+    }
+
+    /// When somebody said hello.
+    #[must_use]
+    pub fn hellos(&self) -> Vec<Instant> {
+        self.this.hellos.lock().clone()
+    }
+
+    /// Waits until what arrived fits.
+    pub async fn waits_for(
+        &self,
+        awaited: &str,
+        within: Duration,
+        fits: impl Fn(&[Arrived]) -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while !fits(&self.this.arrived.lock()) {
+            if Instant::now() > deadline {
+                let awaited = format!("{awaited} ({})", self.domain());
+                return Err(Failure::Late {
+                    awaited,
+                    after: within,
+                });
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// A person of this domain; anybody who looks for them finds them.
+    #[must_use]
+    pub fn person(&self, number: u8) -> UserId {
+        UserId::new([7, 7, 7, 7, 7, 7, 7, number], self.domain().clone())
+    }
+
+    /// Connects to a server as a peer does, and says hello.
+    pub async fn dial(&self, to: &DomainName, at: SocketAddr) -> Result<Line> {
+        Line::open(Arc::clone(&self.this), to, at).await
+    }
+
+    /// Seals words for a domain under a new id.
+    pub fn seal(&self, to: &DomainName, kind: Kind) -> Result<wire::Envelope> {
+        let id = random().map(|it| MessageId::mint(now(), &it));
+        let id = id.map_err(|error| broken("make an id")(&error))?;
+        self.seal_as(to, kind, id, now())
+    }
+
+    /// Seals words under this id, as if at that time.
+    pub fn seal_as(
+        &self,
+        to: &DomainName,
+        kind: Kind,
+        id: MessageId,
+        at: Timestamp,
+    ) -> Result<wire::Envelope> {
+        let to = Destination::Domain(to.clone());
+        let sealed = self.this.ring.signer().seal(to, id, at, kind);
+        let sealed = sealed.map_err(|error| broken("seal an envelope")(&error))?;
+        Ok(sealed.into())
+    }
+
+    /// Seals a text of one of its people to somebody.
+    pub fn text(&self, from: &UserId, to: &UserId, text: &str) -> Result<wire::Envelope> {
+        self.seal(to.domain(), message(from, to, &json!(text)))
+    }
+
+    /// Seals that one of its people lets somebody write, and wants to talk to them.
+    pub fn consents(&self, from: &UserId, to: &UserId, version: u64) -> Result<wire::Envelope> {
+        let relation = wire::Relation {
+            user: from.to_string(),
+            peer: to.to_string(),
+            want: "JRWPA".to_owned(),
+            want_version: version,
+            given: "JRWPA".to_owned(),
+            given_version: version,
+            public: json!({"fn": "somebody"}).to_string().into(),
+            public_changed_ms: 1,
+        };
+        self.seal(to.domain(), Kind::Relation(relation))
+    }
+}
+
+/// A message with this content.
+#[must_use]
+pub fn message(from: &UserId, to: &UserId, content: &Value) -> Kind {
+    Kind::DirectMessage(wire::DirectMessage {
+        author: from.to_string(),
+        recipient: to.to_string(),
+        head: Bytes::new(),
+        content: content.to_string().into(),
+        references: Vec::new(),
+        attachments: Vec::new(),
+    })
+}
+
+/// Items at the positions from `first` on.
+pub fn items(first: u64, envelopes: impl IntoIterator<Item = wire::Envelope>) -> Vec<wire::Item> {
+    let items = (first..).zip(envelopes).map(|(position, it)| wire::Item {
+        position,
+        envelope: Some(it),
+        placed: None,
+    });
+    items.collect()
+}
+
+/// The time as everybody has it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the suite stands outside of every server's clock"
+)]
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp::EPOCH.plus(since_1970.unwrap_or_default())
+}
+
+/// The protocol that this speaks.
+const VERSION: u32 = limits::VERSION;

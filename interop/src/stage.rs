@@ -1,0 +1,75 @@
+//! What cases do again and again on their stage.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{Network, Random, Result, Timeline, failure::expect};
+
+/// Time for a server to stop in good order.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// What a case has to work with.
+#[derive(Debug)]
+pub struct Stage {
+    /// The domains.
+    pub network: Network,
+    /// Chance.
+    pub random: Random,
+    /// What happens.
+    pub line: Timeline,
+    /// Time that the case may take.
+    pub within: Duration,
+}
+
+impl Stage {
+    /// Starts every domain.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for index in 0..self.network.len() {
+            self.network.domain(index)?.start().await?;
+        }
+        Ok(())
+    }
+
+    /// Lets what waits for an unreachable peer be tried often, as cases with short outages want it.
+    pub fn retry_quickly(&mut self) -> Result<()> {
+        for index in 0..self.network.len() {
+            let domain = self.network.domain(index)?;
+            let lines = &mut domain.config.federation_lines;
+            lines.push("retry_longest_seconds = 2".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Stops every domain in good order and looks that at none of them anything waits for another.
+    pub async fn nothing_is_left(&mut self) -> Result<()> {
+        for index in 0..self.network.len() {
+            let domain = self.network.domain(index)?;
+            let status = domain.stop(STOP_WITHIN).await?;
+            let name = domain.name().clone();
+            expect(status.success(), || {
+                format!("SIGTERM ended the server of {name} with {status}")
+            })?;
+        }
+        for index in 0..self.network.len() {
+            let domain = self.network.domain(index)?;
+            for queue in domain.waiting().await? {
+                expect(queue.waiting == 0 && queue.parked == 0, || {
+                    format!("something is left at {}: {queue:?}", domain.name())
+                })?;
+            }
+            self.line.held(
+                domain.name(),
+                "has stopped in good order and nothing waits there",
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets time pass, and says so.
+    pub async fn pause(&self, time: Duration, why: &str) {
+        self.line
+            .note(format!("{} ms pass: {why}", time.as_millis()));
+        sleep(time).await;
+    }
+}

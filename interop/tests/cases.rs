@@ -1,0 +1,56 @@
+//! Every case as a test. `FREEHOLD_SEED` repeats a run, `FREEHOLD_BIN` names another server.
+
+use freehold_interop::{Verdict, case, cases, play, seed_from_environment};
+
+macro_rules! tests {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_case_is_tested() {
+            let tested = [$(stringify!($name)),*];
+            let listed: Vec<_> = cases::ALL.iter().map(|it| it.name).collect();
+            assert_eq!(listed, tested);
+        }
+    };
+}
+
+tests! {
+    tokens_survive
+    peer_down
+    kill_at_random
+    exactly_once
+    kill_before_ack
+    kill_sender
+    three_outages
+    backoff
+    store_what_you_serve
+    poison_in_batch
+    queue_bounds
+    dead_peer
+    fairness
+    disk_full
+    clock_skew
+    consent_required
+    no_enumeration
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the seed must be known when a run hangs or fails"
+)]
+fn run(name: &str) {
+    let seed = seed_from_environment().unwrap_or_else(|failure| panic!("{failure}"));
+    eprintln!("{name}: FREEHOLD_SEED={seed}");
+    let case = case(name).expect("every_case_is_tested compares the lists");
+    match play(case, seed).verdict {
+        Verdict::Passed => {}
+        Verdict::Skipped(why) => eprintln!("{name} is not played: {why}"),
+        Verdict::Failed(report) => panic!("{report}"),
+    }
+}

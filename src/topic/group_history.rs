@@ -1,0 +1,327 @@
+//! What was written in a group before a domain came in: shown by the home, fetched by a copy, page by
+//! page from the newest on (PROTOCOL.md section 7.7; rules.md 8). It stands under the home's numbers.
+
+use bytes::Bytes;
+use freehold_federation::{GroupAnswer, GroupQuery, Past};
+use freehold_keys::{Entry, Opened, Signer};
+use freehold_proto::{
+    Destination, Envelope, GroupId, MessageId, Timestamp, UserId, limits, wire, wire::payload::Kind,
+};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        log::put_place,
+        messages::{put_message, put_seen},
+        rows::{MessageRow, PlaceRow, SeenRow},
+    },
+};
+
+use super::{
+    Command, TopicName,
+    actor::{Actor, Effect},
+    group_home::message_row,
+    hub::Hub,
+    message,
+};
+use crate::{
+    edge::reply::Reply,
+    files::{self, Attached, Referrer},
+    peers::outbox::logs,
+};
+
+/// Messages in one page.
+const PAGE: usize = 100;
+/// The newest ones, shown at once to whoever has the group open.
+const SHOWN_MAX: usize = 24;
+/// Messages that a copy fetches from before it began; what is older stays at the home.
+const FETCHED_MAX: u32 = 10_000;
+
+/// Files of the messages in one page; more would not fit into one batch with what else is written.
+const FILES_MAX: usize = 512;
+
+/// A page of a group's past, as its home answered.
+#[derive(Debug)]
+pub struct PastPage {
+    /// What was placed in the log.
+    pub entries: Vec<Entry>,
+    /// What was written before there was one.
+    pub past: Vec<Past>,
+    /// There is older.
+    pub more: bool,
+}
+
+/// Messages with an order below `before`, newest first. Blocks.
+pub(crate) fn page(
+    signer: &Signer,
+    tables: &Tables,
+    group: GroupId,
+    before: u32,
+) -> Result<wire::LogPage, StoreError> {
+    let key = TopicKey::group(&group);
+    let (mut page, mut before) = (wire::LogPage::default(), before);
+    // Where everything has been deleted there is nothing to show, and older may be left.
+    while page.entries.is_empty() && page.past.is_empty() && before > 1 {
+        let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
+        before = rows.last().map_or(1, |(seq, _)| *seq);
+        for (seq, row) in rows.into_iter().filter(|(_, row)| row.deleted == 0) {
+            show(signer, tables, (group, key), (seq, row), &mut page)?;
+        }
+    }
+    page.more = before > 1;
+    Ok(page)
+}
+
+fn show(
+    signer: &Signer,
+    tables: &Tables,
+    (group, key): (GroupId, TopicKey),
+    (order, row): (u32, MessageRow),
+    page: &mut wire::LogPage,
+) -> Result<(), StoreError> {
+    let index = tables.place(key, order)?.map_or(0, |it| it.index);
+    if let Some(entry) = tables.log_entry(key, index)? {
+        let entry = logs::entry(tables, key, &entry)?;
+        page.entries
+            .extend(entry.map(|(placed, envelope)| wire::LogEntry {
+                placed: Some(placed.into()),
+                envelope: Some(envelope.into()),
+            }));
+    } else {
+        let referrer = Referrer::Message(key, order);
+        let files = files::attachments_of(tables, signer.domain(), &referrer)?;
+        let envelope = vouched(signer, group, &row, files);
+        page.past.extend(envelope.map(|envelope| wire::PastMessage {
+            order,
+            envelope: Some(envelope.into()),
+        }));
+    }
+    Ok(())
+}
+
+/// A message from before there was a log, in our own words.
+fn vouched(
+    signer: &Signer,
+    group: GroupId,
+    row: &MessageRow,
+    attachments: Vec<wire::Attachment>,
+) -> Option<Envelope> {
+    let (head, content) = message::words_of(row);
+    let words = Kind::GroupMessage(wire::GroupMessage {
+        author: row.author.clone(),
+        head,
+        content,
+        attachments,
+        ..wire::GroupMessage::default()
+    });
+    let id = MessageId::from_slice(&row.message_id).ok()?;
+    let issued = Timestamp::from_stored(row.issued);
+    let to = Destination::Group(group);
+    signer.seal(to, id, issued, words).ok()
+}
+
+impl Actor {
+    /// Fetches what was written before the copy began, unless that has been done.
+    pub(super) fn fetch_past(&mut self) {
+        let Some(room) = self.topic.room().filter(|it| it.deleted.is_none()) else {
+            return;
+        };
+        let (Some((begun, _)), Some(home)) = (room.begun, room.home.clone()) else {
+            return;
+        };
+        let before = match room.fetched {
+            0 => begun.order.saturating_add(1),
+            fetched => fetched,
+        };
+        let enough = begun.order.saturating_sub(before) >= FETCHED_MAX;
+        let TopicName::Group(group) = self.name else {
+            return;
+        };
+        if before <= 1 || enough || !self.begin_pull() {
+            return;
+        }
+        let (server, name) = (self.server.clone(), self.name.clone());
+        self.server.tasks.spawn("group history", async move {
+            let query = GroupQuery::MessagesBefore(before);
+            let answer = match server.federation.get() {
+                Some(federation) => federation.read_group(&home, group, query).await,
+                None => Ok(None),
+            };
+            let page = match answer {
+                Ok(Some(GroupAnswer::Page(entries, past, more))) => Some(PastPage {
+                    entries,
+                    past,
+                    more,
+                }),
+                other => {
+                    tracing::debug!(peer = %home, ?other, "the past of a group is not shown now");
+                    None
+                }
+            };
+            Hub::send(&server, &name, Command::Past(page)).await;
+        });
+    }
+
+    /// A page of the past has come, or none.
+    pub(super) async fn take_past(&mut self, page: Option<PastPage>) {
+        self.pulled();
+        let Some(page) = page else { return };
+        if let Err(reply) = self.keep_past(page).await {
+            tracing::warn!(
+                code = reply.status.code,
+                "a page of a group's past is not kept"
+            );
+            return self.read_again();
+        }
+        self.fetch_past();
+    }
+
+    async fn keep_past(&mut self, page: PastPage) -> Result<(), Reply> {
+        self.finish_commits().await?;
+        let (key, now) = (self.key(), self.now());
+        let Some((begun, _)) = self.topic.room().and_then(|it| it.begun) else {
+            return Ok(());
+        };
+        let orders = page.entries.iter().map(|it| it.position.order);
+        let orders = orders.chain(page.past.iter().map(|it| it.order));
+        // A home that shows nothing, or what was not asked for, is asked no more.
+        let lowest = orders.min().filter(|_| page.more).unwrap_or(1).max(1);
+        let written = page.entries.into_iter().filter_map(|it| written(it, now));
+        let past = page.past.into_iter().filter_map(|it| vouched_for(it, now));
+        let (mut all, mut left) = (Vec::new(), FILES_MAX);
+        for mut found in written.chain(past).filter(|it| it.order <= begun.order) {
+            found.files.truncate(left);
+            left -= found.files.len();
+            let held = self.server.files.hold_attached(&found.files, &found.from);
+            all.push((held.await?, found));
+        }
+        let fill = move |tables: &Tables| {
+            let (mut batch, mut kept, mut files) = (Batch::new(), Vec::new(), Vec::new());
+            for (held, found) in all {
+                if keep(tables, &mut batch, key, &found, now)? {
+                    held.refer(&mut batch, &Referrer::Message(key, found.order), true);
+                    kept.push((found.order, found.row));
+                    files.push(Effect::Referred(held));
+                }
+            }
+            kept.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+            kept.truncate(SHOWN_MAX);
+            Ok((batch, kept, files))
+        };
+        let (batch, kept, mut effects) = self.server.tables.read(fill).await?;
+        let room = self.room_mut()?;
+        let asked = if room.fetched == 0 {
+            u32::MAX
+        } else {
+            room.fetched
+        };
+        // Older ones are asked for by whoever looks for them.
+        let newest = room.fetched == 0;
+        room.fetched = if lowest < asked { lowest } else { 1 };
+        room.dirty = true;
+        effects.extend(newest.then_some(Effect::Past(kept)));
+        self.commit_all(batch, effects);
+        Ok(())
+    }
+}
+
+/// A message of the past, and where it stands.
+struct Found {
+    order: u32,
+    index: u64,
+    from: freehold_proto::DomainName,
+    header_hash: Bytes,
+    row: MessageRow,
+    files: Vec<Attached>,
+}
+
+fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
+    message::makes_sense(&words.head, &words.content).ok()?;
+    words.author.parse().ok()
+}
+
+/// What an entry of the log says, if it is a message that can be shown.
+fn written(entry: Entry, now: Timestamp) -> Option<Found> {
+    let Some(Kind::GroupMessage(words)) = &entry.payload else {
+        return None;
+    };
+    let author = author_of(words).filter(|it| *it.domain() == entry.header.from)?;
+    Some(Found {
+        files: Attached::read(&words.attachments).ok()?,
+        order: entry.position.order,
+        index: entry.position.index,
+        row: as_old(message_row(&author, &entry.envelope, &entry.header, now)),
+        header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
+        from: entry.header.from,
+    })
+}
+
+/// What the home says of its own people, from before there was a log. References in it are orders,
+/// which are the positions here too.
+fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
+    let Opened {
+        envelope,
+        header,
+        payload,
+    } = past.envelope;
+    let Kind::GroupMessage(words) = payload else {
+        return None;
+    };
+    let author = author_of(&words).filter(|it| *it.domain() == header.from)?;
+    let hash = Bytes::copy_from_slice(&envelope.header_hash());
+    let files = Attached::read(&words.attachments).ok()?;
+    let row = MessageRow {
+        head: words.head,
+        content: words.content,
+        envelope: None,
+        ..message_row(&author, &envelope, &header, now)
+    };
+    Some(Found {
+        order: past.order,
+        index: 0,
+        row: as_old(row),
+        header_hash: hash,
+        from: header.from,
+        files,
+    })
+}
+
+/// It came here late, and is as old as it is.
+fn as_old(row: MessageRow) -> MessageRow {
+    MessageRow {
+        received: row.received.min(row.issued),
+        ..row
+    }
+}
+
+/// Adds a message of the past, unless something stands there; true when it was added. Blocks.
+fn keep(
+    tables: &Tables,
+    batch: &mut Batch,
+    key: TopicKey,
+    found: &Found,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let seq = found.order;
+    let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
+        return Ok(false);
+    };
+    if tables.message(key, seq)?.is_some() || tables.seen(&found.from, id)?.is_some() {
+        return Ok(false);
+    }
+    put_message(batch, key, seq, &found.row);
+    let place = PlaceRow {
+        order: found.order,
+        index: found.index,
+        seq,
+    };
+    put_place(batch, key, place);
+    let mark = SeenRow {
+        header_hash: found.header_hash.clone(),
+        topic: Bytes::copy_from_slice(key.as_bytes()),
+        seq,
+        at: now.as_millis(),
+        ..SeenRow::default()
+    };
+    put_seen(batch, &found.from, id, &mark);
+    Ok(true)
+}
