@@ -14,7 +14,7 @@ use freehold_federation::{Federation, FindQuery, Tasks};
 use freehold_keys::Signer;
 use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, limits, wire};
 use freehold_store::{
-    Batch, StoreError, Tables,
+    StoreError, Tables,
     tables::{
         rows::{AccountRow, ForeignPersonRow},
         topics::put_foreign_person,
@@ -32,7 +32,7 @@ use crate::{
         frames::{Away, Seen},
         ids::Ids,
     },
-    files::Files,
+    files::{Files, Referrer},
     mail::Post,
     online::Online,
     peers::outbox::Outbox,
@@ -389,7 +389,12 @@ impl Server {
             incarnation: 1,
             updated: self.clock.now().as_millis(),
         };
-        let mut batch = Batch::new();
+        // Kept until the description is durable, though of theirs there is nothing to keep.
+        let (mut batch, _held) = {
+            let referrer = Referrer::Account(user.clone());
+            let shows = |it: &DomainName| it == user.domain();
+            self.files.show(referrer, &row.public, shows).await?
+        };
         put_foreign_person(&mut batch, user, &row);
         // A batch without guards is applied.
         let _applied = self.tables.commit(batch).await?;

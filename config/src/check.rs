@@ -16,7 +16,8 @@ use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
 use crate::{
-    Audit, Calls, Clients, Config, FilePlace, Files, Registration, S3, STOCK_API_KEY, Waiting,
+    Audit, Calls, Clients, Config, Copies, FilePlace, Files, Registration, S3, STOCK_API_KEY,
+    Waiting,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -424,6 +425,8 @@ impl Checker<'_> {
         // A terabyte of terabytes: no more than what a signed number of bytes holds.
         let person = mib("person_mib_max", section.person_mib_max, 2048, 1 << 40);
         let total = mib("total_mib_max", section.total_mib_max, 51_200, 1 << 40);
+        let copies = mib("remote_cache_mib", section.remote_cache_mib, 2048, 1 << 40);
+        let days = self.number("files.remote_days", section.remote_days, 30, (1, 3650));
         let folder = self.path("files.folder", section.folder, data_dir, "files");
         let bucket = self.optional("files.s3_bucket", section.s3_bucket, not_empty);
         let way = self.s3([
@@ -447,6 +450,11 @@ impl Checker<'_> {
             // Messages still go when files no longer do.
             free_bytes_min: floor.saturating_mul(2),
             collect_every: COLLECT_EVERY,
+            copies: Copies {
+                folder: data_dir.join("files_of_others"),
+                bytes_max: copies?,
+                keep: Duration::from_secs(days? * DAY.as_secs()),
+            },
         })
     }
 

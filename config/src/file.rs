@@ -395,6 +395,17 @@ pub(crate) struct Files {
     /// Default: `51200`
     pub(crate) total_mib_max: Given<u64>,
 
+    /// How much copies of files of other domains may take, in MiB. The copy that was not asked for for
+    /// longest makes room; a file that is larger than this cannot be had from elsewhere.
+    ///
+    /// Default: `2048`
+    pub(crate) remote_cache_mib: Given<u64>,
+
+    /// For how many days such a copy is kept after it was last asked for.
+    ///
+    /// Default: `30`
+    pub(crate) remote_days: Given<u64>,
+
     /// Keeps the files in this bucket of an S3-compatible service, below the name of the domain.
     ///
     /// Example: `"freehold"`

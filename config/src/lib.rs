@@ -170,6 +170,19 @@ pub struct Files {
     pub free_bytes_min: u64,
     /// How often files that nothing refers to are looked for.
     pub collect_every: Duration,
+    /// Copies of files of other domains.
+    pub copies: Copies,
+}
+
+/// Copies of files that other domains have.
+#[derive(Clone, Debug)]
+pub struct Copies {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// All of them, in bytes.
+    pub bytes_max: u64,
+    /// How long one is kept that nobody asks for.
+    pub keep: Duration,
 }
 
 /// Where the bytes of files are.

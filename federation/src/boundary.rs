@@ -1,13 +1,15 @@
 //! What federation asks of the domain it serves: a place to hand arrivals to, and an outbox to
 //! deliver from. The domain server implements both over its store.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use freehold_keys::{Entry, Opened, OpenedPosition};
 use freehold_proto::{
     DomainName, Envelope, GroupId, Placed, Refusal, RefusalCode, Timestamp, UserId, wire,
 };
+use futures_util::stream::BoxStream;
 
 /// Storage does not answer now. Nothing was decided; the same will be asked again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,6 +68,46 @@ pub struct Past {
     pub order: u32,
     /// The message, as the home sealed it.
     pub envelope: Opened,
+}
+
+/// Which file to bring, and from where on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FileQuery {
+    /// Its key at the domain that has it.
+    pub key: [u8; 16],
+    /// SHA-256 of its bytes; `None` when it is wanted as the picture of somebody.
+    pub sha256: Option<[u8; 32]>,
+    /// How many bytes the asker has already.
+    pub offset: u64,
+}
+
+/// What a file is, in the words of the domain that has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileHead {
+    /// How many bytes the whole of it has.
+    pub size: u64,
+    /// SHA-256 of them.
+    pub sha256: [u8; 32],
+    /// What kind of file it is said to be.
+    pub mime: String,
+    /// What it is called; empty for nothing.
+    pub name: String,
+}
+
+/// A file that a peer is given.
+pub struct FileOffer {
+    /// What it is.
+    pub head: FileHead,
+    /// How many bytes there are from where the peer wants them.
+    pub left: u64,
+    /// Those bytes.
+    pub bytes: BoxStream<'static, Result<Bytes, Unavailable>>,
+}
+
+impl fmt::Debug for FileOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileOffer({:?})", self.head)
+    }
 }
 
 /// What became of an item.
@@ -141,6 +183,14 @@ pub trait Local: Send + Sync + 'static {
         group: GroupId,
         query: GroupQuery,
     ) -> Result<Option<wire::read_group_response::What>, Unavailable>;
+
+    /// Gives `peer` a file of this domain. `None` for every file that is not for it, whether there is
+    /// one or not.
+    async fn read_file(
+        &self,
+        peer: &DomainName,
+        query: FileQuery,
+    ) -> Result<Option<FileOffer>, Unavailable>;
 }
 
 /// A sealed item that waits for a peer.

@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    BindError, Config, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local, Outbox,
-    Policy, Tasks, accept,
+    BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local,
+    Outbox, Policy, RemoteFile, Tasks, accept,
     backoff::Attempt,
     dial::dial,
-    find, group,
+    file, find, group,
     hello::Ourselves,
     link::Established,
     peer::{Peer, Urgency},
@@ -35,6 +35,8 @@ use crate::{
 /// that accepts and says nothing holds its places for long, and must leave some for the others.
 const DIALS_MAX: usize = 128;
 const DOUBTFUL_DIALS_MAX: usize = 32;
+/// Files given to all peers at once.
+const FILES_OUT_MAX: usize = 64;
 /// Peers remembered before those that are idle are forgotten.
 const PEERS_MAX: usize = 4096;
 /// Pause before asking again which peers something waits for.
@@ -160,6 +162,22 @@ impl Federation {
         }
     }
 
+    /// Brings a file from the domain that has it. `None`: it gives us no such file. Waits while as many
+    /// others as there may be are on their way from there.
+    pub async fn read_file(
+        &self,
+        owner: &DomainName,
+        query: FileQuery,
+    ) -> Result<Option<RemoteFile>, LinkError> {
+        if !self.permits(owner) {
+            return Err(LinkError::Denied(owner.clone()));
+        }
+        match self.engine.get() {
+            Some(engine) => file::read(engine, &engine.peer(owner), query).await,
+            None => Err(LinkError::Ours("federation has not started".to_owned())),
+        }
+    }
+
     /// True while attempts to reach `peer` fail.
     #[must_use]
     pub fn is_failing(&self, peer: &DomainName) -> bool {
@@ -229,6 +247,7 @@ impl Bound {
             peers: Mutex::default(),
             dials: Semaphore::new(DIALS_MAX),
             doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
+            files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
         });
         let engine = self.federation.engine.get_or_init(|| engine);
         tasks.spawn("listener", accept::run(Arc::clone(engine), self.listener));
@@ -271,6 +290,8 @@ pub(crate) struct Engine {
     peers: Mutex<HashMap<DomainName, Arc<Peer>>>,
     dials: Semaphore,
     doubtful_dials: Semaphore,
+    /// Places for files that peers are given.
+    pub(crate) files_out: Arc<Semaphore>,
 }
 
 impl Engine {

@@ -21,6 +21,7 @@ mod dial;
 mod engine;
 mod entries;
 mod error;
+mod file;
 mod find;
 mod group;
 mod hello;
@@ -41,12 +42,13 @@ mod worker;
 
 pub use backoff::{Backoff, BackoffError};
 pub use boundary::{
-    Arrived, FindQuery, GroupAnswer, GroupQuery, Incoming, Local, Outbox, Outgoing, Past,
-    StreamPosition, Unavailable, Verdict,
+    Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupAnswer, GroupQuery, Incoming, Local,
+    Outbox, Outgoing, Past, StreamPosition, Unavailable, Verdict,
 };
 pub use config::Config;
 pub use engine::{Bound, Federation, LinkReport, LinkState};
 pub use error::{BindError, FindError, LinkError, LinkLost, PeerMisbehaved, PeerUnsupported};
+pub use file::RemoteFile;
 pub use policy::Policy;
 pub use strangers::{Strangers, Ticket};
 pub use tasks::Tasks;

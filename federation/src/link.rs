@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Code, Response, Status, body::Body};
+use tonic::{Code, Response, Status, Streaming, body::Body};
 
 use crate::{
     LinkError, LinkLost, PeerMisbehaved, StreamPosition, Tasks,
@@ -222,6 +222,32 @@ impl Established {
         let mut client = self.calls.client.clone();
         self.call("read group", within, client.read_group(request))
             .await
+    }
+
+    pub(crate) async fn read_file(
+        &self,
+        request: wire::ReadFileRequest,
+        within: Duration,
+    ) -> Result<Streaming<wire::ReadFileResponse>, LinkError> {
+        let mut client = self.calls.client.clone();
+        self.call("read file", within, client.read_file(request))
+            .await
+    }
+
+    /// The next part of an answer that comes in parts.
+    pub(crate) async fn next<T>(
+        &self,
+        name: &'static str,
+        within: Duration,
+        parts: &mut Streaming<T>,
+    ) -> Result<Option<T>, LinkError> {
+        let part = timeout(within, parts.message()).await;
+        *self.used.lock() = Instant::now();
+        match part {
+            Err(_) => Err(self.calls.lost(LinkLost::TimedOut(name))),
+            Ok(Err(status)) => Err(self.calls.failed(&status)),
+            Ok(Ok(part)) => Ok(part),
+        }
     }
 
     /// With whom.

@@ -12,7 +12,7 @@ use std::{
 use freehold_proto::DomainName;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify},
+    sync::{Mutex as AsyncMutex, Notify, Semaphore},
     time::Instant,
 };
 
@@ -26,6 +26,11 @@ use crate::{
 
 /// Connections that one domain may hold to us at once.
 const INBOUND_MAX: usize = 8;
+/// Files brought from one peer at once. What all of them may have on the way is less than the window of
+/// a connection, so that other calls always get through.
+pub(crate) const FILES_IN_MAX: usize = 3;
+/// Files given to one peer at once.
+pub(crate) const FILES_OUT_MAX: usize = 4;
 
 /// A peer.
 #[derive(Debug)]
@@ -41,6 +46,9 @@ pub(crate) struct Peer {
     greets: AtomicBool,
     pub(crate) signals: Mutex<Pump>,
     pub(crate) questions: Mutex<HashMap<FindQuery, Question>>,
+    /// Places for files that it brings us, and that we give it.
+    pub(crate) files_in: Arc<Semaphore>,
+    pub(crate) files_out: Arc<Semaphore>,
     worker: Mutex<Worker>,
     standing: Mutex<Standing>,
     inbound: AtomicUsize,
@@ -86,6 +94,8 @@ impl Peer {
             greets: AtomicBool::new(false),
             signals: Mutex::default(),
             questions: Mutex::default(),
+            files_in: Arc::new(Semaphore::new(FILES_IN_MAX)),
+            files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
             worker: Mutex::default(),
             standing: Mutex::new(Standing {
                 attempts: Attempts::default(),

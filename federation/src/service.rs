@@ -17,7 +17,7 @@ use crate::{
     FindQuery,
     accept::{Connection, Discovery, log_refusal},
     engine::Engine,
-    group,
+    file, group,
     hello::{Claim, write_refusal},
     inbox::{self, BatchFault},
     signals::CALL_SIGNALS_MAX,
@@ -129,6 +129,23 @@ impl peer_server::Peer for PeerService {
             group::read_query(&request).map_err(|refusal| self.refuse(&origin, refusal))?;
         let what = self.engine.local.read_group(&origin, group, query).await?;
         Ok(Response::new(wire::ReadGroupResponse { what }))
+    }
+
+    type ReadFileStream = file::Parts;
+
+    async fn read_file(
+        &self,
+        request: Request<wire::ReadFileRequest>,
+    ) -> Result<Response<file::Parts>, Status> {
+        let request = request.into_inner();
+        let origin = self.parties(&request.from, &request.to)?;
+        let query = file::read_query(&request).map_err(|refusal| self.refuse(&origin, refusal))?;
+        let Some(seat) = file::seat(&self.engine, &origin) else {
+            let refusal = Refusal::new(RefusalCode::RateLimited, "too many files at once");
+            return Err(self.refuse(&origin, refusal));
+        };
+        let offer = self.engine.local.read_file(&origin, query).await?;
+        Ok(Response::new(file::give(&self.engine, offer, seat)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod fake;
+mod files;
 mod groups;
 mod hostile;
 mod stranger;

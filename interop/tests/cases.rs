@@ -38,6 +38,7 @@ tests! {
     clock_skew
     consent_required
     no_enumeration
+    media_safety
 }
 
 #[expect(

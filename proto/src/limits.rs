@@ -24,6 +24,10 @@ pub const ENVELOPE_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 6
 pub const FIRST_CONTACT_TEXTS_MAX: usize = 3;
 /// Length of each of those texts, in characters.
 pub const FIRST_CONTACT_CHARS_MAX: usize = 280;
+/// Files that one message may name.
+pub const ATTACHMENTS_MAX: usize = 128;
+/// Bytes of a file in one part.
+pub const FILE_PART_BYTES_MAX: usize = 256 * 1024;
 /// Default port of the peer API when a domain publishes no SRV record.
 pub const DEFAULT_PORT: u16 = 6269;
 /// ALPN of the peer API.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freehold_config::{Change, Registration};
-use freehold_proto::{AccessMode, UserId};
+use freehold_proto::{AccessMode, DomainName, UserId};
 use freehold_store::{
     Outcome, Tables,
     tables::{
@@ -176,7 +176,8 @@ impl Server {
             password,
         });
         let referrer = Referrer::Account(user.clone());
-        let (mut batch, _held) = self.files.show(referrer, &account.public).await?;
+        let shows = |it: &DomainName| *it == self.us;
+        let (mut batch, _held) = self.files.show(referrer, &account.public, shows).await?;
         create_account(&mut batch, &user, &account, way_in.as_ref());
         let owner = TagOwner::User(user.local_bytes());
         replace(&mut batch, owner, &[], &tags::of_account(&account));

@@ -96,6 +96,8 @@ statuses! {
     NOT_IMPLEMENTED = 501 "not implemented";
     /// Our fault, for now.
     UNAVAILABLE = 503 "service unavailable";
+    /// A file of another domain, which does not give it now. Ours: no stock server has it.
+    FILE_AWAY = 504 "the domain of the file does not answer";
     /// A client that is too old.
     VERSION = 505 "version not supported";
 }

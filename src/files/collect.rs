@@ -30,11 +30,13 @@ pub(super) async fn run(files: Arc<Files>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stop = files.tasks.stop_token();
     sweep(&files).await;
+    files.sweep_copies().await;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
+        files.expire_copies().await;
         match round(&files).await {
             Ok(0) => {}
             Ok(collected) => info!(collected, "files that nothing referred to are removed"),
@@ -116,7 +118,13 @@ async fn judge(
             return Ok(true);
         }
         Some(_) => {}
-        None => files::remove_file(&mut batch, file, None),
+        None => {
+            files::remove_file(&mut batch, file, None);
+            if !case.referred {
+                // It may be one of another domain.
+                files.drop_copies(file).await;
+            }
+        }
     }
     let _applied = files.tables.commit(batch).await?;
     Ok(false)

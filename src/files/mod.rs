@@ -3,7 +3,9 @@
 //! A file is known once its row is durable, and its bytes are durable before its row is. It stays as
 //! long as something refers to it, and an hour beyond (`collect`). Nothing here knows HTTP.
 
+mod abroad;
 mod address;
+mod attached;
 mod card;
 mod collect;
 mod held;
@@ -26,7 +28,9 @@ use freehold_store::{
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 
+pub use abroad::Copied;
 pub use address::FileAddress;
+pub use attached::{Attached, attachments_of};
 pub use card::files_of_card;
 pub use freehold_store::tables::files::Referrer;
 pub use held::{HELD_MAX, Held, release, release_messages, replace};
@@ -35,10 +39,13 @@ pub use kind::{is_shown, mime_of};
 pub use quota::Seat;
 pub use storage::StorageError;
 
+use abroad::{Abroad, Copies};
 use held::Pins;
 use quota::Arriving;
 use storage::Storage;
 
+/// Messages looked at for one that took a file into an envelope.
+const SHARED_MESSAGES_MAX: usize = 1024;
 /// How long a file is kept that nothing refers to.
 pub const KEPT: Duration = Duration::from_secs(60 * 60);
 
@@ -58,6 +65,9 @@ pub enum FileError {
         /// How much that is.
         limit: u64,
     },
+    /// Another domain's fault, or the network's: it has the file and does not give it, or not in time.
+    #[error("the domain that has the file does not give it now")]
+    Away,
     /// Nobody's fault: too many are on their way. They may try again later.
     #[error("too many files are on their way")]
     Busy,
@@ -99,6 +109,8 @@ pub struct Files {
     arriving: Mutex<Arriving>,
     /// Turns at making files known and forgetting them: both count what there is.
     turn: tokio::sync::Mutex<()>,
+    /// Those of other domains.
+    abroad: Abroad,
 }
 
 impl fmt::Debug for Files {
@@ -116,7 +128,11 @@ impl Files {
         tasks: Tasks,
         config: &config::Files,
     ) -> Result<Arc<Self>, StorageError> {
+        let (copies, free) = (config.copies.clone(), config.free_bytes_min);
+        let copies = Copies::open(copies, free, tables.clone(), Arc::clone(&clock));
+        let copies = copies.await.map_err(StorageError::Config)?;
         Ok(Arc::new(Self {
+            abroad: Abroad::new(copies),
             storage: Storage::open(&us, config, tasks.clone()).await?,
             us,
             tables,
@@ -155,14 +171,49 @@ impl Files {
         Ok(row.filter(|it| it.extension == address.extension))
     }
 
-    /// Rows that make `referrer` refer to what its new description shows, and to nothing else any more.
-    /// The second is to be kept until they are committed.
+    /// A file of ours that another domain may have: one that went into an envelope, or stands in a group
+    /// that spans domains, and of which the domain knows the SHA-256; or one that a description shows as a picture. Whoever else may have it is not
+    /// asked: key and SHA-256 are what one must know (docs/decisions/0041).
+    pub async fn shared(
+        &self,
+        key: FileKey,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Option<FileRow>, StoreError> {
+        let find = move |tables: &Tables| {
+            let Some(row) = tables.file(key)? else {
+                return Ok(None);
+            };
+            if sha256.is_some_and(|it| it != *row.hash) {
+                return Ok(None);
+            }
+            let sealed = || -> Result<bool, StoreError> {
+                let messages = match sha256 {
+                    Some(_) => tables.messages_with(key, SHARED_MESSAGES_MAX)?,
+                    None => Vec::new(),
+                };
+                for ((topic, _), said) in messages {
+                    // What was written before the group spanned domains is shown to them too.
+                    if said.sealed || tables.log_head(topic)?.is_some() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            };
+            let shared = tables.as_picture(key)?.is_some() || sealed()?;
+            Ok(shared.then_some(row))
+        };
+        self.tables.read(find).await
+    }
+
+    /// Rows that make `referrer` refer to what its new description shows, and to nothing else any more;
+    /// of a picture only if `shows` its domain. The second is to be kept until they are committed.
     pub async fn show(
         self: &Arc<Self>,
         referrer: Referrer,
         public: &[u8],
+        shows: impl Fn(&DomainName) -> bool + Send,
     ) -> Result<(Batch, Held), StoreError> {
-        let held = self.hold(&files_of_card(public)).await?;
+        let held = self.hold_pictures(&files_of_card(public), shows).await?;
         let now = self.clock.now();
         let rows = move |tables: &Tables| {
             let mut batch = Batch::new();

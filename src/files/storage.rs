@@ -52,6 +52,9 @@ pub enum StorageError {
     /// The same: it does not answer.
     #[error("the place of the files does not answer")]
     Silent,
+    /// Another domain's fault, or the network's: a file of another domain does not come to its end.
+    #[error("the domain that has the file broke off, or gave another")]
+    Broken,
     /// The disk's fault, or somebody's who removed it: known, but not there.
     #[error("the bytes of a file are not there: {0}")]
     Missing(object_store::Error),
@@ -333,6 +336,11 @@ mod tests {
             total_bytes_max: u64::MAX,
             free_bytes_min,
             collect_every: PATIENCE,
+            copies: freehold_config::Copies {
+                folder: folder.join("files_of_others"),
+                bytes_max: u64::MAX,
+                keep: PATIENCE,
+            },
         };
         let us = "a.test".parse().unwrap();
         let opening = Storage::open(&us, &config, Tasks::default());

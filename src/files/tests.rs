@@ -21,15 +21,19 @@ struct Scene {
     folder: TempDir,
 }
 
-fn person(number: u8) -> UserId {
+pub(super) fn person(number: u8) -> UserId {
     UserId::new([number; 8], "a.test".parse().unwrap())
 }
 
-fn message(seq: u32) -> Referrer {
+pub(super) fn message(seq: u32) -> Referrer {
     Referrer::Message(TopicKey::one_to_one(&person(1), &person(2)), seq)
 }
 
-async fn open(folder: &Path, engine: &Arc<MemoryEngine>, clock: &Arc<ManualClock>) -> Arc<Files> {
+pub(super) async fn open(
+    folder: &Path,
+    engine: &Arc<MemoryEngine>,
+    clock: &Arc<ManualClock>,
+) -> Arc<Files> {
     let config = config::Files {
         place: FilePlace::Folder(folder.join("files")),
         file_bytes_max: 1000,
@@ -37,6 +41,11 @@ async fn open(folder: &Path, engine: &Arc<MemoryEngine>, clock: &Arc<ManualClock
         total_bytes_max: 4000,
         free_bytes_min: 0,
         collect_every: Duration::from_millis(5),
+        copies: config::Copies {
+            folder: folder.join("files_of_others"),
+            bytes_max: 1000,
+            keep: Duration::from_secs(24 * 60 * 60),
+        },
     };
     let engine = Arc::clone(engine) as Arc<dyn freehold_store::Engine>;
     let tables = tokio::task::spawn_blocking(|| Tables::open(engine));
@@ -95,9 +104,9 @@ impl Scene {
     }
 
     async fn refer(&self, urls: &[String], referrer: &Referrer) {
-        let held = self.files.hold(urls).await.unwrap();
+        let held = self.files.hold(urls, &person(1)).await.unwrap();
         let mut batch = Batch::new();
-        held.refer(&mut batch, referrer);
+        held.refer(&mut batch, referrer, false);
         self.commit(batch).await;
     }
 
@@ -182,7 +191,7 @@ async fn a_new_description_lets_go_of_the_old_picture_only() {
     scene.refer(&[old.clone(), kept.clone()], &me).await;
     let held = scene
         .files
-        .hold(&[new.clone(), kept.clone()])
+        .hold(&[new.clone(), kept.clone()], &person(1))
         .await
         .unwrap();
     let mut batch = Batch::new();
@@ -200,7 +209,7 @@ async fn what_is_held_is_not_collected_and_what_is_condemned_cannot_be_held() {
     let scene = Scene::new().await;
     let url = scene.url().await;
     let urls = [url.clone()];
-    let held = scene.files.hold(&urls).await.unwrap();
+    let held = scene.files.hold(&urls, &person(1)).await.unwrap();
     scene.later(KEPT + MINUTE).await;
     assert!(scene.has(&url).await);
     drop(held);
@@ -210,9 +219,23 @@ async fn what_is_held_is_not_collected_and_what_is_condemned_cannot_be_held() {
 
     let key = url.parse::<FileAddress>().unwrap().key;
     assert!(scene.files.condemn(key));
-    assert!(scene.files.hold(&urls).await.unwrap().is_empty());
+    assert!(
+        scene
+            .files
+            .hold(&urls, &person(1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     scene.files.pardon(key);
-    assert!(!scene.files.hold(&urls).await.unwrap().is_empty());
+    assert!(
+        !scene
+            .files
+            .hold(&urls, &person(1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     scene.later(KEPT + MINUTE).await;
     assert!(!scene.has(&url).await);
 }
@@ -225,11 +248,11 @@ async fn publishing_and_collecting_at_once_never_lose_a_file_that_is_referred_to
         let urls = [url.clone()];
         scene.clock.advance(KEPT + MINUTE);
         let attach = async {
-            let held = scene.files.hold(&urls).await.unwrap();
+            let held = scene.files.hold(&urls, &person(1)).await.unwrap();
             // Anywhere between holding and committing.
             tokio::time::sleep(Duration::from_micros(u64::from(seq) * 20)).await;
             let mut batch = Batch::new();
-            held.refer(&mut batch, &message(seq));
+            held.refer(&mut batch, &message(seq), false);
             scene.commit(batch).await;
             !held.is_empty()
         };
@@ -253,11 +276,11 @@ async fn urls_that_are_not_of_our_files_are_passed_over_and_too_many_refused() {
         &format!("https://a.test{url}"),
     ];
     let odd = odd.map(str::to_owned);
-    assert!(scene.files.hold(&odd).await.unwrap().is_empty());
+    assert!(scene.files.hold(&odd, &person(1)).await.unwrap().is_empty());
     let with_query = [format!("{url}?apikey=x")];
-    let held = scene.files.hold(&with_query).await.unwrap();
-    let (_, row) = held.files().next().unwrap();
-    assert_eq!((row.size, row.hash.len()), (10, 32));
+    let held = scene.files.hold(&with_query, &person(1)).await.unwrap();
+    let said = held.attachments(&"a.test".parse().unwrap());
+    assert_eq!((said[0].size, said[0].sha256.len()), (10, 32));
     drop(held);
     let many = (0..=HELD_MAX as u128).map(|number| {
         let address = FileAddress {
@@ -268,9 +291,47 @@ async fn urls_that_are_not_of_our_files_are_passed_over_and_too_many_refused() {
         address.to_string()
     });
     let many: Vec<String> = many.collect();
-    let refused = scene.files.hold(&many).await;
+    let refused = scene.files.hold(&many, &person(1)).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
     assert!(scene.files.pins.lock().is_empty());
+}
+
+#[tokio::test]
+async fn other_domains_have_what_was_sealed_or_is_a_picture_and_nothing_else() {
+    let scene = Scene::new().await;
+    let [kept, sealed, picture] = [scene.url().await, scene.url().await, scene.url().await];
+    let key = |url: &str| url.parse::<FileAddress>().unwrap().key;
+    scene.refer(std::slice::from_ref(&kept), &message(1)).await;
+    let (urls, me) = ([sealed.clone()], person(1));
+    let held = scene.files.hold(&urls, &me).await.unwrap();
+    let hash: [u8; 32] = (&*held.attachments(&"a.test".parse().unwrap())[0].sha256)
+        .try_into()
+        .unwrap();
+    let mut batch = Batch::new();
+    held.refer(&mut batch, &message(2), true);
+    scene.commit(batch).await;
+    let me = Referrer::Account(person(1));
+    scene.refer(std::slice::from_ref(&picture), &me).await;
+    let given = async |url: &str, hash| {
+        let row = scene.files.shared(key(url), hash).await;
+        row.unwrap().is_some()
+    };
+    assert!(given(&sealed, Some(hash)).await);
+    assert!(!given(&sealed, None).await, "it is no picture");
+    assert!(!given(&sealed, Some([0; 32])).await, "not knowing it");
+    assert!(given(&picture, None).await);
+    assert!(given(&picture, Some(hash)).await, "all have the same bytes");
+    assert!(!given(&kept, Some(hash)).await, "it was sent to nobody");
+    assert!(!given(&kept, None).await);
+    // What was taken back is given no more, also before it is collected.
+    let release = |tables: &Tables| {
+        let mut batch = Batch::new();
+        release(tables, &mut batch, &message(2), Timestamp::EPOCH)?;
+        Ok(batch)
+    };
+    let batch = scene.files.tables.read(release).await.unwrap();
+    scene.commit(batch).await;
+    assert!(!given(&sealed, Some(hash)).await);
 }
 
 #[tokio::test]
@@ -281,7 +342,12 @@ async fn messages_are_released_in_batches_that_fit() {
     for seq in 1..=100_u32 {
         for number in 0..3_u128 {
             let key = FileKey::from_bytes((u128::from(seq) * 10 + number).to_be_bytes());
-            freehold_store::tables::files::put_reference(&mut batch, &message(seq), key);
+            freehold_store::tables::files::put_reference(
+                &mut batch,
+                &message(seq),
+                key,
+                &Default::default(),
+            );
         }
     }
     scene.commit(batch).await;

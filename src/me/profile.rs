@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use freehold_config::Change;
-use freehold_proto::{AccessMode, Timestamp, UserId};
+use freehold_proto::{AccessMode, DomainName, Timestamp, UserId};
 use freehold_store::{
     Batch, Tables,
     tables::{accounts::put_account, outbox::RELATION, rows::AccountRow},
@@ -131,7 +131,8 @@ pub(crate) async fn set_description(
         true => (Batch::new(), None),
         false => {
             let referrer = Referrer::Account(user.clone());
-            let (batch, held) = server.files.show(referrer, &after.public).await?;
+            let shows = |it: &DomainName| *it == server.us;
+            let (batch, held) = server.files.show(referrer, &after.public, shows).await?;
             (batch, Some(held))
         }
     };

@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_federation::{
-    Arrived, FindQuery, GroupQuery, Incoming as Item, Local, StreamPosition, Unavailable, Verdict,
-    hooks,
+    Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupQuery, Incoming as Item, Local,
+    StreamPosition, Unavailable, Verdict, hooks,
 };
 use freehold_keys::{Entry, Opened};
 use freehold_proto::{
@@ -17,18 +17,21 @@ use freehold_proto::{
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
+        files::FileKey,
         messages::put_seen,
         peers::put_stream_in,
         rows::{MessageRow, SeenRow, StreamRow},
     },
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::{
     accounts::access::State,
     edge::frames::Raw,
+    files::{Attached, StorageError},
     me,
     peers::{evenly, outbox::logs},
     server::Server,
@@ -73,6 +76,9 @@ impl Nobody {
 fn unavailable(fault: StoreError) -> Unavailable {
     Unavailable(fault.to_string())
 }
+
+/// A message that makes sense: author, recipient, its length if it is plain text, the row, its files.
+type Checked = (UserId, UserId, Option<usize>, MessageRow, Vec<Attached>);
 
 /// An answer that is known, or one that a topic is going to give.
 enum Pending {
@@ -192,11 +198,12 @@ impl Door {
             ..SeenRow::default()
         };
         match self.checked(origin, opened, &message, now) {
-            Ok((author, recipient, text, row)) if self.exists(&recipient).await? => {
+            Ok((author, recipient, text, row, attached)) if self.exists(&recipient).await? => {
                 let incoming = |decision| Incoming {
                     author: author.clone(),
                     text,
                     row,
+                    attached,
                     seen,
                     decision,
                 };
@@ -205,7 +212,7 @@ impl Door {
                 Ok(Ok(self.ask(&people, wrap).await))
             }
             // Nobody here: the same answers as of somebody who has not looked yet.
-            Ok((author, recipient, text, _))
+            Ok((author, recipient, text, _, _))
                 if self.would_show((author.clone(), recipient.clone()), id, text) =>
             {
                 self.remember(origin, id, &seen)
@@ -258,11 +265,13 @@ impl Door {
         opened: Opened,
         message: &wire::DirectMessage,
         now: i64,
-    ) -> Result<(UserId, UserId, Option<usize>, MessageRow), Refusal> {
+    ) -> Result<Checked, Refusal> {
         let author = self.theirs(&message.author, origin)?;
         let recipient = self.ours(&message.recipient)?;
         let (head, content) = message::makes_sense(&message.head, &message.content)?;
-        let text = message::plain_text_chars(&content).filter(|_| head.is_empty());
+        let attached = Attached::read(&message.attachments)?;
+        let plain = head.is_empty() && attached.is_empty();
+        let text = message::plain_text_chars(&content).filter(|_| plain);
         let row = MessageRow {
             author: author.to_string(),
             message_id: Bytes::copy_from_slice(opened.header.message_id.as_bytes()),
@@ -271,7 +280,7 @@ impl Door {
             envelope: Some(message::envelope_row(&opened.envelope)),
             ..MessageRow::default()
         };
-        Ok((author, recipient, text, row))
+        Ok((author, recipient, text, row, attached))
     }
 
     async fn ask(
@@ -515,6 +524,38 @@ impl Local for Door {
         Ok(answer)
     }
 
+    async fn read_file(
+        &self,
+        peer: &DomainName,
+        query: FileQuery,
+    ) -> Result<Option<FileOffer>, Unavailable> {
+        let files = &self.server.files;
+        let key = FileKey::from_bytes(query.key);
+        let found = files.shared(key, query.sha256).await.map_err(unavailable)?;
+        let Some(row) = found.filter(|it| query.offset <= it.size) else {
+            return Ok(None);
+        };
+        let sha256 = (&*row.hash).try_into();
+        let sha256 = sha256.map_err(|_| Unavailable("the row of a file is damaged".to_owned()))?;
+        let fault = |it: StorageError| Unavailable(it.to_string());
+        let bytes = match query.offset == row.size {
+            true => stream::empty().boxed(),
+            false => {
+                let bytes = files.read(key, query.offset..row.size).await;
+                bytes.map_err(fault)?.map_err(fault).boxed()
+            }
+        };
+        debug!(%peer, size = row.size, offset = query.offset, "a peer reads a file");
+        let head = FileHead {
+            size: row.size,
+            sha256,
+            mime: row.mime,
+            name: row.name,
+        };
+        let left = row.size - query.offset;
+        Ok(Some(FileOffer { head, left, bytes }))
+    }
+
     async fn find(
         &self,
         _peer: &DomainName,
@@ -673,6 +714,7 @@ impl Door {
             Kind::GroupMessage(words) => {
                 let author = self.theirs(&words.author, origin)?;
                 message::makes_sense(&words.head, &words.content)?;
+                Attached::read(&words.attachments)?;
                 Ok((author, Words::Message(words)))
             }
             Kind::GroupRequest(request) => {

@@ -2,7 +2,9 @@
 //! their requests goes.
 
 use bytes::Bytes;
-use freehold_proto::{AccessMode, Destination, MessageId, Timestamp, UserId, limits, wire};
+use freehold_proto::{
+    AccessMode, Destination, DomainName, MessageId, Timestamp, UserId, limits, wire,
+};
 use freehold_store::{
     Batch,
     tables::{
@@ -29,7 +31,7 @@ use crate::{
         requests::{SetDesc, SetQuery},
         session::Session,
     },
-    files::{HELD_MAX, Held, Referrer},
+    files::{HELD_MAX, Held, Referrer, files_of_card},
     merge,
 };
 
@@ -189,8 +191,16 @@ impl Actor {
     ) -> Result<(), Reply> {
         if let Some(desc) = &set.desc {
             self.set_desc(asked, desc, batch, effects)?;
-            if desc.public.is_some() && self.home_abroad().is_none() {
-                self.show_files(batch, effects).await?;
+            match &desc.public {
+                Some(public) if self.home_abroad().is_some() => {
+                    // The home decides, which may take its time: meanwhile it is not collected.
+                    let shown = files_of_card(public.to_string().as_bytes());
+                    let held = self.hold(&shown, &asked.user).await?;
+                    held.refer(batch, &Referrer::Topic(self.key()), false);
+                    effects.push(Effect::Referred(held));
+                }
+                Some(_) => self.show_files(batch, effects).await?,
+                None => {}
             }
         }
         if let Some(sub) = &set.sub {
@@ -285,7 +295,8 @@ impl Actor {
         if begins_call {
             self.may_call(&draft)?;
         }
-        let held = self.hold(&draft.attachments).await?;
+        let held = self.hold(&draft.attachments, &asked.user).await?;
+        let files = held.attachments(&self.server.us);
         let now = self.now();
         let given = message::id_by_client(&draft.head, self.key(), &asked.user);
         let given = given.map_err(|_| reply::MALFORMED)?;
@@ -308,9 +319,9 @@ impl Actor {
         let signed = self.is_signed();
         if signed {
             row.head = message::own_references(&draft.head);
-            row.envelope = Some(self.seal(asked, id, now, draft).await?);
+            row.envelope = Some(self.seal(asked, (id, now), draft, files).await?);
         } else if crossing {
-            row.envelope = Some(self.seal(asked, id, now, draft).await?);
+            row.envelope = Some(self.seal(asked, (id, now), draft, files).await?);
             let announced = self
                 .topic
                 .active(&asked.user)
@@ -330,7 +341,8 @@ impl Actor {
         self.note_cursor(&asked.user);
         effects.extend(self.call_back(&asked.user, now));
         put_message(&mut batch, self.key(), seq, &row);
-        held.refer(&mut batch, &Referrer::Message(self.key(), seq));
+        let sealed = row.envelope.is_some();
+        held.refer(&mut batch, &Referrer::Message(self.key(), seq), sealed);
         if let Some(draft) = call {
             self.ring(asked, (id, seq), &draft);
         }
@@ -368,11 +380,11 @@ impl Actor {
     }
 
     /// Keeps files from being collected until something refers to them.
-    pub(super) async fn hold(&self, urls: &[String]) -> Result<Held, Reply> {
+    pub(super) async fn hold(&self, urls: &[String], by: &UserId) -> Result<Held, Reply> {
         if urls.len() > HELD_MAX {
             return Err(reply::POLICY.into());
         }
-        Ok(self.server.files.hold(urls).await?)
+        Ok(self.server.files.hold(urls, by).await?)
     }
 
     /// The position of a message that this one is once more: the same request of the same session, or
@@ -414,8 +426,11 @@ impl Actor {
         self.finish_commits().await?;
         if let Some(room) = self.topic.room() {
             let referrer = Referrer::Topic(self.key());
-            let public = &room.description.public;
-            let (rows, held) = self.server.files.show(referrer, public).await?;
+            let (public, us) = (&room.description.public, &self.server.us);
+            let mut domains = room.domains(us);
+            domains.extend(room.home.iter().cloned().chain([us.clone()]));
+            let shows = |it: &DomainName| domains.contains(it);
+            let (rows, held) = self.server.files.show(referrer, public, shows).await?;
             batch.append(rows);
             effects.push(Effect::Referred(held));
         }
@@ -468,9 +483,9 @@ impl Actor {
     async fn seal(
         &self,
         asked: &Asked,
-        id: MessageId,
-        now: Timestamp,
+        (id, now): (MessageId, Timestamp),
         draft: Draft,
+        attachments: Vec<wire::Attachment>,
     ) -> Result<freehold_store::tables::rows::EnvelopeRow, Reply> {
         let (key, mut head) = (self.key(), draft.head);
         let content = self.server.ids.globalise(&mut head, draft.content);
@@ -495,6 +510,7 @@ impl Actor {
                     content,
                     references,
                     known_index: room.log.map_or(0, |it| it.index),
+                    attachments,
                 });
                 let group = room.group.ok_or(reply::INTERNAL)?;
                 (Destination::Group(group), words)
@@ -507,6 +523,7 @@ impl Actor {
                     head,
                     content,
                     references,
+                    attachments,
                 });
                 (Destination::Domain(recipient.domain().clone()), words)
             }

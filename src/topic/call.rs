@@ -509,6 +509,7 @@ impl Actor {
             head: message::head_bytes(&head),
             content,
             references: vec![reference],
+            ..wire::DirectMessage::default()
         });
         let to = Destination::Domain(recipient.domain().clone());
         let sealed = self.server.signer.seal(to, id, now, words);

@@ -15,6 +15,7 @@ use crate::{
         requests::{GetQuery, Range, SetQuery},
         session::Session,
     },
+    files::Attached,
     peers::outbox::Refused,
 };
 
@@ -178,6 +179,8 @@ pub struct Incoming {
     pub text: Option<usize>,
     /// The row to store.
     pub row: MessageRow,
+    /// Files that it speaks of.
+    pub attached: Vec<Attached>,
     /// The mark that it came; topic and position are filled in here.
     pub seen: SeenRow,
     /// The answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
-use freehold_proto::{AccessMode, MessageId, RefusalCode, UserId, wire};
+use freehold_proto::{AccessMode, DomainName, MessageId, RefusalCode, UserId, wire};
 use freehold_store::{
     Batch,
     tables::{
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     edge::reply::{self, Reply},
+    files::{Attached, Held, Referrer},
     peers::outbox::Refused,
 };
 
@@ -46,9 +47,15 @@ impl Actor {
             author,
             text,
             mut row,
+            attached,
             mut seen,
             decision,
         } = incoming;
+        let held = self.server.files.hold_attached(&attached, author.domain());
+        let held = match held.await {
+            Ok(held) => held,
+            Err(fault) => return drop(decision.send(Err(Unavailable(fault.to_string())))),
+        };
         let now = self.now();
         let recipient = self.pair().other(&author).id.clone();
         let mut effects = Vec::new();
@@ -80,6 +87,8 @@ impl Actor {
                     seen.seq = seq;
                     put_message(&mut batch, self.key(), seq, &row);
                     self.call_arrives(&author, id, seq, &row);
+                    held.refer(&mut batch, &Referrer::Message(self.key(), seq), true);
+                    effects.push(Effect::Referred(held));
                     effects.push(Effect::Appended {
                         seq,
                         row: Box::new(row.clone()),
@@ -93,6 +102,16 @@ impl Actor {
         };
         effects.push(Effect::Decided(decision, verdict));
         self.commit_with_news(batch, effects);
+    }
+
+    /// Keeps what came in an envelope of the domain `from` as files of a message.
+    pub(super) async fn hold_attached(
+        &self,
+        attached: &[wire::Attachment],
+        from: &DomainName,
+    ) -> Result<Held, Reply> {
+        let attached = Attached::read(attached).unwrap_or_default();
+        Ok(self.server.files.hold_attached(&attached, from).await?)
     }
 
     /// Takes what the other domain says of its person's side.

@@ -23,7 +23,11 @@ use super::{
     hub::Hub,
     message,
 };
-use crate::{edge::reply::Reply, peers::outbox::logs};
+use crate::{
+    edge::reply::Reply,
+    files::{self, Attached, Referrer},
+    peers::outbox::logs,
+};
 
 /// Messages in one page.
 const PAGE: usize = 100;
@@ -31,6 +35,9 @@ const PAGE: usize = 100;
 const SHOWN_MAX: usize = 24;
 /// Messages that a copy fetches from before it began; what is older stays at the home.
 const FETCHED_MAX: u32 = 10_000;
+
+/// Files of the messages in one page; more would not fit into one batch with what else is written.
+const FILES_MAX: usize = 512;
 
 /// A page of a group's past, as its home answered.
 #[derive(Debug)]
@@ -80,7 +87,9 @@ fn show(
                 envelope: Some(envelope.into()),
             }));
     } else {
-        let envelope = vouched(signer, group, &row);
+        let referrer = Referrer::Message(key, order);
+        let files = files::attachments_of(tables, signer.domain(), &referrer)?;
+        let envelope = vouched(signer, group, &row, files);
         page.past.extend(envelope.map(|envelope| wire::PastMessage {
             order,
             envelope: Some(envelope.into()),
@@ -90,12 +99,18 @@ fn show(
 }
 
 /// A message from before there was a log, in our own words.
-fn vouched(signer: &Signer, group: GroupId, row: &MessageRow) -> Option<Envelope> {
+fn vouched(
+    signer: &Signer,
+    group: GroupId,
+    row: &MessageRow,
+    attachments: Vec<wire::Attachment>,
+) -> Option<Envelope> {
     let (head, content) = message::words_of(row);
     let words = Kind::GroupMessage(wire::GroupMessage {
         author: row.author.clone(),
         head,
         content,
+        attachments,
         ..wire::GroupMessage::default()
     });
     let id = MessageId::from_slice(&row.message_id).ok()?;
@@ -172,19 +187,27 @@ impl Actor {
         let lowest = orders.min().filter(|_| page.more).unwrap_or(1).max(1);
         let written = page.entries.into_iter().filter_map(|it| written(it, now));
         let past = page.past.into_iter().filter_map(|it| vouched_for(it, now));
-        let all: Vec<Found> = written.chain(past).collect();
+        let (mut all, mut left) = (Vec::new(), FILES_MAX);
+        for mut found in written.chain(past).filter(|it| it.order <= begun.order) {
+            found.files.truncate(left);
+            left -= found.files.len();
+            let held = self.server.files.hold_attached(&found.files, &found.from);
+            all.push((held.await?, found));
+        }
         let fill = move |tables: &Tables| {
-            let (mut batch, mut kept) = (Batch::new(), Vec::new());
-            for found in all.into_iter().filter(|it| it.order <= begun.order) {
+            let (mut batch, mut kept, mut files) = (Batch::new(), Vec::new(), Vec::new());
+            for (held, found) in all {
                 if keep(tables, &mut batch, key, &found, now)? {
+                    held.refer(&mut batch, &Referrer::Message(key, found.order), true);
                     kept.push((found.order, found.row));
+                    files.push(Effect::Referred(held));
                 }
             }
             kept.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
             kept.truncate(SHOWN_MAX);
-            Ok((batch, kept))
+            Ok((batch, kept, files))
         };
-        let (batch, kept) = self.server.tables.read(fill).await?;
+        let (batch, kept, mut effects) = self.server.tables.read(fill).await?;
         let room = self.room_mut()?;
         let asked = if room.fetched == 0 {
             u32::MAX
@@ -195,8 +218,8 @@ impl Actor {
         let newest = room.fetched == 0;
         room.fetched = if lowest < asked { lowest } else { 1 };
         room.dirty = true;
-        let effects = newest.then_some(Effect::Past(kept));
-        self.commit_all(batch, effects.into_iter().collect());
+        effects.extend(newest.then_some(Effect::Past(kept)));
+        self.commit_all(batch, effects);
         Ok(())
     }
 }
@@ -208,6 +231,7 @@ struct Found {
     from: freehold_proto::DomainName,
     header_hash: Bytes,
     row: MessageRow,
+    files: Vec<Attached>,
 }
 
 fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
@@ -222,6 +246,7 @@ fn written(entry: Entry, now: Timestamp) -> Option<Found> {
     };
     let author = author_of(words).filter(|it| *it.domain() == entry.header.from)?;
     Some(Found {
+        files: Attached::read(&words.attachments).ok()?,
         order: entry.position.order,
         index: entry.position.index,
         row: as_old(message_row(&author, &entry.envelope, &entry.header, now)),
@@ -243,6 +268,7 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
     };
     let author = author_of(&words).filter(|it| *it.domain() == header.from)?;
     let hash = Bytes::copy_from_slice(&envelope.header_hash());
+    let files = Attached::read(&words.attachments).ok()?;
     let row = MessageRow {
         head: words.head,
         content: words.content,
@@ -255,6 +281,7 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         row: as_old(row),
         header_hash: hash,
         from: header.from,
+        files,
     })
 }
 

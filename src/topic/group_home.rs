@@ -33,6 +33,7 @@ use super::{
 use crate::{
     accounts::Level,
     edge::reply::{self, Reply, Status},
+    files::{Held, Referrer},
 };
 
 /// How long a message may come after its author has lost the right to write it.
@@ -316,7 +317,16 @@ impl Actor {
         };
         let heard = match prepared {
             Ok(()) => match words {
-                Words::Message(words) => self.message_from(&author, *opened, &words, &mut seen),
+                Words::Message(words) => {
+                    let held = self.hold_attached(&words.attachments, author.domain());
+                    match held.await {
+                        Ok(held) => {
+                            let known = (words.known_index, held);
+                            self.message_from(&author, *opened, known, &mut seen)
+                        }
+                        Err(reply) => Err(reply.into()),
+                    }
+                }
                 Words::Request(what) => self.request_from(&author, what).await,
             },
             Err(unheard) => Err(unheard),
@@ -358,12 +368,12 @@ impl Actor {
         &mut self,
         author: &UserId,
         opened: Opened,
-        words: &wire::GroupMessage,
+        (known, held): (u64, Held),
         seen: &mut SeenRow,
     ) -> Heard {
         let (key, now) = (self.key(), self.now());
         let (_, room) = self.homed().ok_or_else(nobody)?;
-        if !may_write(room, author, words.known_index, now) {
+        if !may_write(room, author, known, now) {
             return Err(nobody().into());
         }
         let seq = room.append(now);
@@ -376,13 +386,14 @@ impl Actor {
         seen.seq = seq;
         let mut batch = Batch::new();
         put_message(&mut batch, key, seq, &row);
+        held.refer(&mut batch, &Referrer::Message(key, seq), true);
         let appended = Effect::Appended {
             seq,
             row: Box::new(row),
             author: author.clone(),
             except: None,
         };
-        Ok((batch, vec![appended]))
+        Ok((batch, vec![Effect::Referred(held), appended]))
     }
 
     async fn request_from(&mut self, actor: &UserId, request: wire::GroupRequest) -> Heard {

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     edge::reply::Reply,
+    files::{Attached, Held, Referrer},
     server::{HEARSAY, Server},
 };
 
@@ -154,10 +155,21 @@ impl Actor {
         };
         let order = self.room_mut()?.log.map_or(0, |it| it.order);
         if entry.position.order > order {
+            let held = match &entry.payload {
+                Some(Kind::GroupMessage(words)) if seen.is_none() => {
+                    let files = &words.attachments;
+                    self.hold_attached(files, &entry.header.from).await?
+                }
+                _ => Held::default(),
+            };
             let seq = self.apply_message(&entry, seen.as_ref(), &mut batch, &mut effects)?;
+            if let Some(seq) = seq {
+                held.refer(&mut batch, &Referrer::Message(self.key(), seq), true);
+                effects.push(Effect::Referred(held));
+            }
             row.seq = seq.unwrap_or_default();
         } else {
-            self.apply_change(&entry, &mut effects).await?;
+            self.apply_change(&entry, &mut batch, &mut effects).await?;
         }
         if row.seq == 0 {
             row.envelope = Some(message::envelope_row(&entry.envelope));
@@ -227,14 +239,16 @@ impl Actor {
         let author: UserId = words.author.parse().ok()?;
         let known = self.topic.room()?.members.contains_key(&author);
         let own = *author.domain() == entry.header.from;
-        (known && own && message::makes_sense(&words.head, &words.content).is_ok())
-            .then_some(author)
+        let sense = message::makes_sense(&words.head, &words.content).is_ok()
+            && Attached::read(&words.attachments).is_ok();
+        (known && own && sense).then_some(author)
     }
 
     /// What the home ruled. Only its own words count.
     async fn apply_change(
         &mut self,
         entry: &Entry,
+        batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let Some(Kind::GroupChange(change)) = &entry.payload else {
@@ -249,11 +263,11 @@ impl Actor {
         self.learn_members(&change.members).await?;
         self.rule_members(&actor, &change.members, effects)?;
         if let Some(seen) = &change.description {
-            self.describe_copy(seen, effects).await?;
+            self.describe_copy(seen, batch, effects).await?;
         }
         self.delete_orders(&actor, &change.deleted).await?;
         if change.closed {
-            self.close_copy(&actor, effects).await?;
+            self.close_copy(&actor, batch, effects).await?;
         }
         Ok(())
     }
@@ -299,6 +313,7 @@ impl Actor {
     async fn describe_copy(
         &mut self,
         seen: &wire::GroupDescription,
+        batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         let Ok(mut after) = group_wire::read_description(seen) else {
@@ -315,7 +330,11 @@ impl Actor {
             room.kind = RoomKind::Channel;
         }
         let (pinned, told) = (after.aux != room.description.aux, after != room.description);
+        let shown = after.public != room.description.public;
         room.describe(after, now);
+        if shown {
+            self.show_files(batch, effects).await?;
+        }
         effects.extend(told.then_some(Effect::Redescribed(None)));
         effects.extend(pinned.then_some(Effect::Pinned(None)));
         Ok(())
@@ -339,7 +358,12 @@ impl Actor {
     }
 
     /// The group has ended.
-    async fn close_copy(&mut self, actor: &UserId, effects: &mut Vec<Effect>) -> Result<(), Reply> {
+    async fn close_copy(
+        &mut self,
+        actor: &UserId,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
         let head = self.topic.head();
         let low = 1;
         if head >= low {
@@ -355,7 +379,7 @@ impl Actor {
         room.finish(now);
         room.description.public.clear();
         effects.push(Effect::Closed(None));
-        Ok(())
+        self.show_files(batch, effects).await
     }
 
     /// The home has said how the group stands, and the copy begins there.
@@ -401,7 +425,7 @@ impl Actor {
         if let Some(created) = state.description.as_ref().map(|it| it.created_ms) {
             room.created = freehold_proto::Timestamp::from_stored(created);
         }
-        let mut effects = Vec::new();
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
         let named: std::collections::HashSet<_> = members.iter().map(|it| &*it.user).collect();
         let gone: Vec<UserId> = room
             .present()
@@ -413,10 +437,9 @@ impl Actor {
         effects.extend(self.access_effects(None, changes));
         self.rule_members(&owner, &members, &mut effects)?;
         if let Some(seen) = &state.description {
-            self.describe_copy(seen, &mut effects).await?;
+            self.describe_copy(seen, &mut batch, &mut effects).await?;
         }
         self.room_mut()?.fetched = 0;
-        let mut batch = Batch::new();
         put_log_tip(&mut batch, self.key(), log.index);
         self.commit_all(batch, effects);
         self.fetch_past();

@@ -25,6 +25,8 @@ mod erasure;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod files_abroad;
+#[cfg(test)]
 mod files_killed;
 #[cfg(test)]
 mod files_s3;

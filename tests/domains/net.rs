@@ -139,7 +139,7 @@ impl House {
         let keys = KeyRing::load(&config.keys_dir, &self.name, self.clock.now()).unwrap();
         let root = fingerprint_to_text(&keys.record().root_fingerprint());
         let clock: Arc<ManualClock> = Arc::clone(&self.clock);
-        let domain = Domain::build(config, keys, clock).await.unwrap();
+        let domain = Box::pin(Domain::build(config, keys, clock)).await.unwrap();
         self.dns
             .publish(&self.name, domain.federation_address(), &root)
             .unwrap();
@@ -153,7 +153,7 @@ impl House {
         let config = self.config();
         let keys = KeyRing::load(&config.keys_dir, &self.name, self.clock.now()).unwrap();
         let clock: Arc<ManualClock> = Arc::clone(&self.clock);
-        Domain::build(config, keys, clock).await.unwrap()
+        Box::pin(Domain::build(config, keys, clock)).await.unwrap()
     }
 
     /// The mails written so far to an address, where the configuration says `folder = "mail"`.

@@ -242,7 +242,7 @@ async fn a_peer_that_does_not_prove_itself_gets_no_message() {
     alpha.stops().await;
 }
 
-async fn alpha_and_fake(keys: &Keys, failing: Failing) -> (House, fake::Decided) {
+pub(super) async fn alpha_and_fake(keys: &Keys, failing: Failing) -> (House, fake::Decided) {
     let pins = Arc::new(MemoryPins::default());
     pins.save(Pin {
         domain: keys.domain().clone(),

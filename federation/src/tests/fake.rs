@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use freehold_keys::spki_hash;
-use freehold_proto::wire;
+use freehold_proto::{wire, wire::read_file_response::Part};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -26,6 +30,15 @@ pub(super) enum Failing {
     On(u64),
     /// Answers hello with the proof of another connection.
     Proof,
+    /// Answers with these parts of a file, whatever was asked for, and then ends or says no more.
+    Files(fn() -> Vec<Part>, End),
+}
+
+/// How a file ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Ends,
+    Hangs,
 }
 
 /// What the peer has decided, by position.
@@ -134,5 +147,23 @@ impl peer_server::Peer for Fake {
         _: Request<wire::ReadGroupRequest>,
     ) -> Result<Response<wire::ReadGroupResponse>, Status> {
         Err(Status::unimplemented("not here"))
+    }
+
+    type ReadFileStream = BoxStream<'static, Result<wire::ReadFileResponse, Status>>;
+
+    async fn read_file(
+        &self,
+        _: Request<wire::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let Failing::Files(parts, end) = self.failing else {
+            return Err(Status::unimplemented("not here"));
+        };
+        let parts = parts().into_iter();
+        let parts = parts.map(|it| Ok(wire::ReadFileResponse { part: Some(it) }));
+        let parts = stream::iter(parts);
+        Ok(Response::new(match end {
+            End::Ends => parts.boxed(),
+            End::Hangs => parts.chain(stream::pending()).boxed(),
+        }))
     }
 }

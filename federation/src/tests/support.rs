@@ -11,18 +11,21 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use freehold_directory::{Directory, MemoryPins, NegativeCache, StaticPeer, Trust};
 use freehold_keys::KeyRing;
 use freehold_proto::{
     Clock, Destination, DomainName, Envelope, GroupId, ManualClock, MessageId, Placed, Timestamp,
     UserId, wire,
 };
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Arrived, Backoff, Bound, Config, Federation, FindQuery, GroupQuery, Incoming, Local, Outbox,
-    Outgoing, Policy, StreamPosition, Tasks, Unavailable, Verdict,
+    Arrived, Backoff, Bound, Config, Federation, FileHead, FileOffer, FileQuery, FindQuery,
+    GroupQuery, Incoming, Local, Outbox, Outgoing, Policy, StreamPosition, Tasks, Unavailable,
+    Verdict,
 };
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -248,6 +251,9 @@ pub(super) struct MemoryLocal {
     pub(super) people: Mutex<HashMap<FindQuery, wire::Person>>,
     /// What is answered to every question about a group.
     pub(super) groups: Mutex<HashMap<GroupId, wire::read_group_response::What>>,
+    /// Files by key.
+    pub(super) files: Mutex<HashMap<[u8; 16], Vec<u8>>>,
+    pub(super) files_asked: Mutex<Vec<(DomainName, FileQuery)>>,
     pub(super) find_delay: Mutex<Duration>,
     pub(super) finds: AtomicUsize,
 }
@@ -338,6 +344,34 @@ impl Local for MemoryLocal {
     ) -> Result<Option<wire::read_group_response::What>, Unavailable> {
         let _asked = query;
         Ok(self.groups.lock().get(&group).cloned())
+    }
+
+    async fn read_file(
+        &self,
+        peer: &DomainName,
+        query: FileQuery,
+    ) -> Result<Option<FileOffer>, Unavailable> {
+        self.files_asked.lock().push((peer.clone(), query));
+        let file = self.files.lock().get(&query.key).cloned();
+        Ok(file.map(|file| {
+            let start = usize::try_from(query.offset).unwrap().min(file.len());
+            let head = FileHead {
+                size: file.len() as u64,
+                sha256: [9; 32],
+                mime: "image/png".to_owned(),
+                name: "x.png".to_owned(),
+            };
+            let bytes = Bytes::from(file).split_off(start);
+            let chunks = [Ok(bytes)].into_iter().filter(|it| {
+                let it: &Result<Bytes, Unavailable> = it;
+                it.as_ref().is_ok_and(|it| !it.is_empty())
+            });
+            FileOffer {
+                left: head.size - start as u64,
+                head,
+                bytes: stream::iter(chunks.collect::<Vec<_>>()).boxed(),
+            }
+        }))
     }
 }
 

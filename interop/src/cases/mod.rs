@@ -10,6 +10,7 @@ mod fairness;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
+mod media_safety;
 mod no_enumeration;
 mod peer_down;
 mod poison_in_batch;
@@ -62,6 +63,7 @@ pub const ALL: &[Case] = &[
     clock_skew::CASE,
     consent_required::CASE,
     no_enumeration::CASE,
+    media_safety::CASE,
 ];
 
 /// The case of this name.

@@ -129,6 +129,7 @@ fn sealed(
         head: Bytes::from(head.to_owned()),
         content: Bytes::from(content.to_owned()),
         references: Vec::new(),
+        attachments: Vec::new(),
     };
     peer.seal(to.domain(), Kind::DirectMessage(message))
 }

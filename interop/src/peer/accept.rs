@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freehold_proto::{DomainName, hello::Role, limits::ALPN_RECORD, wire};
+use freehold_proto::{
+    DomainName, hello::Role, limits::ALPN_RECORD, wire, wire::read_file_response::Part,
+};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response};
 use prost::Message as _;
@@ -16,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{ARRIVED_MAX, Arrived, Inner, Reply, VERSION, grpc, tls::exporter};
+use super::{ARRIVED_MAX, Arrived, Given, Inner, Reply, VERSION, grpc, tls::exporter};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -97,6 +99,11 @@ async fn answer(
                 return deliver(&this, batch, respond).await;
             }
         }
+        Some("ReadFile") => {
+            if let Ok(asked) = wire::ReadFileRequest::decode(body) {
+                give(&this, asked, respond).await;
+            }
+        }
         Some("Find") => {
             if let Ok(asked) = wire::FindRequest::decode(body) {
                 speak(respond, &found(asked)).await;
@@ -140,6 +147,41 @@ fn found(asked: wire::FindRequest) -> wire::FindResponse {
         _ => None,
     };
     wire::FindResponse { person }
+}
+
+/// Gives a file as the script says.
+async fn give(this: &Inner, asked: wire::ReadFileRequest, mut respond: SendResponse<Bytes>) {
+    let key: Option<[u8; 16]> = (&*asked.key).try_into().ok();
+    let given = key.and_then(|it| this.files.lock().get(&it).cloned());
+    {
+        let mut all = this.files_asked.lock();
+        if all.len() < ARRIVED_MAX {
+            all.push(asked);
+        }
+    }
+    let Ok(mut stream) = respond.send_response(head(), false) else {
+        return;
+    };
+    let Given {
+        head,
+        chunks,
+        endless,
+        hangs,
+    } = given.unwrap_or_default();
+    let parts = head.into_iter().map(Part::Head);
+    let parts = parts.chain(chunks.iter().cloned().map(Part::Chunk));
+    let last = chunks.last().filter(|_| endless).cloned();
+    let forever = last.into_iter().cycle().map(Part::Chunk);
+    for part in parts.chain(forever) {
+        let part = wire::ReadFileResponse { part: Some(part) };
+        if !grpc::send(&mut stream, grpc::framed(&part), false).await {
+            return;
+        }
+    }
+    if hangs {
+        return std::future::pending().await;
+    }
+    let _gone = stream.send_trailers(grpc::good());
 }
 
 async fn deliver(this: &Inner, batch: wire::DeliverRequest, respond: SendResponse<Bytes>) -> bool {

@@ -116,6 +116,24 @@ impl Line {
         Ok(answer.person)
     }
 
+    /// Asks for a file; true if it is given.
+    pub async fn is_given(&mut self, key: [u8; 16], sha256: Bytes) -> Result<bool> {
+        let request = wire::ReadFileRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            key: key.to_vec().into(),
+            sha256,
+            offset: 0,
+        };
+        let answer = self.call::<wire::ReadFileResponse>("ReadFile", &request);
+        match answer.await {
+            Ok(_) => Ok(true),
+            // No message at all is how a domain says that there is none.
+            Err(Failure::Broken(_)) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Sends signals.
     pub async fn signal(&mut self, signals: Vec<wire::Signal>) -> Result<()> {
         let request = wire::SignalRequest {

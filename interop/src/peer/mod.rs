@@ -8,6 +8,7 @@ mod grpc;
 mod tls;
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -109,6 +110,19 @@ pub enum Reply {
     Break,
 }
 
+/// How the peer answers who asks for a file.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// What it says the file is; without it, it has no such file.
+    pub head: Option<wire::FileHead>,
+    /// What it sends of it.
+    pub chunks: Vec<Bytes>,
+    /// Sends the last of them for ever.
+    pub endless: bool,
+    /// Says no more, rather than that this is the end.
+    pub hangs: bool,
+}
+
 /// What decides how a batch is answered. A batch is remembered before it is asked.
 pub type Script = Box<dyn FnMut(&[Arrived]) -> Reply + Send>;
 
@@ -120,6 +134,8 @@ pub(crate) struct Inner {
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
     signals: Mutex<Vec<wire::Signal>>,
+    files: Mutex<HashMap<[u8; 16], Given>>,
+    files_asked: Mutex<Vec<wire::ReadFileRequest>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -168,6 +184,8 @@ impl ScriptedPeer {
             arrived: Mutex::default(),
             hellos: Mutex::default(),
             signals: Mutex::default(),
+            files: Mutex::default(),
+            files_asked: Mutex::default(),
         });
         let listener = TcpListener::bind((ip, 0)).await;
         let listener = listener.map_err(|error| no(&error))?;
@@ -222,6 +240,17 @@ impl ScriptedPeer {
     #[must_use]
     pub fn signals(&self) -> Vec<wire::Signal> {
         self.this.signals.lock().clone()
+    }
+
+    /// From now on answers so who asks for the file of this key.
+    pub fn gives(&self, key: [u8; 16], given: Given) {
+        self.this.files.lock().insert(key, given);
+    }
+
+    /// Which files it was asked for.
+    #[must_use]
+    pub fn files_asked(&self) -> Vec<wire::ReadFileRequest> {
+        self.this.files_asked.lock().clone()
     }
 
     /// When somebody said hello.
@@ -313,6 +342,7 @@ pub fn message(from: &UserId, to: &UserId, content: &Value) -> Kind {
         head: Bytes::new(),
         content: content.to_string().into(),
         references: Vec::new(),
+        attachments: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use freehold_proto::UserId;
 use freehold_store::tables::rows::FileRow;
 use futures_util::{
     StreamExt as _,
@@ -26,8 +27,8 @@ use super::{
 };
 use crate::{
     edge::reply::{self, Reply},
-    files::{FileAddress, FileError, StorageError, is_shown},
-    server::Server,
+    files::{Copied, FileAddress, FileError, StorageError, is_shown},
+    server::{REMOTE_WAIT, Server},
 };
 
 /// COMPAT fact sheet 1.4. Nobody but the asker may keep it: the log-in counts.
@@ -53,10 +54,11 @@ pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) 
 }
 
 async fn give(server: &Server, head: &Parts) -> Result<Response, Reply> {
-    who::admit(server, &head.headers, head.uri.query()).await?;
-    let (address, row) = find(server, head.uri.path()).await?;
-    let etag = format!("\"{}\"", hash_of(&row));
-    let mut headers = headers_of(&row, &etag, saves(&row, head.uri.query()))?;
+    let reader = who::admit(server, &head.headers, head.uri.query()).await?;
+    let found = Found::at(server, head.uri.path(), Some(&reader)).await?;
+    let row = found.row();
+    let etag = format!("\"{}\"", hash_of(row));
+    let mut headers = headers_of(row, &etag, saves(row, head.uri.query()))?;
     let (status, range) = match wanted(&head.headers, row.size, &etag) {
         Part::Known => return Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
         Part::Beyond => {
@@ -78,20 +80,53 @@ async fn give(server: &Server, head: &Parts) -> Result<Response, Reply> {
     let body = if head.method == Method::HEAD || range.is_empty() {
         Body::empty()
     } else {
-        Body::from_stream(chunks(server, &address, range).await?)
+        Body::from_stream(chunks(server, found, range).await?)
     };
     Ok((status, headers, body).into_response())
 }
 
-/// The file of exactly this address.
-pub(in crate::edge) async fn find(
-    server: &Server,
-    uri: &str,
-) -> Result<(FileAddress, FileRow), Reply> {
-    let address = uri.parse::<FileAddress>();
-    let address = address.map_err(|_| reply::NOT_FOUND)?;
-    let row = server.files.find(&address).await?;
-    Ok((address, row.ok_or(reply::NOT_FOUND)?))
+/// A file that can be given.
+#[derive(Debug)]
+pub(in crate::edge) enum Found {
+    /// One of ours.
+    Here(FileAddress, FileRow),
+    /// One of another domain, as far as it has come.
+    Abroad(Copied),
+}
+
+impl Found {
+    /// The file of exactly this address. Only for somebody who reads it here one of another domain is
+    /// looked for, for a few seconds.
+    pub(in crate::edge) async fn at(
+        server: &Server,
+        uri: &str,
+        reader: Option<&UserId>,
+    ) -> Result<Self, Reply> {
+        let address = uri.parse::<FileAddress>();
+        let address = address.map_err(|_| reply::NOT_FOUND)?;
+        if address.domain == server.us {
+            let row = server.files.find(&address).await?;
+            return Ok(Self::Here(address, row.ok_or(reply::NOT_FOUND)?));
+        }
+        let reader = reader.ok_or(reply::NOT_FOUND)?;
+        if !server.permits(&address.domain) {
+            return Err(reply::NOT_FOUND.into());
+        }
+        let source = server.federation.get().ok_or(reply::UNAVAILABLE)?;
+        let source = Arc::new(source.clone());
+        let found = server
+            .files
+            .find_abroad(source, reader, &address, REMOTE_WAIT);
+        Ok(Self::Abroad(found.await?.ok_or(reply::NOT_FOUND)?))
+    }
+
+    /// What it is.
+    pub(in crate::edge) fn row(&self) -> &FileRow {
+        match self {
+            Self::Here(_, row) => row,
+            Self::Abroad(copied) => copied.row(),
+        }
+    }
 }
 
 /// Tells one file's bytes from another's: an ETag without its quotes.
@@ -156,13 +191,18 @@ fn named(name: &str) -> String {
 /// The bytes, carried by a task that gives up on clients who take nothing. The range must not be empty.
 pub(in crate::edge) async fn chunks(
     server: &Server,
-    address: &FileAddress,
+    found: Found,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, Reply> {
     let permit = Arc::clone(&server.file_bounds.downloads).try_acquire_owned();
     let permit = permit.map_err(|_| FileError::Busy)?;
-    let bytes = server.files.read(address.key, range).await;
-    let bytes = bytes.map_err(FileError::Storage)?;
+    let bytes = match found {
+        Found::Here(address, _) => {
+            let bytes = server.files.read(address.key, range).await;
+            bytes.map_err(FileError::Storage)?
+        }
+        Found::Abroad(copied) => copied.read(range).await?,
+    };
     let (chunks, mut queue) = mpsc::channel(CHUNKS);
     let stopped = server.tasks.stopped();
     server.tasks.spawn("download", async move {
@@ -186,8 +226,9 @@ async fn carry(
             Err(_) => Err(StorageError::Silent),
         };
         // An error ends the connection before its time, so the client knows that it has not all.
-        let last = chunk.as_ref().err().inspect(|fault| {
-            tracing::error!(%fault, "a file broke off");
+        let last = chunk.as_ref().err().inspect(|fault| match fault {
+            StorageError::Broken => tracing::debug!(%fault, "a file broke off"),
+            _ => tracing::error!(%fault, "a file broke off"),
         });
         let last = last.is_some();
         let taken = timeout(STALL_MAX, chunks.send(chunk)).await;

@@ -23,7 +23,7 @@ use axum::{
 use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-pub(super) use download::{chunks, find, hash_of};
+pub(super) use download::{Found, chunks, hash_of};
 use strangers::Strangers;
 pub(super) use upload::{begin, may_store, patience};
 pub(super) use who::Claim;
@@ -103,6 +103,7 @@ fn status_of(fault: &FileError) -> Status {
         FileError::TooLarge { .. } => reply::TOO_LARGE,
         FileError::Quota { .. } => reply::POLICY,
         FileError::Busy => reply::UNAVAILABLE,
+        FileError::Away => reply::FILE_AWAY,
         FileError::Full { .. } | FileError::Storage(_) => {
             tracing::error!(%fault, "a file cannot be kept or given");
             reply::UNAVAILABLE

@@ -18,7 +18,7 @@ use tonic::{Status, Streaming, server::StreamingService};
 use super::calls::Calls;
 use crate::{
     edge::{
-        files::{chunks, find, hash_of},
+        files::{Found, chunks, hash_of},
         reply::{self, Reply},
     },
     files::StorageError,
@@ -77,15 +77,15 @@ async fn give(
     let question = FileDownReq::decode(question).map_err(|_| reply::MALFORMED)?;
     id.clone_from(&question.id);
     let owner = calls.owner(question.auth).await?;
-    owner.ok_or(reply::AUTH_REQUIRED)?;
-    let (address, row) = find(&calls.server, &question.uri).await?;
-    let (size, meta) = (row.size, described(row));
+    let reader = owner.ok_or(reply::AUTH_REQUIRED)?;
+    let found = Found::at(&calls.server, &question.uri, Some(&reader)).await?;
+    let (size, meta) = (found.row().size, described(found.row().clone()));
     if question.if_modified.trim_matches('"') == meta.etag {
         return Ok((meta, None));
     }
     let bytes = match size {
         0 => stream::empty().boxed(),
-        _ => chunks(&calls.server, &address, 0..size).await?,
+        _ => chunks(&calls.server, found, 0..size).await?,
     };
     Ok((meta, Some((bytes, size))))
 }

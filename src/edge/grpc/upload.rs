@@ -24,7 +24,7 @@ use tracing::debug;
 use super::calls::Calls;
 use crate::{
     edge::{
-        files::{begin, find, hash_of, may_store, patience},
+        files::{Found, begin, hash_of, may_store, patience},
         origin,
         reply::{self, Reply},
     },
@@ -148,12 +148,13 @@ async fn store(
     };
     let stored = file.finish(owner, declared).await?;
     let uri = stored.address.to_string();
-    let (_, row) = find(server, &uri).await?;
+    let found = Found::at(server, &uri, None).await?;
+    let row = found.row();
     Ok(FileMeta {
         name: uri,
-        etag: hash_of(&row),
+        etag: hash_of(row),
         size: i64::try_from(row.size).unwrap_or(i64::MAX),
-        mime_type: row.mime,
+        mime_type: row.mime.clone(),
     })
 }
 

@@ -1,16 +1,20 @@
 //! Files that people uploaded: what each is, what refers to it, when to look whether anything does,
 //! and how much each person has. The bytes themselves are elsewhere.
 //!
+//! Files of other domains have no row: what is known of them stands in each reference, under a key that
+//! is made of their owner and of their key there. Of some we have copies.
+//!
 //! Whoever changes references only adds and removes rows without looking, so two who do it at once
 //! cannot disagree. Who collects looks at all of them. See `src/files/collect.rs`.
 
-use freehold_proto::{Timestamp, UserId};
+use freehold_proto::{DomainName, Timestamp, UserId};
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 
 use super::{
-    Tables, damaged,
+    Tables, damaged, decode,
     keys::{self, TopicKey},
-    rows::{FileRow, UsageRow},
+    rows::{CopyRow, FileRow, ReferenceRow, UsageRow},
 };
 use crate::{Batch, KeyRange, Order, StoreError};
 
@@ -23,6 +27,19 @@ impl FileKey {
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// Stands for the file `key` of another domain.
+    #[must_use]
+    pub fn abroad(owner: &DomainName, key: Self) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"freehold/file-abroad/v1\0")
+            .chain_update(owner.as_str())
+            .chain_update(b"\0")
+            .chain_update(key.0)
+            .finalize()
+            .into();
+        Self(first_half(hash))
     }
 
     /// Takes bytes that were stored; `None` if they are not 16.
@@ -38,6 +55,45 @@ impl FileKey {
     }
 }
 
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}
+
+/// Names a copy of a file of another domain: which file, and what was said of its bytes. Who lies about
+/// a file cannot spoil the copy of those who do not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct CopyKey([u8; 32]);
+
+impl CopyKey {
+    /// The copy of a file as a reference describes it.
+    #[must_use]
+    pub fn of(file: FileKey, said: &ReferenceRow) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(said.size.to_be_bytes())
+            .chain_update(&said.hash)
+            .finalize()
+            .into();
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&file.0);
+        key[16..].copy_from_slice(&first_half(hash));
+        Self(key)
+    }
+
+    /// From the 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// What refers to files and so keeps them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Referrer {
@@ -49,6 +105,9 @@ pub enum Referrer {
     Topic(TopicKey),
 }
 
+/// A message, by its topic and `seq`, and what it says of a file.
+pub type Mention = ((TopicKey, u32), ReferenceRow);
+
 /// Whose stock of files is counted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Stock {
@@ -56,6 +115,8 @@ pub enum Stock {
     Domain,
     /// Those of one of our people.
     Person(UserId),
+    /// Copies of files of other domains.
+    Copies,
 }
 
 impl Tables {
@@ -70,10 +131,69 @@ impl Tables {
         Ok(!self.page(&range, Order::Ascending, 1)?.is_empty())
     }
 
+    /// Whether the description of somebody or something shows a file; and what is said of it there.
+    pub fn as_picture(&self, file: FileKey) -> Result<Option<ReferenceRow>, StoreError> {
+        for prefix in keys::pictures_of(file) {
+            let range = KeyRange::prefix(&prefix);
+            if let Some((key, row)) = self.page(&range, Order::Ascending, 1)?.into_iter().next() {
+                return decode(&key, row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Messages that refer to a file, each with what is said of it, at most `limit`.
+    pub fn messages_with(&self, file: FileKey, limit: usize) -> Result<Vec<Mention>, StoreError> {
+        let range = KeyRange::prefix(&keys::messages_with(file));
+        let read = |(key, row): (bytes::Bytes, bytes::Bytes)| {
+            let message = keys::referring_message(&key).ok_or_else(|| damaged(&key))?;
+            Ok((message, decode(&key, row)?))
+        };
+        let rows = self.page(&range, Order::Ascending, limit)?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// What is known of a copy.
+    pub fn copy(&self, copy: CopyKey) -> Result<Option<CopyRow>, StoreError> {
+        self.row(&keys::copy(copy))
+    }
+
+    /// The copies of a file, at most `limit`.
+    pub fn copies_of(&self, file: FileKey, limit: usize) -> Result<Vec<CopyKey>, StoreError> {
+        self.copy_keys(&KeyRange::prefix(&keys::copies_of(file)), limit)
+    }
+
+    /// The copies that have not been used for longest, at most `limit`.
+    pub fn copies_by_use(&self, limit: usize) -> Result<Vec<CopyKey>, StoreError> {
+        self.copy_keys(&KeyRange::prefix(&keys::uses()), limit)
+    }
+
+    fn copy_keys(&self, range: &KeyRange, limit: usize) -> Result<Vec<CopyKey>, StoreError> {
+        let rows = self.page(range, Order::Ascending, limit)?;
+        let read = |(key, _): &(bytes::Bytes, bytes::Bytes)| {
+            keys::last_copy(key).ok_or_else(|| damaged(key))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// The files that something refers to, at most `limit`.
     pub fn files_of(&self, referrer: &Referrer, limit: usize) -> Result<Vec<FileKey>, StoreError> {
         let range = KeyRange::prefix(&keys::references_by(referrer));
         self.file_keys(&range, limit)
+    }
+
+    /// The same, each with what is said of it.
+    pub fn said_by(
+        &self,
+        referrer: &Referrer,
+        limit: usize,
+    ) -> Result<Vec<(FileKey, ReferenceRow)>, StoreError> {
+        let mut said = Vec::new();
+        for file in self.files_of(referrer, limit)? {
+            let row = self.row(&keys::reference_to(file, referrer))?;
+            said.extend(row.map(|row| (file, row)));
+        }
+        Ok(said)
     }
 
     /// The files that somebody uploaded, from `after` on, at most `limit`.
@@ -165,9 +285,9 @@ pub fn remove_file(batch: &mut Batch, file: FileKey, owner: Option<&UserId>) {
     }
 }
 
-/// Keeps a file for the sake of `referrer`.
-pub fn put_reference(batch: &mut Batch, referrer: &Referrer, file: FileKey) {
-    batch.put(keys::reference_to(file, referrer), "");
+/// Keeps a file for the sake of `referrer`, who says this of it.
+pub fn put_reference(batch: &mut Batch, referrer: &Referrer, file: FileKey, said: &ReferenceRow) {
+    batch.put(keys::reference_to(file, referrer), said.encode_to_vec());
     batch.put(keys::reference_by(referrer, file), "");
 }
 
@@ -193,6 +313,22 @@ pub fn put_due(batch: &mut Batch, due: Timestamp, file: FileKey) {
 /// It has been looked at.
 pub fn remove_due(batch: &mut Batch, due: Timestamp, file: FileKey) {
     batch.remove(keys::due(due, file));
+}
+
+/// Makes a copy known, or notes that it was used; `before` is what was known. Whoever does this takes
+/// turns.
+pub fn put_copy(batch: &mut Batch, copy: CopyKey, before: Option<&CopyRow>, row: &CopyRow) {
+    if let Some(before) = before {
+        batch.remove(keys::used(Timestamp::from_stored(before.used), copy));
+    }
+    batch.put(keys::copy(copy), row.encode_to_vec());
+    batch.put(keys::used(Timestamp::from_stored(row.used), copy), "");
+}
+
+/// Forgets a copy. Whoever does this takes turns.
+pub fn remove_copy(batch: &mut Batch, copy: CopyKey, row: &CopyRow) {
+    batch.remove(keys::copy(copy));
+    batch.remove(keys::used(Timestamp::from_stored(row.used), copy));
 }
 
 /// Writes how many files there are. Whoever does this takes turns.
@@ -251,8 +387,8 @@ mod tests {
         ];
         write(&tables, |batch| {
             for referrer in &referrers {
-                put_reference(batch, referrer, file(1));
-                put_reference(batch, referrer, file(0xff));
+                put_reference(batch, referrer, file(1), &ReferenceRow::default());
+                put_reference(batch, referrer, file(0xff), &ReferenceRow::default());
             }
         });
         for referrer in &referrers {
@@ -267,6 +403,66 @@ mod tests {
         assert_eq!(messages(0, u32::MAX), [7, 8]);
         assert_eq!(messages(8, 9), [8]);
         assert_eq!(messages(0, 7), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_is_found_with_who_says_it() {
+        let tables = tables();
+        let topic = TopicKey::one_to_one(&person(1), &person(2));
+        let said = |size| ReferenceRow {
+            size,
+            ..Default::default()
+        };
+        write(&tables, |batch| {
+            put_reference(batch, &Referrer::Message(topic, 7), file(1), &said(70));
+            put_reference(batch, &Referrer::Message(topic, 9), file(1), &said(90));
+            put_reference(batch, &Referrer::Topic(topic), file(2), &said(2));
+            put_reference(batch, &Referrer::Account(person(1)), file(3), &said(3));
+        });
+        let messages = tables.messages_with(file(1), 9).unwrap();
+        assert_eq!(messages, [((topic, 7), said(70)), ((topic, 9), said(90))]);
+        assert_eq!(tables.messages_with(file(2), 9).unwrap(), []);
+        let by = Referrer::Message(topic, 9);
+        assert_eq!(tables.said_by(&by, 9).unwrap(), [(file(1), said(90))]);
+        assert_eq!(tables.as_picture(file(1)).unwrap(), None);
+        assert_eq!(tables.as_picture(file(2)).unwrap(), Some(said(2)));
+        assert_eq!(tables.as_picture(file(3)).unwrap(), Some(said(3)));
+    }
+
+    #[test]
+    fn copies_are_found_by_their_file_and_by_when_they_were_used() {
+        let tables = tables();
+        let copy = |number, size| {
+            let said = ReferenceRow {
+                size,
+                ..Default::default()
+            };
+            CopyKey::of(file(number), &said)
+        };
+        let row = |used| CopyRow {
+            used,
+            ..Default::default()
+        };
+        let (one, two, other) = (copy(1, 1), copy(1, 2), copy(2, 1));
+        write(&tables, |batch| {
+            put_copy(batch, one, None, &row(300));
+            put_copy(batch, two, None, &row(200));
+            put_copy(batch, other, None, &row(100));
+        });
+        assert_eq!(tables.copies_by_use(9).unwrap(), [other, two, one]);
+        write(&tables, |batch| {
+            put_copy(batch, other, Some(&row(100)), &row(400));
+            remove_copy(batch, two, &row(200));
+        });
+        assert_eq!(tables.copies_by_use(9).unwrap(), [one, other]);
+        assert_eq!(tables.copies_of(file(1), 9).unwrap(), [one]);
+        assert_eq!(tables.copy(other).unwrap(), Some(row(400)));
+        assert_eq!(tables.copy(two).unwrap(), None);
+        let (alpha, beta) = ("a.test".parse().unwrap(), "b.test".parse().unwrap());
+        assert_ne!(
+            FileKey::abroad(&alpha, file(1)),
+            FileKey::abroad(&beta, file(1))
+        );
     }
 
     #[test]

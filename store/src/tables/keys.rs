@@ -4,7 +4,7 @@
 use freehold_proto::{DomainName, GroupId, MessageId, Timestamp, UserId};
 use sha2::{Digest, Sha256};
 
-use super::files::{FileKey, Referrer, Stock};
+use super::files::{CopyKey, FileKey, Referrer, Stock};
 use crate::KeyRange;
 
 /// Names a topic in keys: 16 bytes.
@@ -419,6 +419,46 @@ fn named(referrer: &Referrer) -> Vec<u8> {
     }
 }
 
+/// References to a file by descriptions of people, and by those of topics.
+pub(crate) fn pictures_of(file: FileKey) -> [Vec<u8>; 2] {
+    [b"a", b"t"].map(|it| [references_to(file).as_slice(), it].concat())
+}
+
+/// References to a file by messages.
+pub(crate) fn messages_with(file: FileKey) -> Vec<u8> {
+    [references_to(file).as_slice(), b"m"].concat()
+}
+
+/// The message in the key of a reference to a file.
+pub(crate) fn referring_message(key: &[u8]) -> Option<(TopicKey, u32)> {
+    let topic = TopicKey::from_slice(key.get(19..35)?)?;
+    let seq = u32::from_be_bytes(key.get(35..)?.try_into().ok()?);
+    Some((topic, seq))
+}
+
+pub(crate) fn copies_of(file: FileKey) -> Vec<u8> {
+    [b"Xc".as_slice(), file.as_bytes()].concat()
+}
+
+pub(crate) fn copy(copy: CopyKey) -> Vec<u8> {
+    [b"Xc".as_slice(), copy.as_bytes()].concat()
+}
+
+/// The copy at the end of a key.
+pub(crate) fn last_copy(key: &[u8]) -> Option<CopyKey> {
+    key.last_chunk().copied().map(CopyKey::from_bytes)
+}
+
+/// When copies were last used.
+pub(crate) fn uses() -> Vec<u8> {
+    b"Xa".to_vec()
+}
+
+pub(crate) fn used(moment: Timestamp, copy: CopyKey) -> Vec<u8> {
+    let millis = moment.as_millis().to_be_bytes();
+    [b"Xa".as_slice(), &millis, copy.as_bytes()].concat()
+}
+
 /// The `seq` in the key of a reference by a message.
 pub(crate) fn referring_seq(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(19..23)?.try_into().ok()?))
@@ -451,6 +491,7 @@ pub(crate) fn due_parts(key: &[u8]) -> Option<(Timestamp, FileKey)> {
 pub(crate) fn usage(stock: &Stock) -> Vec<u8> {
     match stock {
         Stock::Domain => b"Ud".to_vec(),
+        Stock::Copies => b"Ua".to_vec(),
         Stock::Person(user) => [b"Up".as_slice(), &user.local_bytes()].concat(),
     }
 }

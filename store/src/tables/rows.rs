@@ -613,6 +613,49 @@ pub struct FileRow {
     pub created: i64,
 }
 
+/// What whatever refers to a file says of it. Of a file of ours that was put into no envelope, nothing.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ReferenceRow {
+    /// It is a message that went into an envelope.
+    #[prost(bool, tag = "1")]
+    pub sealed: bool,
+    /// The domain that has the file; empty for us.
+    #[prost(string, tag = "2")]
+    pub owner: String,
+    /// Its key there, 16 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub key: bytes::Bytes,
+    /// How many bytes it has.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// SHA-256 of them; empty where it is only shown as a picture, of which nothing is known.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub hash: bytes::Bytes,
+    /// The domain that has the file says so itself.
+    #[prost(bool, tag = "6")]
+    pub by_owner: bool,
+}
+
+/// A copy of a file of another domain.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CopyRow {
+    /// How many bytes.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// What kind of bytes, a MIME type.
+    #[prost(string, tag = "2")]
+    pub mime: String,
+    /// What its owner calls it; empty for nothing.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// SHA-256 of the bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub hash: bytes::Bytes,
+    /// When somebody last asked for it, ms, about.
+    #[prost(int64, tag = "5")]
+    pub used: i64,
+}
+
 /// How many files there are.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct UsageRow {
