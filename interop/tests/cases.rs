@@ -38,6 +38,9 @@ tests! {
     clock_skew
     consent_required
     no_enumeration
+    long_partition
+    order_per_conversation
+    home_down
 }
 
 #[expect(
