@@ -41,6 +41,7 @@ tests! {
     long_partition
     order_per_conversation
     home_down
+    home_integrity
 }
 
 #[expect(

@@ -8,6 +8,7 @@ mod disk_full;
 mod exactly_once;
 mod fairness;
 mod home_down;
+mod home_integrity;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -68,6 +69,7 @@ pub const ALL: &[Case] = &[
     long_partition::CASE,
     order_per_conversation::CASE,
     home_down::CASE,
+    home_integrity::CASE,
 ];
 
 /// The case of this name.
