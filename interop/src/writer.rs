@@ -59,6 +59,12 @@ impl Writer {
         Self { pace, ..self }
     }
 
+    /// The same behind what the person has written before.
+    #[must_use]
+    pub fn continuing(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
+    }
+
     /// What was sent and acknowledged.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {

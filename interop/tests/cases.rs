@@ -38,6 +38,10 @@ tests! {
     clock_skew
     consent_required
     no_enumeration
+    long_partition
+    order_per_conversation
+    home_down
+    home_integrity
     media_safety
 }
 

@@ -159,7 +159,7 @@ impl Actor {
     }
 
     /// The first message of ours here that the home has not placed.
-    fn first_pending(&self) -> Option<u32> {
+    pub(super) fn first_pending(&self) -> Option<u32> {
         self.topic.room()?.unplaced.first().copied()
     }
 

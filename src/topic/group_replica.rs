@@ -209,7 +209,15 @@ impl Actor {
         let Some(author) = self.author_of(entry) else {
             return Ok(None);
         };
-        let seq = self.room_mut()?.append(now);
+        let first = self.first_pending();
+        let room = self.room_mut()?;
+        let seq = room.append(now);
+        // Writing is reading, as at the author's domain, which says nothing more of it. What the home
+        // has not placed they cannot have seen.
+        let read = first.map_or(seq, |first| seq.min(first - 1));
+        if let Some(standing) = room.active_mut(&author) {
+            standing.advance(read, read);
+        }
         let row = message_row(&author, &entry.envelope, &entry.header, now);
         put_message(batch, key, seq, &row);
         put_place(batch, key, place(seq));

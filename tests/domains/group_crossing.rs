@@ -129,6 +129,25 @@ impl Guest {
         }
     }
 
+    /// Waits until somebody has read so much of the group, as far as it is known here.
+    async fn knows_read(&mut self, group: &str, user: &str, seq: u64) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let members = self.session.get(group, "sub").await.unwrap().unwrap();
+            let mut members = members.as_array().unwrap().iter();
+            let row = members.find(|it| it["user"] == user);
+            let read = row.and_then(|it| it["read"].as_u64()).unwrap_or(0);
+            if read == seq {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{user} has read {read}, not {seq}"
+            );
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits for the end of one's part in a group.
     async fn is_put_out_of(&mut self, group: &str) -> Value {
         let fits = |it: &Frame| {
@@ -469,6 +488,21 @@ impl Guest {
             mark && it.text("topic") == group && it.text("from") == from && it.body["seq"] == seq
         };
         self.session.wait_for(what, SOON, fits).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_wrote_last_has_read_everything_before_as_every_domain_knows() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.ann.says_in(&group, "one").await;
+    club.everybody_reads(&["one"]).await;
+    club.bob.says_in(&group, "two").await;
+    club.everybody_reads(&["one", "two"]).await;
+    for guest in [&mut club.ann, &mut club.cat] {
+        let last = guest.session.history(&group, 2).await.unwrap()[1].seq;
+        let bob = guest.name_of(&club.bob);
+        guest.knows_read(&group, &bob, last).await;
     }
 }
 

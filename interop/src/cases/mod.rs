@@ -7,11 +7,15 @@ mod dead_peer;
 mod disk_full;
 mod exactly_once;
 mod fairness;
+mod home_down;
+mod home_integrity;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
+mod long_partition;
 mod media_safety;
 mod no_enumeration;
+mod order_per_conversation;
 mod peer_down;
 mod poison_in_batch;
 mod queue_bounds;
@@ -63,6 +67,10 @@ pub const ALL: &[Case] = &[
     clock_skew::CASE,
     consent_required::CASE,
     no_enumeration::CASE,
+    long_partition::CASE,
+    order_per_conversation::CASE,
+    home_down::CASE,
+    home_integrity::CASE,
     media_safety::CASE,
 ];
 

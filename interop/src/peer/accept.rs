@@ -109,6 +109,12 @@ async fn answer(
                 speak(respond, &found(asked)).await;
             }
         }
+        Some("ReadGroup") => {
+            if let Ok(asked) = wire::ReadGroupRequest::decode(body) {
+                let shown = (this.shows.lock())(asked);
+                speak(respond, &shown).await;
+            }
+        }
         _ => {
             if let Ok(heard) = wire::SignalRequest::decode(body) {
                 let mut signals = this.signals.lock();

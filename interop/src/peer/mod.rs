@@ -5,6 +5,7 @@
 mod accept;
 mod dial;
 mod grpc;
+mod home;
 mod tls;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use freehold_keys::{KeyRing, fingerprint_to_text, prove, random};
 use freehold_proto::{
-    Destination, DomainName, Header, MessageId, Timestamp, UserId,
+    Destination, DomainName, GroupId, Header, MessageId, Position, Timestamp, UserId,
     hello::{Hello, Role},
     limits, wire,
     wire::payload::Kind,
@@ -35,6 +36,7 @@ use tokio::{
 use crate::{Failure, Result};
 
 pub use dial::Line;
+pub use home::HomedGroup;
 
 /// Items remembered; what comes after is answered and only counted.
 const ARRIVED_MAX: usize = 100_000;
@@ -64,6 +66,8 @@ pub struct Arrived {
     pub kind: Option<Kind>,
     /// Its bytes.
     pub envelope: wire::Envelope,
+    /// Where the home of a group has put it, if it is of a log.
+    pub placed: Option<Position>,
 }
 
 impl Arrived {
@@ -78,6 +82,9 @@ impl Arrived {
             id: header.map(|it| it.message_id),
             kind: payload.and_then(|it| it.kind),
             envelope,
+            placed: item
+                .placed
+                .and_then(|it| Position::decode(&it.position).ok()),
         }
     }
 
@@ -126,11 +133,15 @@ pub struct Given {
 /// What decides how a batch is answered. A batch is remembered before it is asked.
 pub type Script = Box<dyn FnMut(&[Arrived]) -> Reply + Send>;
 
+/// What says how a group stands, when somebody asks.
+pub(crate) type Shows = Box<dyn FnMut(wire::ReadGroupRequest) -> wire::ReadGroupResponse + Send>;
+
 /// What the connections of one peer share.
 pub(crate) struct Inner {
     ring: KeyRing,
     tls: tls::Tls,
     script: Mutex<Script>,
+    shows: Mutex<Shows>,
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
     signals: Mutex<Vec<wire::Signal>>,
@@ -181,6 +192,7 @@ impl ScriptedPeer {
             tls: tls::Tls::new(identity).map_err(|error| no(&error))?,
             ring,
             script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
+            shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
             signals: Mutex::default(),
@@ -296,6 +308,16 @@ impl ScriptedPeer {
         let id = random().map(|it| MessageId::mint(now(), &it));
         let id = id.map_err(|error| broken("make an id")(&error))?;
         self.seal_as(to, kind, id, now())
+    }
+
+    /// Seals words for a group under a new id.
+    pub fn seal_for_group(&self, group: GroupId, kind: Kind) -> Result<wire::Envelope> {
+        let no = broken("seal an envelope");
+        let id = random().map(|it| MessageId::mint(now(), &it));
+        let id = id.map_err(|error| no(&error))?;
+        let to = Destination::Group(group);
+        let sealed = self.this.ring.signer().seal(to, id, now(), kind);
+        Ok(sealed.map_err(|error| no(&error))?.into())
     }
 
     /// Seals words under this id, as if at that time.

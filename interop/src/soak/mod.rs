@@ -1,11 +1,12 @@
 //! Load and trouble for as long as one likes, and then the question whether anything was lost, shown
 //! twice, out of order, left over, or has grown.
 //!
-//! What people do is in `chats` and `repeater`; something else that they do (groups) belongs beside
+//! What people do is in `chats`, `groups` and `repeater`; something else that they do belongs beside
 //! them, with the same three steps: begin, go on until it is enough, be judged. `trouble` is what
 //! happens to the network meanwhile.
 
 mod chats;
+mod groups;
 mod repeater;
 mod trouble;
 
@@ -13,7 +14,7 @@ use std::{cell::Cell, time::Duration};
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use self::{chats::Chats, repeater::Repeater, trouble::Trouble};
+use self::{chats::Chats, groups::Groups, repeater::Repeater, trouble::Trouble};
 use crate::{Case, Result, Stage, growth::Growth};
 
 /// Names of the domains; a soak takes the first ones.
@@ -37,7 +38,7 @@ pub fn soak(domains: usize, time: Duration) -> Case {
     Case {
         ids: "soak",
         name: "soak",
-        proves: "after cuts, kills, restarts, duplicates, shuffled batches and clock jumps under load, each acknowledged message is at every domain once, in its author's order; receipts agree, nothing waits, nothing has grown",
+        proves: "after cuts, kills, restarts, duplicates, shuffled batches and clock jumps under load, each acknowledged message is at every domain once, in its author's order, and in a group in the home's; receipts agree, nothing waits, nothing has grown",
         domains: NAMES.get(..count).unwrap_or(NAMES),
         needs_hooks: true,
         within: time + AROUND,
@@ -58,6 +59,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
         stage.retry_quickly()?;
         stage.start_all().await?;
         let mut chats = Chats::begin(stage).await?;
+        let mut groups = Groups::begin(stage).await?;
         let mut repeater = Repeater::begin(stage).await?;
         let mut growth = Growth::default();
         let mut trouble = Trouble::new(&mut stage.random);
@@ -67,11 +69,18 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             enough.set(true);
             outcome
         };
-        tokio::try_join!(disturbing, chats.go_on(&enough), repeater.go_on(&enough))?;
+        tokio::try_join!(
+            disturbing,
+            chats.go_on(&enough),
+            groups.go_on(&enough),
+            repeater.go_on(&enough)
+        )?;
         stage.line.note(trouble.summary());
         chats.judge(stage).await?;
+        groups.judge(stage).await?;
         repeater.judge(stage).await?;
-        growth.judge(stage, chats.messages() + repeater.messages())?;
+        let messages = chats.messages() + groups.messages() + repeater.messages();
+        growth.judge(stage, messages)?;
         stage.nothing_is_left().await
     }
     .boxed_local()
