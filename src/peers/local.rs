@@ -9,7 +9,7 @@ use freehold_federation::{
     Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupQuery, Incoming as Item, Local,
     StreamPosition, Unavailable, Verdict, hooks,
 };
-use freehold_keys::{Entry, Opened};
+use freehold_keys::Opened;
 use freehold_proto::{
     AccessMode, Destination, DomainName, GroupId, MessageId, Refusal, RefusalCode, UserId, limits,
     wire, wire::payload::Kind,
@@ -30,14 +30,12 @@ use tracing::{debug, error};
 
 use crate::{
     accounts::access::State,
-    edge::frames::Raw,
     files::{Attached, StorageError},
     me,
-    peers::{evenly, outbox::logs},
+    peers::{evenly, groups::group_page},
     server::Server,
     topic::{
-        self, CONSENT_RETRY, CallEvent, Command, Incoming, Invited, Letter, Placing, TopicName,
-        Words, hub::Hub, message, one_to_one::PeerRelation,
+        CONSENT_RETRY, Command, Incoming, TopicName, hub::Hub, message, one_to_one::PeerRelation,
     },
 };
 
@@ -47,7 +45,7 @@ const NOBODIES_MAX: usize = 100_000;
 /// The domain, to its peers.
 #[derive(Debug)]
 pub struct Door {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     /// What was written to people who do not exist, judged as what is written to people who do.
     nobodies: Mutex<HashMap<(UserId, UserId), Nobody>>,
 }
@@ -73,7 +71,7 @@ impl Nobody {
     }
 }
 
-fn unavailable(fault: StoreError) -> Unavailable {
+pub(super) fn unavailable(fault: StoreError) -> Unavailable {
     Unavailable(fault.to_string())
 }
 
@@ -81,14 +79,14 @@ fn unavailable(fault: StoreError) -> Unavailable {
 type Checked = (UserId, UserId, Option<usize>, MessageRow, Vec<Attached>);
 
 /// An answer that is known, or one that a topic is going to give.
-enum Pending {
+pub(super) enum Pending {
     Now(Verdict),
     Soon(oneshot::Receiver<Result<Verdict, Unavailable>>),
     /// That of an earlier item of the same batch, which is the same message.
     As(usize),
 }
 
-fn refuse(code: RefusalCode, why: impl Into<String>) -> Refusal {
+pub(super) fn refuse(code: RefusalCode, why: impl Into<String>) -> Refusal {
     Refusal::new(code, why)
 }
 
@@ -112,7 +110,7 @@ impl Door {
         nobodies.entry(people).or_default().shows(id, text)
     }
 
-    fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
+    pub(super) fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
         let user: UserId = text.parse()?;
         if user.domain() == origin {
             Ok(user)
@@ -124,7 +122,7 @@ impl Door {
         }
     }
 
-    fn ours(&self, text: &str) -> Result<UserId, Refusal> {
+    pub(super) fn ours(&self, text: &str) -> Result<UserId, Refusal> {
         let user: UserId = text.parse()?;
         if self.server.ids.is_ours(&user) {
             Ok(user)
@@ -136,7 +134,7 @@ impl Door {
         }
     }
 
-    async fn exists(&self, user: &UserId) -> Result<bool, Unavailable> {
+    pub(super) async fn exists(&self, user: &UserId) -> Result<bool, Unavailable> {
         let wanted = user.clone();
         let read = move |tables: &Tables| tables.account(&wanted);
         let account = self.server.tables.read(read).await.map_err(unavailable)?;
@@ -242,7 +240,7 @@ impl Door {
         }
     }
 
-    async fn remember(
+    pub(super) async fn remember(
         &self,
         origin: &DomainName,
         id: MessageId,
@@ -283,7 +281,7 @@ impl Door {
         Ok((author, recipient, text, row, attached))
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         people: &[UserId; 2],
         wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
@@ -386,13 +384,13 @@ impl Door {
 }
 
 /// Another message under a known id: somebody's fault at the peer, or an attempt.
-fn conflict() -> Refusal {
+pub(super) fn conflict() -> Refusal {
     error!("a peer used one message id for two messages");
     refuse(RefusalCode::Conflict, "another message came under this id")
 }
 
 /// The answer to a message id that came before.
-fn seen_before(seen: &SeenRow, hash: &[u8; 32]) -> Result<Verdict, Refusal> {
+pub(super) fn seen_before(seen: &SeenRow, hash: &[u8; 32]) -> Result<Verdict, Refusal> {
     if *seen.header_hash != *hash {
         return Err(conflict());
     }
@@ -585,9 +583,6 @@ impl Local for Door {
     }
 }
 
-/// Entries in one page of a log.
-const ENTRIES_PAGE: usize = 200;
-
 /// Random part of an id that is given to nobody.
 const DECOY: [u8; 8] = [0; 8];
 
@@ -598,298 +593,7 @@ fn user_of(tables: &Tables, us: &DomainName, name: &str) -> Result<Option<UserId
     Ok(local.map(|local| UserId::new(local, us.clone())))
 }
 
-/// What `peer` is shown of a group whose home we are. Blocks.
-fn group_page(
-    server: &Server,
-    tables: &Tables,
-    peer: &DomainName,
-    group: GroupId,
-    query: &GroupQuery,
-) -> Result<Option<wire::read_group_response::What>, StoreError> {
-    use wire::read_group_response::What;
-    let key = TopicKey::group(&group);
-    let Some(part) = tables.follower(peer, key)? else {
-        return Ok(None);
-    };
-    // Who has no part any more is still shown what it has not been told of its time.
-    let end = if part.until > 0 { part.until } else { u64::MAX };
-    match query {
-        GroupQuery::EntriesAfter(index) if *index >= part.since => {
-            Ok(Some(What::Page(log_page(tables, key, (*index, end))?)))
-        }
-        // What was before it had a part is not shown: instead, how the group stands.
-        GroupQuery::EntriesAfter(_) => {
-            Ok(topic::group_state(server, tables, peer, group, None)?.map(What::State))
-        }
-        GroupQuery::State(after) => {
-            let state = topic::group_state(server, tables, peer, group, after.as_ref())?;
-            Ok(state.map(What::State))
-        }
-        // Whoever may read the group may read all of it.
-        GroupQuery::MessagesBefore(_) if part.until > 0 => Ok(None),
-        GroupQuery::MessagesBefore(order) => {
-            let page = topic::group_past(&server.signer, tables, group, *order)?;
-            Ok(Some(What::Page(page)))
-        }
-    }
-}
-
-/// Entries behind an index, without a gap. Blocks.
-fn log_page(
-    tables: &Tables,
-    key: TopicKey,
-    (after, end): (u64, u64),
-) -> Result<wire::LogPage, StoreError> {
-    let mut page = wire::LogPage::default();
-    let (mut next, mut bytes) = (after.saturating_add(1), 0);
-    for (index, row) in tables.log_after(key, after, ENTRIES_PAGE)? {
-        if index != next || index > end || bytes > limits::BATCH_BYTES_MAX {
-            break;
-        }
-        let Some((placed, envelope)) = logs::entry(tables, key, &row)? else {
-            break;
-        };
-        bytes += envelope.size();
-        next += 1;
-        page.entries.push(wire::LogEntry {
-            placed: Some(placed.into()),
-            envelope: Some(envelope.into()),
-        });
-    }
-    page.more = next <= end && tables.log_entry(key, next)?.is_some();
-    Ok(page)
-}
-
-/// Groups, as other domains speak of them.
 impl Door {
-    /// Something for a group whose home we are, or are not.
-    async fn letter(
-        &self,
-        origin: &DomainName,
-        group: GroupId,
-        opened: Box<Opened>,
-    ) -> Result<Result<Pending, Refusal>, Unavailable> {
-        let id = opened.header.message_id;
-        let hash = opened.envelope.header_hash();
-        let wanted = origin.clone();
-        let read = move |tables: &Tables| tables.seen(&wanted, id);
-        if let Some(seen) = self.server.tables.read(read).await.map_err(unavailable)? {
-            return Ok(seen_before(&seen, &hash).map(Pending::Now));
-        }
-        let seen = SeenRow {
-            header_hash: Bytes::copy_from_slice(&hash),
-            at: self.server.clock.now().as_millis(),
-            ..SeenRow::default()
-        };
-        let (author, words) = match self.read_letter(origin, &opened) {
-            Ok(read) => read,
-            Err(refusal) => {
-                let seen = SeenRow {
-                    refused: refusal.code.number(),
-                    ..seen
-                };
-                self.remember(origin, id, &seen).await?;
-                return Ok(Err(refusal));
-            }
-        };
-        let wrap = |decision| {
-            Command::Letter(Box::new(Letter {
-                author,
-                opened,
-                words,
-                seen,
-                decision,
-            }))
-        };
-        Ok(Ok(self.ask_group(group, wrap).await))
-    }
-
-    /// Everything about a letter that can be judged without its group.
-    fn read_letter(
-        &self,
-        origin: &DomainName,
-        opened: &Opened,
-    ) -> Result<(UserId, Words), Refusal> {
-        match opened.payload.clone() {
-            Kind::GroupMessage(words) => {
-                let author = self.theirs(&words.author, origin)?;
-                message::makes_sense(&words.head, &words.content)?;
-                Attached::read(&words.attachments)?;
-                Ok((author, Words::Message(words)))
-            }
-            Kind::GroupRequest(request) => {
-                let actor = self.theirs(&request.actor, origin)?;
-                Ok((actor, Words::Request(request)))
-            }
-            _ => Err(refuse(
-                RefusalCode::WrongDestination,
-                "what one domain tells another does not go to a group",
-            )),
-        }
-    }
-
-    async fn ask_group(
-        &self,
-        group: GroupId,
-        wrap: impl FnOnce(oneshot::Sender<Result<Verdict, Unavailable>>) -> Command,
-    ) -> Pending {
-        let (decision, answer) = oneshot::channel();
-        Hub::send(&self.server, &TopicName::Group(group), wrap(decision)).await;
-        Pending::Soon(answer)
-    }
-
-    /// An entry of the log of a group that we have a copy of, or have not.
-    async fn entry(
-        &self,
-        origin: &DomainName,
-        entry: Entry,
-    ) -> Result<Result<Pending, Refusal>, Unavailable> {
-        let (group, home) = (entry.position.group, origin.clone());
-        let (from, id) = (entry.header.from.clone(), entry.header.message_id);
-        let read = move |tables: &Tables| tables.seen(&from, id);
-        let seen = self.server.tables.read(read).await.map_err(unavailable)?;
-        let wrap = |decision| {
-            Command::Entry(Box::new(Placing {
-                home,
-                entry,
-                seen,
-                decision,
-            }))
-        };
-        Ok(Ok(self.ask_group(group, wrap).await))
-    }
-
-    /// Somebody takes a call, or ends it.
-    async fn called(
-        &self,
-        origin: &DomainName,
-        said: wire::CallEvent,
-    ) -> Result<Result<Pending, Refusal>, Unavailable> {
-        let malformed = || refuse(RefusalCode::Malformed, "nothing that is said about a call");
-        let read = || -> Result<_, Refusal> {
-            let people = (self.theirs(&said.user, origin)?, self.ours(&said.peer)?);
-            let event = CallEvent::from_client(&said.event).filter(|it| it.works_from_afar());
-            let began = MessageId::from_slice(&said.message_id)?;
-            Ok((people, began, event.ok_or_else(malformed)?))
-        };
-        let ((from, to), began, event) = match read() {
-            Ok(read) => read,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        if !self.stands(&from, &to).await? {
-            return Ok(Ok(Pending::Now(Verdict::Ok)));
-        }
-        let people = [from.clone(), to];
-        let wrap = |decision| Command::Called {
-            from,
-            began,
-            event,
-            payload: None,
-            decision: Some(decision),
-        };
-        Ok(Ok(self.ask(&people, wrap).await))
-    }
-
-    /// True when somebody of ours stands in the chat with somebody elsewhere.
-    async fn stands(&self, from: &UserId, to: &UserId) -> Result<bool, Unavailable> {
-        let (topic, wanted) = (TopicKey::one_to_one(from, to), to.clone());
-        let read = move |tables: &Tables| tables.subscription(&wanted, topic);
-        let found = self.server.tables.read(read).await.map_err(unavailable)?;
-        Ok(found.is_some())
-    }
-
-    /// What two clients say to each other about a call.
-    async fn call_signal(&self, from: UserId, to: UserId, said: wire::CallSignal) {
-        let event = CallEvent::from_client(&said.event);
-        let event = event.filter(|it| !matches!(it, CallEvent::Accept | CallEvent::HangUp));
-        let began = MessageId::from_slice(&said.message_id);
-        let payload = serde_json::from_slice::<Raw>(&said.payload).ok();
-        let (Some(event), Ok(began)) = (event, began) else {
-            return;
-        };
-        if matches!(self.stands(&from, &to).await, Ok(true)) {
-            let name = TopicName::one_to_one(&from, &to);
-            let command = Command::Called {
-                from,
-                began,
-                event,
-                payload,
-                decision: None,
-            };
-            Hub::send(&self.server, &name, command).await;
-        }
-    }
-
-    /// How far members of a group have got.
-    async fn marks(
-        &self,
-        origin: &DomainName,
-        marks: wire::GroupCursors,
-    ) -> Result<Pending, Refusal> {
-        let malformed = |_| refuse(RefusalCode::Malformed, "the id of a group has 16 bytes");
-        let group = <[u8; 16]>::try_from(&*marks.group).map_err(malformed)?;
-        let wrap = |decision| Command::Marks {
-            origin: origin.clone(),
-            cursors: marks.cursors,
-            decision,
-        };
-        Ok(self.ask_group(GroupId::from_bytes(group), wrap).await)
-    }
-
-    /// A member of a group is typing.
-    async fn group_signal(&self, origin: &DomainName, signal: &wire::Signal) {
-        let what = match &*signal.what {
-            "kp" => "kp",
-            "kpa" => "kpa",
-            "kpv" => "kpv",
-            _ => return,
-        };
-        let group = <[u8; 16]>::try_from(&*signal.group);
-        let (Ok(user), Ok(group)) = (signal.user.parse::<UserId>(), group) else {
-            return;
-        };
-        let group = GroupId::from_bytes(group);
-        // A stranger's signal does not load a topic.
-        let (key, wanted) = (TopicKey::group(&group), user.clone());
-        let read = move |tables: &Tables| tables.subscription(&wanted, key);
-        if let Ok(Some(_)) = self.server.tables.read(read).await {
-            let origin = origin.clone();
-            let command = Command::MemberTyping { origin, user, what };
-            Hub::send(&self.server, &TopicName::Group(group), command).await;
-        }
-    }
-
-    async fn invitation(
-        &self,
-        origin: &DomainName,
-        words: wire::GroupInvitation,
-    ) -> Result<Result<Pending, Refusal>, Unavailable> {
-        let people = self
-            .ours(&words.invitee)
-            .and_then(|invitee| Ok((invitee, words.inviter.parse::<UserId>()?)));
-        let (invitee, inviter) = match people {
-            Ok(people) => people,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        if !self.exists(&invitee).await? {
-            // Nobody here: the same answer as for somebody, after the same kind of wait (rules.md 17).
-            let wait = self.server.tables.commit(Batch::new()).await;
-            wait.map(drop).map_err(unavailable)?;
-            return Ok(Ok(Pending::Now(Verdict::Ok)));
-        }
-        let group = GroupId::of_record(&words.record);
-        let wrap = |decision| {
-            Command::Invited(Box::new(Invited {
-                home: origin.clone(),
-                invitee,
-                inviter,
-                words,
-                decision,
-            }))
-        };
-        Ok(Ok(self.ask_group(group, wrap).await))
-    }
-
     async fn signal(&self, from: UserId, to: UserId, what: &str) {
         let what = match what {
             "kp" => "kp",

@@ -1,7 +1,9 @@
 //! What `federation` asks of this domain, done over its store: the outbox, the pins, and the door
 //! through which other domains' words come in.
 
+mod calls;
 mod evenly;
+mod groups;
 pub mod local;
 pub mod outbox;
 pub mod pins;
