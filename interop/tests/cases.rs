@@ -42,6 +42,7 @@ tests! {
     order_per_conversation
     home_down
     home_integrity
+    fan_out
 }
 
 #[expect(
