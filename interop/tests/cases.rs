@@ -43,6 +43,7 @@ tests! {
     home_down
     home_integrity
     media_safety
+    fan_out
 }
 
 #[expect(

@@ -109,7 +109,7 @@ impl Actor {
         drop(decision.send(Err(freehold_federation::Unavailable(why))));
     }
 
-    async fn judge(&self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+    async fn judge(&mut self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
         let room = self.topic.room().filter(|_| self.is_stored());
         let Some(room) = room.filter(|it| it.home.as_ref() == Some(home)) else {
             return Ok(Judged::Refused(nobody()));
@@ -130,10 +130,15 @@ impl Actor {
     }
 
     /// An entry that came before must be the same again.
-    async fn compare(&self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+    async fn compare(&mut self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
         let (key, index) = (self.key(), entry.position.index);
         let read = move |tables: &Tables| tables.log_entry(key, index);
-        let stored = self.server.tables.read(read).await?;
+        let mut stored = self.server.tables.read(read).await?;
+        if stored.is_none() {
+            // It may have come a moment ago, in the same batch.
+            self.finish_commits().await?;
+            stored = self.server.tables.read(read).await?;
+        }
         if stored.is_none_or(|it| it.position == entry.placed.position) {
             return Ok(Judged::Known);
         }

@@ -7,6 +7,7 @@ mod dead_peer;
 mod disk_full;
 mod exactly_once;
 mod fairness;
+mod fan_out;
 mod home_down;
 mod home_integrity;
 mod kill_at_random;
@@ -72,6 +73,7 @@ pub const ALL: &[Case] = &[
     home_down::CASE,
     home_integrity::CASE,
     media_safety::CASE,
+    fan_out::CASE,
 ];
 
 /// The case of this name.
