@@ -456,9 +456,11 @@ impl Actor {
             self.close_room(actor, None, Vec::new()).await?;
             return Ok(Vec::new());
         }
+        self.erase_words(actor).await?;
+        // Last, with the entry that says so: what is asked again after a crash finds it undone.
+        let room = self.room_mut()?;
         let active = room.active(actor).is_some();
         let change = active.then(|| room.abandon(actor, now));
-        self.erase_words(actor).await?;
         Ok(self.access_effects(None, change.into_iter().collect()))
     }
 

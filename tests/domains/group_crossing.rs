@@ -96,21 +96,27 @@ impl Guest {
 
     /// What was said since all of the club were there becomes this, in order.
     async fn reads_in(&mut self, group: &str, texts: &[&str]) {
+        self.reads_since(group, 2, texts).await;
+    }
+
+    /// The whole of a group's history here becomes this.
+    async fn reads_all(&mut self, group: &str, texts: &[&str]) {
+        self.reads_since(group, 1, texts).await;
+    }
+
+    async fn reads_since(&mut self, group: &str, since: u64, texts: &[&str]) {
         let deadline = Instant::now() + SOON;
         loop {
-            let history = self.session.history(group, 2).await.unwrap();
-            let seen: Vec<_> = history
-                .iter()
-                .filter_map(|it| it.content.as_str())
-                .collect();
+            let history = self.session.history(group, since).await.unwrap();
+            let texts_here = history.iter().filter_map(|it| it.content.as_str());
+            let seen: Vec<_> = texts_here.collect();
             if seen == texts {
                 return;
             }
-            let in_vain = Instant::now() > deadline;
+            let who = self.session.who();
             assert!(
-                !in_vain,
-                "{} reads {seen:?}, not {texts:?}",
-                self.session.who()
+                Instant::now() < deadline,
+                "{who} reads {seen:?}, not {texts:?}"
             );
             sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -602,29 +608,6 @@ async fn who_comes_later_reads_what_was_written_before() {
     beta.welcomes_back(&mut zoe).await;
     let refused = zoe.is_refused("sub", json!({"topic": group})).await;
     assert_eq!(refused.0, 503);
-}
-
-impl Guest {
-    /// The whole of a group's history here becomes this.
-    async fn reads_all(&mut self, group: &str, texts: &[&str]) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let history = self.session.history(group, 1).await.unwrap();
-            let seen: Vec<_> = history
-                .iter()
-                .filter_map(|it| it.content.as_str())
-                .collect();
-            if seen == texts {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{} reads {seen:?}",
-                self.session.who()
-            );
-            sleep(std::time::Duration::from_millis(20)).await;
-        }
-    }
 }
 
 #[tokio::test]
