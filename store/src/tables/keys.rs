@@ -171,8 +171,12 @@ pub(crate) fn subscription(user: &UserId, topic: TopicKey) -> Vec<u8> {
     [subscriptions(user).as_slice(), &topic.0].concat()
 }
 
+pub(crate) fn rooms() -> Vec<u8> {
+    b"R".to_vec()
+}
+
 pub(crate) fn room(topic: TopicKey) -> Vec<u8> {
-    [b"R".as_slice(), &topic.0].concat()
+    [rooms().as_slice(), &topic.0].concat()
 }
 
 pub(crate) fn members(topic: TopicKey) -> Vec<u8> {
