@@ -261,6 +261,11 @@ impl Domain {
         self.config.federation
     }
 
+    /// What is told of it.
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.line
+    }
+
     /// Its data.
     #[must_use]
     pub fn folder(&self) -> &Path {

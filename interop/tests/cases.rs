@@ -44,6 +44,7 @@ tests! {
     home_integrity
     media_safety
     fan_out
+    backup_restore
 }
 
 #[expect(

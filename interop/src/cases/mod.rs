@@ -1,6 +1,7 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
 mod backoff;
+mod backup_restore;
 mod clock_skew;
 mod consent_required;
 mod dead_peer;
@@ -74,6 +75,7 @@ pub const ALL: &[Case] = &[
     home_integrity::CASE,
     media_safety::CASE,
     fan_out::CASE,
+    backup_restore::CASE,
 ];
 
 /// The case of this name.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    Outbox,
+    Outbox, again,
     expire::reason,
     park,
     stream::{Offer, Pair, Stream, is_call, is_letter, is_request, pair_of},
@@ -33,7 +33,7 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let (position, offer) = offer;
         let Some(pair) = pair_of(&offer.row) else {
-            return self.finish(peer, position, &offer).await;
+            return self.finish(peer, position, &offer, None).await;
         };
         match verdict {
             Verdict::Later { retry_after, code } if is_letter(&offer.row) => {
@@ -68,7 +68,7 @@ impl Outbox {
                     .insert(position, now.plus(retry_after));
             }
             Verdict::Ok | Verdict::Duplicate => {
-                self.finish(peer, position, &offer).await?;
+                self.finish(peer, position, &offer, Some(now)).await?;
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
             Verdict::Refused(refusal) => {
@@ -83,7 +83,7 @@ impl Outbox {
                     self.tell_author(refused, pair.0, &offer.row, &refusal)
                         .await?;
                 } else {
-                    self.finish(peer, position, &offer).await?;
+                    self.finish(peer, position, &offer, None).await?;
                 }
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
@@ -91,18 +91,25 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a decided item out of the store.
+    /// Takes a decided item out of the store. What was taken by the peer, at `taken`, is kept for the
+    /// case that it loses that.
     pub(super) async fn finish(
         &self,
         peer: &DomainName,
         position: u64,
         offer: &Offer,
+        taken: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
+        let kept = taken.filter(|_| again::is_kept(&offer.row));
         if let Some(pair) =
             pair_of(&offer.row).filter(|_| is_request(&offer.row) || is_call(&offer.row))
+            && kept.is_none()
         {
             self.end_request(&mut batch, pair.0, &offer.row).await?;
+        }
+        if let Some(now) = kept {
+            again::keep(&mut batch, peer, position, offer, now);
         }
         match (pair_of(&offer.row), offer.parked_at) {
             (Some((topic, author)), Some(at)) => {
@@ -122,6 +129,9 @@ impl Outbox {
             // The cell has moved on to a newer position; only this one is done.
             let mut batch = Batch::new();
             outbox::remove_item(&mut batch, peer, position);
+            if let Some(now) = kept {
+                again::keep(&mut batch, peer, position, offer, now);
+            }
             let _applied = self.tables.commit(batch).await?;
         }
         Ok(())
