@@ -45,6 +45,7 @@ tests! {
     media_safety
     fan_out
     backup_restore
+    erasure
 }
 
 #[expect(

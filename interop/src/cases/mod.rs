@@ -6,6 +6,7 @@ mod clock_skew;
 mod consent_required;
 mod dead_peer;
 mod disk_full;
+mod erasure;
 mod exactly_once;
 mod fairness;
 mod fan_out;
@@ -76,6 +77,7 @@ pub const ALL: &[Case] = &[
     media_safety::CASE,
     fan_out::CASE,
     backup_restore::CASE,
+    erasure::CASE,
 ];
 
 /// The case of this name.

@@ -10,6 +10,7 @@ pub(crate) mod again;
 mod compose;
 mod count;
 mod expire;
+pub(crate) mod lasting;
 pub(crate) mod logs;
 mod marks;
 mod settle;
@@ -390,9 +391,7 @@ impl Outbox {
             Composed::Sealed(envelope) => Some(envelope),
             Composed::Fresh(to, payload) => {
                 let id = MessageId::mint(now, &freehold_keys::random().ok()?);
-                self.signer
-                    .seal(Destination::Domain(to), id, now, payload)
-                    .ok()
+                self.signer.seal(to, id, now, payload).ok()
             }
         }
     }
@@ -495,8 +494,8 @@ impl freehold_federation::Outbox for Outbox {
             for (position, offer) in offers {
                 let words = match &offer.marks {
                     Some((topic, marks)) => marks::words(tables, &to, &us, *topic, marks)?
-                        .map(|words| Composed::Fresh(to.clone(), words)),
-                    None => compose(tables, &offer.row)?,
+                        .map(|words| Composed::Fresh(Destination::Domain(to.clone()), words)),
+                    None => compose(tables, &offer.row, now)?,
                 };
                 bytes += words.as_ref().map_or(0, Composed::size);
                 if bytes > bytes_max && !composed.is_empty() {
