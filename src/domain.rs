@@ -199,6 +199,11 @@ impl Domain {
         &self.server
     }
 
+    /// What asking other domains takes; nothing listens for anybody any more.
+    pub(crate) fn into_parts(self) -> (Arc<Server>, Bound, Arc<Directory>) {
+        (self.server, self.federation, self.directory)
+    }
+
     /// Begins to serve clients and peers.
     #[must_use]
     pub fn start(self) -> Running {
@@ -310,7 +315,7 @@ fn server(
     Ok(server)
 }
 
-async fn close(server: &Arc<Server>) {
+pub(crate) async fn close(server: &Arc<Server>) {
     let engine = Arc::clone(server.tables.engine());
     match tokio::task::spawn_blocking(move || engine.close()).await {
         Ok(Ok(())) => {}

@@ -214,8 +214,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Peers for whom something waits.
     async fn peers(&self) -> Result<Vec<DomainName>, Unavailable>;
 
-    /// The epoch of our stream to `peer`.
-    async fn stream(&self, peer: &DomainName) -> Result<u64, Unavailable>;
+    /// Items up to position `last` are about to be offered to `peer`: after a restart no position up to
+    /// it is given to anything else. Returns the epoch of the stream.
+    async fn offering(&self, peer: &DomainName, last: u64) -> Result<u64, Unavailable>;
 
     /// The next items in order of position, at most `items_max` and about `bytes_max`, but one if
     /// there is any. Items stay until they are settled. Parked ones are left out until they are due.
@@ -235,6 +236,15 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
         verdicts: Vec<(u64, Verdict)>,
     ) -> Result<(), Unavailable>;
+
+    /// Whether `peer`, by its word on how far it has decided our stream, has lost something that it had
+    /// decided.
+    async fn has_lost(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable>;
+
+    /// Takes what `peer` says about how far it has decided our stream, on a link that is new, before
+    /// anything is offered on it. What the peer has lost is offered again, before everything newer; true
+    /// when that makes what was looked up before out of date.
+    async fn heard(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable>;
 
     /// When the next parked item becomes due.
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable>;

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local,
-    Outbox, Policy, RemoteFile, Tasks, Verdict, accept,
+    Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
     backoff::Attempt,
     dial::dial,
     entries::{self, Refused},
@@ -147,6 +147,21 @@ impl Federation {
         }
     }
 
+    /// Says hello to `peer` and returns how far it has decided our stream, as it says. Tries also a peer
+    /// that could not be reached a moment ago.
+    pub async fn ask_position(
+        &self,
+        peer: &DomainName,
+    ) -> Result<Option<StreamPosition>, LinkError> {
+        match self.engine.get() {
+            Some(engine) => {
+                let link = engine.link(&engine.peer(peer), Urgency::Person).await?;
+                Ok(link.received)
+            }
+            None => Err(LinkError::Ours("federation has not started".to_owned())),
+        }
+    }
+
     /// Reads a group at its home. `None`: we have no part in such a group there.
     pub async fn read_group(
         &self,
@@ -265,6 +280,30 @@ impl Bound {
         local: Arc<dyn Local>,
         outbox: Arc<dyn Outbox>,
     ) -> Federation {
+        let (federation, engine, listener) = self.build(tasks, directory, (local, outbox), false);
+        tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
+        tasks.spawn("start", wake_all(engine));
+        federation
+    }
+
+    /// Asks peers, and neither serves them nor delivers anything.
+    pub fn start_to_ask(
+        self,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        local: Arc<dyn Local>,
+        outbox: Arc<dyn Outbox>,
+    ) -> Federation {
+        self.build(tasks, directory, (local, outbox), true).0
+    }
+
+    fn build(
+        self,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        (local, outbox): (Arc<dyn Local>, Arc<dyn Outbox>),
+        quiet: bool,
+    ) -> (Federation, Arc<Engine>, TcpListener) {
         let engine = Arc::new(Engine {
             config: self.config,
             ours: self.ours,
@@ -278,11 +317,10 @@ impl Bound {
             dials: Semaphore::new(DIALS_MAX),
             doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
             files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
+            quiet,
         });
-        let engine = self.federation.engine.get_or_init(|| engine);
-        tasks.spawn("listener", accept::run(Arc::clone(engine), self.listener));
-        tasks.spawn("start", wake_all(Arc::clone(engine)));
-        self.federation
+        let engine = Arc::clone(self.federation.engine.get_or_init(|| engine));
+        (self.federation, engine, self.listener)
     }
 }
 
@@ -322,6 +360,8 @@ pub(crate) struct Engine {
     doubtful_dials: Semaphore,
     /// Places for files that peers are given.
     pub(crate) files_out: Arc<Semaphore>,
+    /// Asks, and neither delivers nor is asked.
+    quiet: bool,
 }
 
 impl Engine {
@@ -342,7 +382,7 @@ impl Engine {
 
     /// Sees to it that a worker looks at the outbox of `domain`.
     pub(crate) fn wake(self: &Arc<Self>, domain: &DomainName) {
-        if !self.config.policy.permits(domain) {
+        if self.quiet || !self.config.policy.permits(domain) {
             return;
         }
         let peer = self.peer(domain);
@@ -392,6 +432,10 @@ impl Engine {
             dialed = Box::pin(dial(self, &peer.domain)) => dialed,
             () = self.tasks.stopped() => Err(LinkError::Ours("shutting down".to_owned())),
         };
+        let dialed = match dialed {
+            Ok(link) => self.hear(peer, &link).await.map(|()| link),
+            failed => failed,
+        };
         match dialed {
             Ok(link) => {
                 peer.established();
@@ -409,6 +453,30 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Takes the peer's word on how far it has decided our stream. Nothing is on its way to it now, so
+    /// that word is not older than what we know.
+    async fn hear(&self, peer: &Peer, link: &Established) -> Result<(), LinkError> {
+        let Some(word) = link.received.filter(|_| !self.quiet) else {
+            return Ok(());
+        };
+        let heard = self.outbox.heard(link.peer(), word).await;
+        if heard.map_err(|error| LinkError::Ours(error.to_string()))? {
+            peer.look_again();
+        }
+        Ok(())
+    }
+
+    /// A peer has said in its own hello that it has lost something: a new link, on which it says so
+    /// again, is made to offer it.
+    pub(crate) fn begin_anew(self: &Arc<Self>, peer: &Arc<Peer>) {
+        // Whoever holds the place is about to hear it.
+        if let Ok(mut slot) = peer.link.try_lock() {
+            *slot = None;
+        }
+        peer.greet();
+        self.wake(&peer.domain);
     }
 
     /// A call on a link failed: the link is given up, unless the peer only asked for patience.

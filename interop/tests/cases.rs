@@ -44,6 +44,8 @@ tests! {
     home_integrity
     media_safety
     fan_out
+    backup_restore
+    erasure
 }
 
 #[expect(

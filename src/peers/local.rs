@@ -464,6 +464,7 @@ impl Local for Door {
         let row = StreamRow {
             epoch,
             position: decided,
+            ..StreamRow::default()
         };
         put_stream_in(&mut batch, origin, &row);
         self.server

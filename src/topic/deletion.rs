@@ -36,6 +36,8 @@ pub(super) const SPANS_MAX: usize = 1000;
 const TOLD_MAX: usize = 256;
 /// Rows written and removed in one go while messages are erased.
 const ERASED_OPS: usize = 500;
+/// Positions looked up in one go.
+const SEQS_PAGE: usize = 50;
 
 /// How far the deletions of a topic have come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -365,16 +367,30 @@ fn by_author(
 ) -> Result<(Vec<SpanRow>, Vec<SpanRow>), StoreError> {
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for span in spans {
-        for seq in span.low..span.high {
-            let row = tables.message(topic, seq)?;
-            let is_own = row.is_some_and(|it| it.author == author);
-            let list: &mut Vec<SpanRow> = if is_own { &mut own } else { &mut others };
-            list.push(SpanRow {
-                low: seq,
-                high: seq + 1,
-            });
+        let mut low = span.low;
+        // What is not there counts as somebody else's.
+        while low < span.high {
+            let found = tables.seqs(topic, (low, span.high), SEQS_PAGE)?;
+            let end = match found.last() {
+                Some(last) if found.len() == SEQS_PAGE => last + 1,
+                _ => span.high,
+            };
+            for seq in found {
+                let row = tables.message(topic, seq)?;
+                if row.is_some_and(|it| it.author == author) {
+                    others.push(SpanRow { low, high: seq });
+                    own.push(SpanRow {
+                        low: seq,
+                        high: seq + 1,
+                    });
+                    low = seq + 1;
+                }
+            }
+            others.push(SpanRow { low, high: end });
+            low = end;
         }
     }
+    others.retain(|it| it.low < it.high);
     Ok((deletions::merged(own), deletions::merged(others)))
 }
 
@@ -423,10 +439,17 @@ fn erase(
     };
     let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
     while seq < span.high && batch.ops() < ERASED_OPS {
-        erase_message(tables, &mut batch, (topic, seq), id)?;
-        let referrer = Referrer::Message(topic, seq);
-        files::release(tables, &mut batch, &referrer, now)?;
-        seq += 1;
+        let found = tables.seqs(topic, (seq, span.high), SEQS_PAGE)?;
+        // A topic that was restored has holes of any size.
+        seq = match found.last() {
+            Some(last) if found.len() == SEQS_PAGE => last + 1,
+            _ => span.high,
+        };
+        for seq in found {
+            erase_message(tables, &mut batch, (topic, seq), id)?;
+            let referrer = Referrer::Message(topic, seq);
+            files::release(tables, &mut batch, &referrer, now)?;
+        }
     }
     Ok(Erased::Part(batch, seq))
 }

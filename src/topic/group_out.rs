@@ -73,7 +73,9 @@ impl Actor {
         else {
             return Err(reply::INTERNAL.into());
         };
-        if !self.server.outbox.has_room(&home) {
+        // Whoever goes, goes; there is one such word for each membership.
+        let goes = matches!(&what, What::Erase(_)) || matches!(&what, What::Want(it) if it.leaves);
+        if !goes && !self.server.outbox.has_room(&home) {
             return Err(reply::UNAVAILABLE.into());
         }
         let id = message::mint(now).map_err(|_| reply::INTERNAL)?;

@@ -386,6 +386,7 @@ impl Local for MemoryLocal {
 pub(super) struct MemoryOutbox {
     rows: Mutex<HashMap<DomainName, BTreeMap<u64, Row>>>,
     settled: Mutex<Vec<(u64, Verdict)>>,
+    heard: Mutex<Vec<StreamPosition>>,
 }
 
 struct Row {
@@ -418,6 +419,11 @@ impl MemoryOutbox {
         self.rows.lock().values().all(BTreeMap::is_empty)
     }
 
+    /// What peers said about how far they had decided it, at each hello.
+    pub(super) fn heard(&self) -> Vec<StreamPosition> {
+        self.heard.lock().clone()
+    }
+
     /// Verdicts in the order they were settled.
     pub(super) fn settled(&self) -> Vec<(u64, Verdict)> {
         self.settled.lock().clone()
@@ -430,7 +436,7 @@ impl Outbox for MemoryOutbox {
         Ok(self.rows.lock().keys().cloned().collect())
     }
 
-    async fn stream(&self, _peer: &DomainName) -> Result<u64, Unavailable> {
+    async fn offering(&self, _peer: &DomainName, _last: u64) -> Result<u64, Unavailable> {
         Ok(7)
     }
 
@@ -470,6 +476,15 @@ impl Outbox for MemoryOutbox {
         }
         self.settled.lock().extend(verdicts);
         Ok(())
+    }
+
+    async fn has_lost(&self, _peer: &DomainName, _: StreamPosition) -> Result<bool, Unavailable> {
+        Ok(false)
+    }
+
+    async fn heard(&self, _peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable> {
+        self.heard.lock().push(word);
+        Ok(self.heard.lock().len() == 1)
     }
 
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable> {

@@ -1,10 +1,12 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
 mod backoff;
+mod backup_restore;
 mod clock_skew;
 mod consent_required;
 mod dead_peer;
 mod disk_full;
+mod erasure;
 mod exactly_once;
 mod fairness;
 mod fan_out;
@@ -74,6 +76,8 @@ pub const ALL: &[Case] = &[
     home_integrity::CASE,
     media_safety::CASE,
     fan_out::CASE,
+    backup_restore::CASE,
+    erasure::CASE,
 ];
 
 /// The case of this name.

@@ -136,7 +136,7 @@ fn hello_back(this: &Inner, hello: &wire::HelloRequest, exporter: [u8; 32]) -> w
             key_id: this.ring.signer().key_id().as_bytes().to_vec().into(),
             record_hash: this.ring.record().hash().to_vec().into(),
             signature: this.proof(Role::Acceptor, &peer, exporter),
-            received: Some(wire::StreamPosition::default()),
+            received: Some(this.received(&hello.from)),
         })
     });
     wire::HelloResponse { outcome }
@@ -203,6 +203,13 @@ async fn deliver(this: &Inner, batch: wire::DeliverRequest, respond: SendRespons
     while let Reply::After(pause, then) = reply {
         sleep(pause).await;
         reply = *then;
+    }
+    if let Reply::Taken | Reply::Verdicts(_) = &reply {
+        let word = wire::StreamPosition {
+            epoch: batch.epoch,
+            position: decided,
+        };
+        this.received.lock().insert(batch.from, word);
     }
     let verdicts = match reply {
         Reply::Taken => items.iter().map(|_| taken()).collect(),

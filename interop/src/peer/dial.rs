@@ -70,7 +70,7 @@ impl Line {
             key_id: self.this.ring.signer().key_id().as_bytes().to_vec().into(),
             record_hash: self.this.ring.record().hash().to_vec().into(),
             signature: self.this.proof(Role::Initiator, &self.to, exporter),
-            received: Some(wire::StreamPosition::default()),
+            received: Some(self.this.received(self.to.as_str())),
         };
         let deadline = Instant::now() + HELLO_WITHIN;
         loop {

@@ -144,6 +144,8 @@ pub(crate) struct Inner {
     shows: Mutex<Shows>,
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
+    /// How far it has decided the stream of each domain.
+    received: Mutex<HashMap<String, wire::StreamPosition>>,
     signals: Mutex<Vec<wire::Signal>>,
     files: Mutex<HashMap<[u8; 16], Given>>,
     files_asked: Mutex<Vec<wire::ReadFileRequest>>,
@@ -158,6 +160,11 @@ impl std::fmt::Debug for Inner {
 impl Inner {
     fn domain(&self) -> &DomainName {
         self.ring.domain()
+    }
+
+    /// How far it has decided the stream of a domain.
+    fn received(&self, from: &str) -> wire::StreamPosition {
+        self.received.lock().get(from).copied().unwrap_or_default()
     }
 
     /// The proof of this domain on one connection.
@@ -195,6 +202,7 @@ impl ScriptedPeer {
             shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
+            received: Mutex::default(),
             signals: Mutex::default(),
             files: Mutex::default(),
             files_asked: Mutex::default(),

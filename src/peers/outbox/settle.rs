@@ -17,7 +17,7 @@ use tokio::{sync::oneshot, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    Outbox,
+    Outbox, again,
     expire::reason,
     park,
     stream::{Offer, PARKED_PAGE, Pair, Stream, is_call, is_letter, is_request, pair_of},
@@ -38,7 +38,7 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let (position, offer) = offer;
         let Some(pair) = pair_of(&offer.row) else {
-            return self.finish(peer, position, &offer).await;
+            return self.finish(peer, position, &offer, None).await;
         };
         let verdict = match verdict {
             Verdict::Refused(refusal)
@@ -81,7 +81,7 @@ impl Outbox {
                     .insert(position, now.plus(retry_after));
             }
             Verdict::Ok | Verdict::Duplicate => {
-                self.finish(peer, position, &offer).await?;
+                self.finish(peer, position, &offer, Some(now)).await?;
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
             Verdict::Refused(refusal) => {
@@ -97,7 +97,7 @@ impl Outbox {
                     self.tell_author(refused, pair.0, &offer.row, &refusal)
                         .await?;
                 } else {
-                    self.finish(peer, position, &offer).await?;
+                    self.finish(peer, position, &offer, None).await?;
                 }
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
@@ -158,18 +158,25 @@ impl Outbox {
         self.tables.read(read).await
     }
 
-    /// Takes a decided item out of the store.
+    /// Takes a decided item out of the store. What was taken by the peer, at `taken`, is kept for the
+    /// case that it loses that.
     pub(super) async fn finish(
         &self,
         peer: &DomainName,
         position: u64,
         offer: &Offer,
+        taken: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
+        let kept = taken.filter(|_| again::is_kept(&offer.row));
         if let Some(pair) =
             pair_of(&offer.row).filter(|_| is_request(&offer.row) || is_call(&offer.row))
+            && kept.is_none()
         {
             self.end_request(&mut batch, pair.0, &offer.row).await?;
+        }
+        if let Some(now) = kept {
+            again::keep(&mut batch, peer, position, offer, now);
         }
         match (pair_of(&offer.row), offer.parked_at) {
             (Some((topic, author)), Some(at)) => {
@@ -189,6 +196,9 @@ impl Outbox {
             // The cell has moved on to a newer position; only this one is done.
             let mut batch = Batch::new();
             outbox::remove_item(&mut batch, peer, position);
+            if let Some(now) = kept {
+                again::keep(&mut batch, peer, position, offer, now);
+            }
             let _applied = self.tables.commit(batch).await?;
         }
         Ok(())

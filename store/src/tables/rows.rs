@@ -570,6 +570,23 @@ pub struct OutboxRow {
     /// Of a parked message: 1 if the peer failed on it again and again.
     #[prost(uint32, tag = "10")]
     pub failed: u32,
+    /// How often the peer has lost it and been offered it again.
+    #[prost(uint32, tag = "11")]
+    pub again: u32,
+}
+
+/// Something that a peer has decided, and that it is offered again if it has lost that.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeptRow {
+    /// What it was in the outbox.
+    #[prost(message, optional, tag = "1")]
+    pub row: Option<OutboxRow>,
+    /// The position under which it was decided.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+    /// When, ms.
+    #[prost(int64, tag = "3")]
+    pub at: i64,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.
@@ -589,6 +606,9 @@ pub struct StreamRow {
     /// Highest position decided.
     #[prost(uint64, tag = "2")]
     pub position: u64,
+    /// Of a stream of ours: no position above has been offered to anybody.
+    #[prost(uint64, tag = "3")]
+    pub offered: u64,
 }
 
 /// A peer's identity as we believe it.
