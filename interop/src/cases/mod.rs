@@ -12,6 +12,8 @@ mod fairness;
 mod fan_out;
 mod home_down;
 mod home_integrity;
+mod home_takeover;
+mod home_transfer;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -74,6 +76,8 @@ pub const ALL: &[Case] = &[
     order_per_conversation::CASE,
     home_down::CASE,
     home_integrity::CASE,
+    home_transfer::CASE,
+    home_takeover::CASE,
     media_safety::CASE,
     fan_out::CASE,
     backup_restore::CASE,
