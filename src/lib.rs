@@ -16,6 +16,8 @@ pub mod peers;
 pub mod plugins;
 pub mod server;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stage;
 pub mod topic;
 

@@ -27,7 +27,7 @@ mod group_out;
 mod group_replica;
 mod group_wire;
 pub mod hub;
-mod log;
+pub(crate) mod log;
 pub(crate) mod message;
 mod name;
 mod notify;
