@@ -66,7 +66,7 @@ pub(super) fn group_page(
 }
 
 /// Entries behind an index, without a gap. Blocks.
-fn log_page(
+pub(crate) fn log_page(
     tables: &Tables,
     key: TopicKey,
     (after, end): (u64, u64),
