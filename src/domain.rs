@@ -22,7 +22,7 @@ use crate::{
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
     server::{CallRules, ClientRules, Server},
-    topic::hub::Hub,
+    topic::{self, hub::Hub},
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -237,6 +237,7 @@ impl Domain {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
         server.plugins.start(&tasks);
+        tasks.spawn("successors", topic::watch_homes(Arc::clone(&server)));
         tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");

@@ -37,7 +37,7 @@ pub enum Arrived {
 }
 
 /// What to read of a group at its home.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GroupQuery {
     /// How it stands, with members behind this one.
     State(Option<UserId>),
@@ -45,6 +45,8 @@ pub enum GroupQuery {
     EntriesAfter(u64),
     /// Messages with an order below this one, newest first.
     MessagesBefore(u32),
+    /// Whether the asker may become the home, as successor of one that is away.
+    Ballot(wire::GroupConsent),
 }
 
 /// What a home says of a group, verified as far as there are signatures in it.
@@ -59,6 +61,8 @@ pub enum GroupAnswer {
     },
     /// A part of its log, messages from before there was one, and whether there is more.
     Page(Vec<Entry>, Vec<Past>, bool),
+    /// It agrees to what it was asked in a ballot.
+    Consent(Box<Opened>),
 }
 
 /// A message of a group from before it spanned domains. The home's signature on it holds.

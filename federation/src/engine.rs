@@ -9,8 +9,8 @@ use std::{
 };
 
 use freehold_directory::{Directory, Fault};
-use freehold_keys::KeyRing;
-use freehold_proto::{Clock, DomainName, GroupId, wire};
+use freehold_keys::{Entry, KeyRing};
+use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, wire};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -20,9 +20,10 @@ use tokio::{
 
 use crate::{
     BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local,
-    Outbox, Policy, RemoteFile, StreamPosition, Tasks, accept,
+    Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
     backoff::Attempt,
     dial::dial,
+    entries::{self, Refused},
     file, find, group,
     hello::Ourselves,
     link::Established,
@@ -191,6 +192,35 @@ impl Federation {
             Some(engine) => file::read(engine, &engine.peer(owner), query).await,
             None => Err(LinkError::Ours("federation has not started".to_owned())),
         }
+    }
+
+    /// Opens an entry of a group's log that came as part of something else, whichever home of the
+    /// group has placed it. `peer` is who showed it.
+    pub async fn open_entry(
+        &self,
+        peer: &DomainName,
+        placed: Placed,
+        envelope: Envelope,
+    ) -> Result<Entry, Verdict> {
+        let later = || Verdict::Later {
+            code: RefusalCode::IdentityUnverified,
+            retry_after: entries::AUTHOR_RETRY,
+        };
+        let engine = self.engine.get().ok_or_else(later)?;
+        let record = engine.directory.peer(peer).await.map_err(|_| later())?;
+        match entries::open_of_any_home(engine, &record, placed, envelope).await {
+            Ok(entry) => Ok(entry),
+            Err(Refused::Never(refusal)) => Err(Verdict::Refused(refusal)),
+            Err(Refused::Later(_)) => Err(later()),
+        }
+    }
+
+    /// For how long attempts to reach `peer` have failed, as far as this process knows.
+    #[must_use]
+    pub fn failing_for(&self, peer: &DomainName) -> Option<Duration> {
+        let engine = self.engine.get()?;
+        let known = engine.peers.lock().get(peer).cloned()?;
+        known.report().failing_for
     }
 
     /// True while attempts to reach `peer` fail.

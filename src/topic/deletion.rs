@@ -16,6 +16,8 @@ use serde_json::json;
 use super::{
     actor::{Actor, Effect},
     asked::Asked,
+    places,
+    room::Room,
 };
 use crate::{
     edge::{
@@ -74,6 +76,8 @@ pub(super) struct Deletion {
     pub(super) by: UserId,
     pub(super) hard: bool,
     pub(super) spans: Vec<SpanRow>,
+    /// The same by their orders, for other domains.
+    pub(super) orders: Vec<SpanRow>,
 }
 
 /// What a client wants deleted, within a log of `head` messages.
@@ -215,14 +219,34 @@ impl Actor {
             let low = it.low.max(end);
             (low < it.high).then_some(SpanRow { low, ..it })
         });
+        let spans: Vec<_> = done.collect();
+        let orders = match hard {
+            true => self.orders_of(spans.clone()).await?,
+            false => Vec::new(),
+        };
         let deletion = Deletion {
             id,
             by: user.clone(),
             hard,
-            spans: done.collect(),
+            spans,
+            orders,
         };
         self.note_deletion(&deletion);
         Ok((batch, deletion, left))
+    }
+
+    /// What other domains call these messages, if we are to tell them.
+    async fn orders_of(&self, spans: Vec<SpanRow>) -> Result<Vec<SpanRow>, Reply> {
+        let told = |it: &&Room| it.home.is_none() && it.log.is_some();
+        let Some(room) = self.topic.room().filter(told) else {
+            return Ok(Vec::new());
+        };
+        if !room.is_renumbered() {
+            return Ok(spans);
+        }
+        let (key, opened) = (self.key(), room.opened);
+        let read = move |tables: &Tables| places::orders_of(tables, key, &spans, opened);
+        Ok(self.server.tables.read(read).await?)
     }
 
     /// The deletion of everything that was written here, for a topic that nobody is left in. Nobody

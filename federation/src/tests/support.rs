@@ -254,6 +254,8 @@ pub(super) struct MemoryLocal {
     /// Files by key.
     pub(super) files: Mutex<HashMap<[u8; 16], Vec<u8>>>,
     pub(super) files_asked: Mutex<Vec<(DomainName, FileQuery)>>,
+    /// Entries that came without words.
+    pub(super) unshown: AtomicUsize,
     pub(super) find_delay: Mutex<Duration>,
     pub(super) finds: AtomicUsize,
 }
@@ -276,7 +278,11 @@ impl MemoryLocal {
     fn decide(&self, origin: &DomainName, item: &Incoming) -> Verdict {
         let id = match &item.item {
             Arrived::Envelope(opened) => opened.header.message_id,
-            Arrived::Entry(entry) => entry.header.message_id,
+            Arrived::Entry(entry) => {
+                let unshown = usize::from(entry.payload.is_none());
+                self.unshown.fetch_add(unshown, Ordering::SeqCst);
+                entry.header.message_id
+            }
         };
         let key = (origin.clone(), id);
         if let Some(verdict) = self.verdicts.lock().remove(&key.1) {

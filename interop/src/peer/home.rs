@@ -71,6 +71,7 @@ impl ScriptedPeer {
             ..wire::Member::default()
         };
         let state = wire::GroupState {
+            succession: Vec::new(),
             record,
             signature,
             head: first.placed,

@@ -127,6 +127,7 @@ fn invitation_now(
         return Ok(None);
     };
     let invitation = wire::GroupInvitation {
+        succession: topic::steps(&room.succession),
         record: room.record,
         signature: room.signature,
         invitee: invitee.to_string(),

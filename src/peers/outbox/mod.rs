@@ -11,6 +11,7 @@ mod compose;
 mod count;
 mod expire;
 pub(crate) mod lasting;
+mod letters;
 pub(crate) mod logs;
 mod marks;
 mod settle;
@@ -46,6 +47,7 @@ use self::{
 };
 use crate::server::Server;
 
+pub use letters::Letter;
 pub use settle::Refused;
 
 /// Waiting rows looked at in one go.
@@ -90,6 +92,12 @@ impl Outbox {
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         self.limits.lifetime
+    }
+
+    /// How long a group waits for its home before its successors may name another one.
+    #[must_use]
+    pub fn takeover_after(&self) -> Option<Duration> {
+        self.limits.takeover_after
     }
 
     /// Says whom to tell when a message of ours is refused.

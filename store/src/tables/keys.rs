@@ -189,7 +189,7 @@ pub(crate) fn subscription(user: &UserId, topic: TopicKey) -> Vec<u8> {
 }
 
 pub(crate) fn room(topic: TopicKey) -> Vec<u8> {
-    [b"R".as_slice(), &topic.0].concat()
+    [rooms().as_slice(), &topic.0].concat()
 }
 
 pub(crate) fn members(topic: TopicKey) -> Vec<u8> {

@@ -129,6 +129,7 @@ pub fn erase_message(
             ..it
         }),
         deleted: deletion,
+        vouched: None,
         ..row
     };
     let key = keys::message(topic, seq);

@@ -76,8 +76,8 @@ pub(super) fn apply<'a>(
 /// Returns once everything written so far would survive a power cut.
 pub(super) fn make_durable(db: &Db, file: &File) -> Result<(), StoreError> {
     db.flush()?;
-    // sled's flush hands the bytes to the operating system and does not wait
-    // for the disk.
+    // `real-sync` makes sled wait for the disk by now; this holds even if some
+    // later sled writes by another way.
     file.sync_data()?;
     Ok(())
 }

@@ -121,6 +121,7 @@ impl Writer {
             redo::write(&self.db, self.next_group, &writes)?;
             redo::apply(&self.db, writes.iter().copied())?;
             redo::make_durable(&self.db, &self.file)?;
+            require_real_sync()?;
             self.next_group += 1;
         }
         Ok(outcomes)
@@ -146,6 +147,16 @@ fn judge<'a>(db: &Db, group: &'a [Queued]) -> Result<(Vec<Outcome>, Vec<&'a Writ
         outcomes.push(outcome);
     }
     Ok((outcomes, writes))
+}
+
+/// Refuses to go on in a program in which sled's own syncs reach no disk. To be
+/// called after something was written.
+fn require_real_sync() -> Result<(), StoreError> {
+    if freehold_real_sync::waits() == 0 {
+        let what = "sled does not wait for the disk: this program is linked without real-sync";
+        return Err(io::Error::other(what).into());
+    }
+    Ok(())
 }
 
 /// Tells every waiter how its batch ended.
