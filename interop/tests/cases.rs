@@ -48,6 +48,7 @@ tests! {
     fan_out
     backup_restore
     erasure
+    gap_repair
 }
 
 #[expect(

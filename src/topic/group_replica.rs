@@ -735,8 +735,11 @@ async fn read_state(server: &Server, home: &DomainName, group: GroupId) -> Optio
         let mut page = std::mem::take(&mut state.members);
         learn(server, home, &page).await.ok()?;
         page.iter_mut().for_each(|it| it.public.clear());
-        after = page.last().and_then(|it| it.user.parse().ok());
-        let more = state.more && after.is_some();
+        let last: Option<UserId> = page.last().and_then(|it| it.user.parse().ok());
+        // A home that does not get on is asked no more.
+        let name = |it: &Option<UserId>| it.as_ref().map(ToString::to_string);
+        let more = state.more && name(&last) > name(&after);
+        after = last;
         match &mut whole {
             // What changes while pages are read comes again as entries behind the first page's head.
             Some(whole) if whole.members.len() + page.len() > MEMBERS_MAX => return None,

@@ -95,7 +95,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
 }
 
 /// Bob of alpha is asked into a group of the scripted home, says yes, and has a copy that begins.
-async fn joins(
+pub(super) async fn joins(
     home: &ScriptedPeer,
     bob: &UserId,
     (line, session): (&mut Line, &mut Session),
@@ -205,13 +205,13 @@ async fn claims_alone(author: &ScriptedPeer, line: &mut Line, group: &HomedGroup
 }
 
 /// The same with one bit turned, in the last byte.
-fn altered(bytes: &Bytes) -> Bytes {
+pub(super) fn altered(bytes: &Bytes) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes.last_mut().into_iter().for_each(|it| *it ^= 1);
     bytes.into()
 }
 
-fn numbered(first: u64, items: Vec<wire::Item>) -> Vec<wire::Item> {
+pub(super) fn numbered(first: u64, items: Vec<wire::Item>) -> Vec<wire::Item> {
     let numbered = (first..).zip(items);
     let numbered = numbered.map(|(position, it)| wire::Item { position, ..it });
     numbered.collect()
@@ -227,7 +227,7 @@ fn number(verdict: &Verdict) -> u32 {
 }
 
 /// Waits until these are the texts of the group.
-async fn reads(session: &mut Session, group: &HomedGroup, texts: &[&str]) -> Result<()> {
+pub(super) async fn reads(session: &mut Session, group: &HomedGroup, texts: &[&str]) -> Result<()> {
     let (name, deadline) = (group.id.to_string(), Instant::now() + WITHIN);
     loop {
         let history = session.history(&name, 1).await?;

@@ -10,6 +10,7 @@ mod erasure;
 mod exactly_once;
 mod fairness;
 mod fan_out;
+mod gap_repair;
 mod home_down;
 mod home_integrity;
 mod home_takeover;
@@ -82,6 +83,7 @@ pub const ALL: &[Case] = &[
     fan_out::CASE,
     backup_restore::CASE,
     erasure::CASE,
+    gap_repair::CASE,
 ];
 
 /// The case of this name.

@@ -111,7 +111,14 @@ async fn answer(
         }
         Some("ReadGroup") => {
             if let Ok(asked) = wire::ReadGroupRequest::decode(body) {
-                let shown = (this.shows.lock())(asked);
+                {
+                    let mut reads = this.reads.lock();
+                    if reads.len() < ARRIVED_MAX {
+                        reads.push(asked.clone());
+                    }
+                }
+                let twisted = this.twists.lock().as_mut().and_then(|it| it(&asked));
+                let shown = twisted.unwrap_or_else(|| (this.shows.lock())(asked));
                 speak(respond, &shown).await;
             }
         }

@@ -17,6 +17,8 @@ pub struct HomedGroup {
     index: u64,
     order: u32,
     hash: [u8; 32],
+    /// How it stands, once it is shown.
+    pub state: wire::GroupState,
 }
 
 impl ScriptedPeer {
@@ -30,6 +32,7 @@ impl ScriptedPeer {
             index: 0,
             order: 0,
             hash: [0; 32],
+            state: wire::GroupState::default(),
         })
     }
 
@@ -84,6 +87,7 @@ impl ScriptedPeer {
             members: vec![stands(&self.person(1)), stands(member)],
             more: false,
         };
+        group.state = state.clone();
         *self.this.shows.lock() = Box::new(move |asked| wire::ReadGroupResponse {
             what: Some(match asked.what {
                 Some(Asked::State(_)) => Shown::State(state.clone()),
