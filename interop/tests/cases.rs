@@ -47,6 +47,7 @@ tests! {
     backup_restore
     erasure
     gap_repair
+    home_restored
 }
 
 #[expect(

@@ -29,7 +29,7 @@ mod group_takeover;
 mod group_transfer;
 mod group_wire;
 pub mod hub;
-mod log;
+pub(crate) mod log;
 pub(crate) mod message;
 mod name;
 mod notify;
