@@ -17,6 +17,8 @@ pub mod plugins;
 mod restore;
 pub mod server;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stage;
 pub mod topic;
 

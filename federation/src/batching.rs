@@ -14,7 +14,7 @@ const BREAKS_MAX: u32 = 3;
 
 /// Sizes batches.
 #[derive(Debug)]
-pub(crate) struct Batching {
+pub struct Batching {
     // Invariant: 1 <= items_max <= BATCH_ITEMS_MAX.
     items_max: usize,
     strikes: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Batching {
 
 /// What to do after the peer failed on a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Blame {
+pub enum Blame {
     /// Offer less.
     Unclear,
     /// Offer the same single item again.
@@ -44,19 +44,20 @@ impl Default for Batching {
 
 impl Batching {
     /// Most items of the next batch.
-    pub(crate) fn items_max(&self) -> usize {
+    #[must_use]
+    pub fn items_max(&self) -> usize {
         self.items_max
     }
 
     /// The peer has decided a batch.
-    pub(crate) fn succeeded(&mut self) {
+    pub fn succeeded(&mut self) {
         self.items_max = (self.items_max * 2).min(BATCH_ITEMS_MAX);
         self.strikes = 0;
         self.breaks = 0;
     }
 
     /// The link broke, or no answer came, while the peer had a batch of `items`.
-    pub(crate) fn broke(&mut self, items: usize) -> Blame {
+    pub fn broke(&mut self, items: usize) -> Blame {
         self.breaks += 1;
         if self.breaks <= BREAKS_MAX {
             return Blame::Unclear;
@@ -65,7 +66,7 @@ impl Batching {
     }
 
     /// The peer failed on a batch of `items`.
-    pub(crate) fn failed(&mut self, items: usize) -> Blame {
+    pub fn failed(&mut self, items: usize) -> Blame {
         if items > 1 {
             self.items_max = items / 2;
             self.strikes = 0;

@@ -41,6 +41,7 @@ mod tls;
 mod worker;
 
 pub use backoff::{Backoff, BackoffError};
+pub use batching::{Batching, Blame};
 pub use boundary::{
     Arrived, FileHead, FileOffer, FileQuery, FindQuery, GroupAnswer, GroupQuery, Incoming, Local,
     Outbox, Outgoing, Past, StreamPosition, Unavailable, Verdict,

@@ -1,6 +1,6 @@
 //! Passwords: Argon2id, away from the async workers, a few at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use argon2::{
     Argon2,
@@ -29,12 +29,20 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Ready to work. Takes one hash's time.
+    /// Ready to work. Takes one hash's time, once in a process.
     pub fn new() -> Result<Self, AccountError> {
+        static DECOY: OnceLock<Arc<str>> = OnceLock::new();
+        let decoy = match DECOY.get() {
+            Some(decoy) => Arc::clone(decoy),
+            None => {
+                let made = hash("no account has this")?.into();
+                Arc::clone(DECOY.get_or_init(|| made))
+            }
+        };
         Ok(Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Arc::new(Semaphore::new(AT_ONCE + WAITING_MAX)),
-            decoy: hash("no account has this")?.into(),
+            decoy,
         })
     }
 

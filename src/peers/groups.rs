@@ -84,7 +84,7 @@ fn lost_by(
 }
 
 /// Entries behind an index, without a gap. Blocks.
-fn log_page(
+pub(crate) fn log_page(
     tables: &Tables,
     key: TopicKey,
     (after, end): (u64, u64),

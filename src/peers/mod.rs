@@ -3,7 +3,7 @@
 
 mod calls;
 mod evenly;
-mod groups;
+pub(crate) mod groups;
 pub mod local;
 pub mod outbox;
 pub mod pins;

@@ -175,7 +175,7 @@ mod tests {
     use freehold_store::{MemoryEngine, Outcome};
 
     use super::*;
-    use crate::topic::TopicName;
+    use crate::topic::{TopicName, conversation::Conversation};
 
     const NOW: Timestamp = Timestamp::EPOCH;
 
@@ -264,7 +264,9 @@ mod tests {
             apply(&tables, room(&tables, topic(), row, NOW).unwrap());
             expected.epoch += 1;
             let loaded = load();
-            let loaded = loaded.room().unwrap();
+            let Conversation::Room(loaded) = loaded else {
+                panic!("a room was stored");
+            };
             assert_eq!(loaded.log, Some(expected));
             assert_eq!(loaded.head, 3 + times * LEAP);
             assert!(loaded.is_renumbered() && loaded.home.is_none());

@@ -14,6 +14,8 @@ mod gap_repair;
 mod home_down;
 mod home_integrity;
 mod home_restored;
+mod home_takeover;
+mod home_transfer;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -76,6 +78,8 @@ pub const ALL: &[Case] = &[
     order_per_conversation::CASE,
     home_down::CASE,
     home_integrity::CASE,
+    home_transfer::CASE,
+    home_takeover::CASE,
     media_safety::CASE,
     fan_out::CASE,
     backup_restore::CASE,

@@ -77,6 +77,7 @@ impl ScriptedPeer {
             head: first.placed,
             description: Some(wire::GroupDescription {
                 public: json!({"fn": "Scripted"}).to_string().into(),
+                aux: json!({ "fh-successors": SUCCESSORS }).to_string().into(),
                 access_auth: "N".to_owned(),
                 access_anon: "N".to_owned(),
                 updated_ms: now().as_millis(),
@@ -105,6 +106,27 @@ impl ScriptedPeer {
             ..wire::GroupMessage::default()
         };
         self.seal_for_group(group.id, Kind::GroupMessage(message))
+    }
+
+    /// Says that we follow the home of a group, from the second epoch on, as only we agree.
+    pub fn claims(&self, group: &HomedGroup) -> Result<wire::Envelope> {
+        let home = self.signed_by().domain().to_string();
+        let consent = wire::GroupConsent {
+            home: home.clone(),
+            epoch: 2,
+            index: group.index,
+            hash: Bytes::copy_from_slice(&group.hash),
+        };
+        let consent = self.seal_for_group(group.id, Kind::GroupConsent(consent))?;
+        let change = wire::GroupChange {
+            succession: Some(wire::GroupSuccession {
+                home,
+                epoch: 2,
+                consents: vec![consent.clone(), consent.clone(), consent],
+            }),
+            ..wire::GroupChange::default()
+        };
+        self.seal_for_group(group.id, Kind::GroupChange(change))
     }
 
     /// Gives an envelope the next place of the log.
@@ -170,5 +192,7 @@ impl HomedGroup {
     }
 }
 
+/// Whom a scripted home names to follow it: one of them may be scripted too.
+const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
 /// What members may do.
 const MODE: &str = "JRWPS";

@@ -24,7 +24,7 @@ pub(super) enum Composed {
     /// A message, signed when it was written.
     Sealed(Envelope),
     /// Words still to be signed, and for whom.
-    Fresh(Destination, wire::payload::Kind),
+    Fresh(Destination, Box<wire::payload::Kind>),
 }
 
 impl Composed {
@@ -33,8 +33,12 @@ impl Composed {
         const HEADER: usize = 512;
         match self {
             Self::Sealed(envelope) => envelope.size(),
-            Self::Fresh(_, wire::payload::Kind::Relation(it)) => it.encoded_len() + HEADER,
-            Self::Fresh(..) => HEADER,
+            Self::Fresh(_, words) => match &**words {
+                wire::payload::Kind::Relation(it) => it.encoded_len() + HEADER,
+                wire::payload::Kind::GroupInvitation(it) => it.encoded_len() + HEADER,
+                wire::payload::Kind::GroupRequest(it) => it.encoded_len() + HEADER,
+                _ => HEADER,
+            },
         }
     }
 }
@@ -59,7 +63,7 @@ pub(super) fn compose(
         // What was deleted before it went does not go.
         let envelope = envelope.filter(|it| !it.is_erased());
         let composed = envelope.map(|it| match lasting::anew(&it, now) {
-            Some((to, words)) => Composed::Fresh(to, words),
+            Some((to, words)) => Composed::Fresh(to, Box::new(words)),
             None => Composed::Sealed(it),
         });
         return Ok(composed);
@@ -71,7 +75,7 @@ pub(super) fn compose(
     } else {
         relation_now(tables, topic, &user)?
     };
-    Ok(words.map(|(to, payload)| Composed::Fresh(Destination::Domain(to), payload)))
+    Ok(words.map(|(to, payload)| Composed::Fresh(Destination::Domain(to), Box::new(payload))))
 }
 
 /// How a person of ours stands in a topic, for the other domain. Blocks.

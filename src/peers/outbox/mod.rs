@@ -399,7 +399,7 @@ impl Outbox {
             Composed::Sealed(envelope) => Some(envelope),
             Composed::Fresh(to, payload) => {
                 let id = MessageId::mint(now, &freehold_keys::random().ok()?);
-                self.signer.seal(to, id, now, payload).ok()
+                self.signer.seal(to, id, now, *payload).ok()
             }
         }
     }
@@ -501,8 +501,11 @@ impl freehold_federation::Outbox for Outbox {
             let (mut composed, mut bytes) = (Vec::new(), 0);
             for (position, offer) in offers {
                 let words = match &offer.marks {
-                    Some((topic, marks)) => marks::words(tables, &to, &us, *topic, marks)?
-                        .map(|words| Composed::Fresh(Destination::Domain(to.clone()), words)),
+                    Some((topic, marks)) => {
+                        marks::words(tables, &to, &us, *topic, marks)?.map(|words| {
+                            Composed::Fresh(Destination::Domain(to.clone()), Box::new(words))
+                        })
+                    }
                     None => compose(tables, &offer.row, now)?,
                 };
                 bytes += words.as_ref().map_or(0, Composed::size);

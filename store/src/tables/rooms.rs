@@ -20,7 +20,7 @@ impl Tables {
             .transpose()
     }
 
-    /// A page of groups, and of other topics that are not between two people, from behind `after` on.
+    /// A page of the groups and other rooms, from behind `after` on.
     pub fn rooms(
         &self,
         after: Option<TopicKey>,
@@ -33,10 +33,9 @@ impl Tables {
         };
         let mut found = Vec::new();
         for (key, row) in self.page(&range, Order::Ascending, limit)? {
-            let topic = key.last_chunk::<16>().map(|it| it.as_slice());
-            let topic = topic.and_then(TopicKey::from_slice);
+            let topic = keys::last_topic(&key).ok_or_else(|| damaged(&key))?;
             let row = blob::complete(self, &key, &row)?;
-            found.push((topic.ok_or_else(|| damaged(&key))?, decode(&key, row)?));
+            found.push((topic, decode(&key, row)?));
         }
         Ok(found)
     }
