@@ -28,6 +28,7 @@ use crate::{
     link::Established,
     peer::{Peer, Urgency},
     tls::Tls,
+    turns::Shares,
     worker,
 };
 
@@ -248,6 +249,7 @@ impl Bound {
             dials: Semaphore::new(DIALS_MAX),
             doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
             files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
+            shares: Shares::default(),
         });
         let engine = self.federation.engine.get_or_init(|| engine);
         tasks.spawn("listener", accept::run(Arc::clone(engine), self.listener));
@@ -292,6 +294,8 @@ pub(crate) struct Engine {
     doubtful_dials: Semaphore,
     /// Places for files that peers are given.
     pub(crate) files_out: Arc<Semaphore>,
+    /// Turns in which what peers say is written.
+    pub(crate) shares: Shares,
 }
 
 impl Engine {
