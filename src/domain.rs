@@ -22,7 +22,7 @@ use crate::{
     peers::{local::Door, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
     server::{CallRules, ClientRules, Server},
-    topic::hub::Hub,
+    topic::{self, hub::Hub},
 };
 
 /// Why a domain cannot be built. The operator's to mend, each named.
@@ -199,6 +199,11 @@ impl Domain {
         &self.server
     }
 
+    /// What asking other domains takes; nothing listens for anybody any more.
+    pub(crate) fn into_parts(self) -> (Arc<Server>, Bound, Arc<Directory>) {
+        (self.server, self.federation, self.directory)
+    }
+
     /// Begins to serve clients and peers.
     #[must_use]
     pub fn start(self) -> Running {
@@ -232,6 +237,7 @@ impl Domain {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
         server.plugins.start(&tasks);
+        tasks.spawn("successors", topic::watch_homes(Arc::clone(&server)));
         tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
@@ -309,7 +315,7 @@ fn server(
     Ok(server)
 }
 
-async fn close(server: &Arc<Server>) {
+pub(crate) async fn close(server: &Arc<Server>) {
     let engine = Arc::clone(server.tables.engine());
     match tokio::task::spawn_blocking(move || engine.close()).await {
         Ok(Ok(())) => {}

@@ -14,6 +14,7 @@ pub mod online;
 mod operator;
 pub mod peers;
 pub mod plugins;
+mod restore;
 pub mod server;
 #[cfg(test)]
 mod simulation;
@@ -24,3 +25,4 @@ pub mod topic;
 pub use accounts::AccountError;
 pub use domain::{BuildError, Domain, Running};
 pub use operator::{Invitation, Trace};
+pub use restore::{Restored, Without};

@@ -21,6 +21,7 @@ use crate::{
         canonical_login, erasure,
         registration::{NewAccount, Permit, canonical_invitation},
     },
+    peers::outbox::lasting,
 };
 
 /// Invitations shown at most.
@@ -72,12 +73,17 @@ pub struct Queue {
     pub failed: usize,
     /// When the oldest of all was queued.
     pub oldest: Option<Timestamp>,
+    /// Words that take something away or somebody out and that the peer has not confirmed: leaving,
+    /// deletions, the end of an account, and what says so in logs of groups that it follows.
+    pub endings: usize,
 }
 
 impl Queue {
-    fn note(&mut self, row: &OutboxRow) {
+    fn note(&mut self, tables: &Tables, row: &OutboxRow) -> Result<(), StoreError> {
         let at = Timestamp::from_stored(row.at);
         self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+        self.endings += usize::from(lasting::is_ending(tables, row)?);
+        Ok(())
     }
 }
 
@@ -89,7 +95,19 @@ fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
         parked: 0,
         failed: 0,
         oldest: None,
+        endings: 0,
     };
+    let mut topic = None;
+    loop {
+        let page = tables.followed_by(&queue.peer, topic, QUEUE_PAGE)?;
+        let Some((last, _)) = page.last() else {
+            break;
+        };
+        topic = Some(*last);
+        for (topic, _) in page {
+            queue.endings += lasting::endings_untold(tables, &queue.peer, topic)?;
+        }
+    }
     let mut after = 0;
     loop {
         let page = tables.outbox(&queue.peer, after, QUEUE_PAGE)?;
@@ -98,7 +116,9 @@ fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
         };
         after = *last;
         queue.waiting += page.len();
-        page.iter().for_each(|(_, row)| queue.note(row));
+        for (_, row) in &page {
+            queue.note(tables, row)?;
+        }
     }
     let mut after = None;
     loop {
@@ -109,7 +129,9 @@ fn queue(tables: &Tables, peer: DomainName) -> Result<Queue, StoreError> {
         after = Some(last.clone());
         queue.parked += page.len();
         queue.failed += page.iter().filter(|(.., row)| row.failed > 0).count();
-        page.iter().for_each(|(.., row)| queue.note(row));
+        for (.., row) in &page {
+            queue.note(tables, row)?;
+        }
     }
 }
 

@@ -235,6 +235,13 @@ impl Checker<'_> {
     fn waiting(&mut self, section: &mut file::Federation) -> Option<Waiting> {
         let days = take(&mut section.lifetime_days);
         let days = self.number("federation.lifetime_days", days, 7, (1, 30));
+        let takeover = take(&mut section.takeover_after_seconds);
+        let takeover = self.number(
+            "federation.takeover_after_seconds",
+            takeover,
+            3 * 24 * 60 * 60,
+            (0, 365 * 24 * 60 * 60),
+        );
         let items = take(&mut section.waiting_items_max);
         let items = self.number(
             "federation.waiting_items_max",
@@ -246,6 +253,7 @@ impl Checker<'_> {
         let mib = self.number("federation.waiting_mib_max", mib, 64, (1, 4096));
         Some(Waiting {
             lifetime: Duration::from_secs(days? * 24 * 60 * 60),
+            takeover_after: takeover.map(|it| (it > 0).then(|| Duration::from_secs(it)))?,
             items_max: usize::try_from(items?).ok()?,
             bytes_max: usize::try_from(mib? * 1024 * 1024).ok()?,
         })

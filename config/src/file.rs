@@ -314,6 +314,12 @@ pub(crate) struct Federation {
     /// Default: `7`
     pub(crate) lifetime_days: Given<u64>,
 
+    /// After how many seconds without its home a group may get another one, if its owner has named
+    /// successors and most of them agree. 0 means never, as far as this domain is asked.
+    ///
+    /// Default: `259200`
+    pub(crate) takeover_after_seconds: Given<u64>,
+
     /// How many items may wait for one domain. Then messages to it are refused with an error.
     ///
     /// Default: `50000`

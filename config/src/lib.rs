@@ -139,6 +139,9 @@ pub struct Audit {
 pub struct Waiting {
     /// How long a message waits for a domain that cannot be reached.
     pub lifetime: Duration,
+    /// How long a group waits for its home before its successors may name another one; `None` for
+    /// ever.
+    pub takeover_after: Option<Duration>,
     /// Items.
     pub items_max: usize,
     /// Bytes of messages.
@@ -149,6 +152,7 @@ impl Default for Waiting {
     fn default() -> Self {
         Self {
             lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            takeover_after: Some(Duration::from_secs(3 * 24 * 60 * 60)),
             items_max: 50_000,
             bytes_max: 64 * 1024 * 1024,
         }

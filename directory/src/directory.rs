@@ -126,6 +126,15 @@ impl Directory {
             .await
     }
 
+    /// The record of a domain that somebody else speaks of. Looked up within the ration of
+    /// [`Directory::claimed`]; a known domain is answered for in any case.
+    pub async fn mentioned(
+        &self,
+        domain: &DomainName,
+    ) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        self.on_the_word_of_others(domain, |_| true).await
+    }
+
     /// The record of a domain of which something unknown to our copy has been seen, such as a key.
     /// Fetched anew within the ration of [`Directory::claimed`]; beyond it, our copy.
     pub async fn rechecked(

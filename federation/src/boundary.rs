@@ -37,7 +37,7 @@ pub enum Arrived {
 }
 
 /// What to read of a group at its home.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GroupQuery {
     /// How it stands, with members behind this one.
     State(Option<UserId>),
@@ -45,6 +45,8 @@ pub enum GroupQuery {
     EntriesAfter(u64),
     /// Messages with an order below this one, newest first.
     MessagesBefore(u32),
+    /// Whether the asker may become the home, as successor of one that is away.
+    Ballot(wire::GroupConsent),
 }
 
 /// What a home says of a group, verified as far as there are signatures in it.
@@ -59,6 +61,8 @@ pub enum GroupAnswer {
     },
     /// A part of its log, messages from before there was one, and whether there is more.
     Page(Vec<Entry>, Vec<Past>, bool),
+    /// It agrees to what it was asked in a ballot.
+    Consent(Box<Opened>),
 }
 
 /// A message of a group from before it spanned domains. The home's signature on it holds.
@@ -210,8 +214,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Peers for whom something waits.
     async fn peers(&self) -> Result<Vec<DomainName>, Unavailable>;
 
-    /// The epoch of our stream to `peer`.
-    async fn stream(&self, peer: &DomainName) -> Result<u64, Unavailable>;
+    /// Items up to position `last` are about to be offered to `peer`: after a restart no position up to
+    /// it is given to anything else. Returns the epoch of the stream.
+    async fn offering(&self, peer: &DomainName, last: u64) -> Result<u64, Unavailable>;
 
     /// The next items in order of position, at most `items_max` and about `bytes_max`, but one if
     /// there is any. Items stay until they are settled. Parked ones are left out until they are due.
@@ -231,6 +236,15 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
         verdicts: Vec<(u64, Verdict)>,
     ) -> Result<(), Unavailable>;
+
+    /// Whether `peer`, by its word on how far it has decided our stream, has lost something that it had
+    /// decided.
+    async fn has_lost(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable>;
+
+    /// Takes what `peer` says about how far it has decided our stream, on a link that is new, before
+    /// anything is offered on it. What the peer has lost is offered again, before everything newer; true
+    /// when that makes what was looked up before out of date.
+    async fn heard(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable>;
 
     /// When the next parked item becomes due.
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable>;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use freehold_directory::{Directory, Fault};
-use freehold_keys::KeyRing;
-use freehold_proto::{Clock, DomainName, GroupId, wire};
+use freehold_keys::{Entry, KeyRing};
+use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, wire};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -20,9 +20,10 @@ use tokio::{
 
 use crate::{
     BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local,
-    Outbox, Policy, RemoteFile, Tasks, accept,
+    Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
     backoff::Attempt,
     dial::dial,
+    entries::{self, Refused},
     file, find, group,
     hello::Ourselves,
     link::Established,
@@ -147,6 +148,21 @@ impl Federation {
         }
     }
 
+    /// Says hello to `peer` and returns how far it has decided our stream, as it says. Tries also a peer
+    /// that could not be reached a moment ago.
+    pub async fn ask_position(
+        &self,
+        peer: &DomainName,
+    ) -> Result<Option<StreamPosition>, LinkError> {
+        match self.engine.get() {
+            Some(engine) => {
+                let link = engine.link(&engine.peer(peer), Urgency::Person).await?;
+                Ok(link.received)
+            }
+            None => Err(LinkError::Ours("federation has not started".to_owned())),
+        }
+    }
+
     /// Reads a group at its home. `None`: we have no part in such a group there.
     pub async fn read_group(
         &self,
@@ -177,6 +193,35 @@ impl Federation {
             Some(engine) => file::read(engine, &engine.peer(owner), query).await,
             None => Err(LinkError::Ours("federation has not started".to_owned())),
         }
+    }
+
+    /// Opens an entry of a group's log that came as part of something else, whichever home of the
+    /// group has placed it. `peer` is who showed it.
+    pub async fn open_entry(
+        &self,
+        peer: &DomainName,
+        placed: Placed,
+        envelope: Envelope,
+    ) -> Result<Entry, Verdict> {
+        let later = || Verdict::Later {
+            code: RefusalCode::IdentityUnverified,
+            retry_after: entries::AUTHOR_RETRY,
+        };
+        let engine = self.engine.get().ok_or_else(later)?;
+        let record = engine.directory.peer(peer).await.map_err(|_| later())?;
+        match entries::open_of_any_home(engine, &record, placed, envelope).await {
+            Ok(entry) => Ok(entry),
+            Err(Refused::Never(refusal)) => Err(Verdict::Refused(refusal)),
+            Err(Refused::Later(_)) => Err(later()),
+        }
+    }
+
+    /// For how long attempts to reach `peer` have failed, as far as this process knows.
+    #[must_use]
+    pub fn failing_for(&self, peer: &DomainName) -> Option<Duration> {
+        let engine = self.engine.get()?;
+        let known = engine.peers.lock().get(peer).cloned()?;
+        known.report().failing_for
     }
 
     /// True while attempts to reach `peer` fail.
@@ -236,6 +281,30 @@ impl Bound {
         local: Arc<dyn Local>,
         outbox: Arc<dyn Outbox>,
     ) -> Federation {
+        let (federation, engine, listener) = self.build(tasks, directory, (local, outbox), false);
+        tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
+        tasks.spawn("start", wake_all(engine));
+        federation
+    }
+
+    /// Asks peers, and neither serves them nor delivers anything.
+    pub fn start_to_ask(
+        self,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        local: Arc<dyn Local>,
+        outbox: Arc<dyn Outbox>,
+    ) -> Federation {
+        self.build(tasks, directory, (local, outbox), true).0
+    }
+
+    fn build(
+        self,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        (local, outbox): (Arc<dyn Local>, Arc<dyn Outbox>),
+        quiet: bool,
+    ) -> (Federation, Arc<Engine>, TcpListener) {
         let engine = Arc::new(Engine {
             config: self.config,
             ours: self.ours,
@@ -250,11 +319,10 @@ impl Bound {
             doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
             files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
             shares: Shares::default(),
+            quiet,
         });
-        let engine = self.federation.engine.get_or_init(|| engine);
-        tasks.spawn("listener", accept::run(Arc::clone(engine), self.listener));
-        tasks.spawn("start", wake_all(Arc::clone(engine)));
-        self.federation
+        let engine = Arc::clone(self.federation.engine.get_or_init(|| engine));
+        (self.federation, engine, self.listener)
     }
 }
 
@@ -296,6 +364,8 @@ pub(crate) struct Engine {
     pub(crate) files_out: Arc<Semaphore>,
     /// Turns in which what peers say is written.
     pub(crate) shares: Shares,
+    /// Asks, and neither delivers nor is asked.
+    quiet: bool,
 }
 
 impl Engine {
@@ -316,7 +386,7 @@ impl Engine {
 
     /// Sees to it that a worker looks at the outbox of `domain`.
     pub(crate) fn wake(self: &Arc<Self>, domain: &DomainName) {
-        if !self.config.policy.permits(domain) {
+        if self.quiet || !self.config.policy.permits(domain) {
             return;
         }
         let peer = self.peer(domain);
@@ -366,6 +436,10 @@ impl Engine {
             dialed = Box::pin(dial(self, &peer.domain)) => dialed,
             () = self.tasks.stopped() => Err(LinkError::Ours("shutting down".to_owned())),
         };
+        let dialed = match dialed {
+            Ok(link) => self.hear(peer, &link).await.map(|()| link),
+            failed => failed,
+        };
         match dialed {
             Ok(link) => {
                 peer.established();
@@ -383,6 +457,30 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Takes the peer's word on how far it has decided our stream. Nothing is on its way to it now, so
+    /// that word is not older than what we know.
+    async fn hear(&self, peer: &Peer, link: &Established) -> Result<(), LinkError> {
+        let Some(word) = link.received.filter(|_| !self.quiet) else {
+            return Ok(());
+        };
+        let heard = self.outbox.heard(link.peer(), word).await;
+        if heard.map_err(|error| LinkError::Ours(error.to_string()))? {
+            peer.look_again();
+        }
+        Ok(())
+    }
+
+    /// A peer has said in its own hello that it has lost something: a new link, on which it says so
+    /// again, is made to offer it.
+    pub(crate) fn begin_anew(self: &Arc<Self>, peer: &Arc<Peer>) {
+        // Whoever holds the place is about to hear it.
+        if let Ok(mut slot) = peer.link.try_lock() {
+            *slot = None;
+        }
+        peer.greet();
+        self.wake(&peer.domain);
     }
 
     /// A call on a link failed: the link is given up, unless the peer only asked for patience.

@@ -1,16 +1,29 @@
-//! Entries of groups' logs, which a home hands on: written by anybody, placed by the home. Two domains
-//! have signed each, and both signatures are checked wherever one comes in: delivered, or read.
+//! Entries of groups' logs: written by anybody, placed by the home. Two domains have signed each, and
+//! both signatures are checked wherever one comes in: delivered, or read.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use freehold_keys::{Entry, VerifiedRecord, open_entry, open_position};
-use freehold_proto::{Envelope, Header, Placed, Refusal, RefusalCode};
+use freehold_keys::{
+    Consent, Entry, OpenedPosition, VerifiedRecord, open_entry, open_of_any_age, open_position,
+};
+use freehold_proto::{
+    Destination, DomainName, Envelope, Header, Placed, Position, Refusal, RefusalCode, wire,
+    wire::payload::Kind,
+};
 use tokio::time::timeout;
 
 use crate::engine::Engine;
 
 /// How long an entry may wait for its author's domain to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(3);
+/// So long after an entry was placed its author's domain must be there to be looked up. After that the
+/// entry takes its place in the log without its words being shown: one domain that is gone does not hold
+/// up a group (rules.md 25).
+const AUTHOR_AWAITED: Duration = Duration::from_secs(60 * 60);
+/// When to offer an entry again whose author's domain could not be looked up.
+pub(crate) const AUTHOR_RETRY: Duration = Duration::from_secs(5);
+/// Consents in one entry that are looked at.
+const CONSENTS_MAX: usize = 64;
 
 /// Why an entry is not taken.
 #[derive(Debug)]
@@ -27,33 +40,155 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Opens an entry that `home` hands on.
+const LATER: Refused = Refused::Later(RefusalCode::IdentityUnverified);
+
+/// Opens an entry that a peer has placed and hands on.
 pub(crate) async fn open(
     engine: &Engine,
-    home: &VerifiedRecord,
+    peer: &VerifiedRecord,
     placed: Placed,
     envelope: Envelope,
 ) -> Result<Entry, Refused> {
-    let place = open_position(placed, home.record())?;
+    let place = open_position(placed, peer.record())?;
+    open_placed(engine, peer, place, envelope).await
+}
+
+/// Opens an entry that a peer shows, whichever home of the group has placed it.
+pub(crate) async fn open_of_any_home(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    placed: Placed,
+    envelope: Envelope,
+) -> Result<Entry, Refused> {
+    let home = Position::decode(&placed.position)
+        .map_err(Refusal::from)?
+        .home;
+    let place = match record_of(engine, peer, &home).await? {
+        None => open_position(placed, peer.record())?,
+        Some(home) => open_position(placed, home.record())?,
+    };
+    open_placed(engine, peer, place, envelope).await
+}
+
+async fn open_placed(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    place: OpenedPosition,
+    envelope: Envelope,
+) -> Result<Entry, Refused> {
     let header = Header::decode(&envelope.header).map_err(Refusal::from)?;
-    if header.from == home.record().domain {
-        return Ok(open_entry(place, envelope, home.record())?);
+    if !engine.config.policy.permits(&header.from) {
+        return Ok(unshown(place, envelope, header)?);
     }
-    if header.from == *engine.ours.domain() {
-        return Ok(open_entry(place, envelope, engine.ours.record.record())?);
+    let awaited = place.position.placed_at.plus(AUTHOR_AWAITED);
+    let opened = open_written(engine, peer, place.clone(), envelope.clone()).await;
+    let mut entry = match opened {
+        Err(Refused::Later(_)) if awaited < engine.clock.now() => {
+            tracing::warn!(author = %header.from, "the domain of an author cannot be looked up: an entry of a group's log is not shown");
+            return Ok(unshown(place, envelope, header)?);
+        }
+        opened => opened?,
+    };
+    if let Some(Kind::GroupChange(change)) = &entry.payload
+        && let Some(succession) = change.succession.clone()
+    {
+        let place = &entry.position;
+        entry.consents = consents(engine, peer, place, succession).await?;
     }
-    let later = Refused::Later(RefusalCode::IdentityUnverified);
-    let Ok(Ok(author)) = timeout(LOOK_UP, engine.directory.peer(&header.from)).await else {
-        return Err(later);
+    Ok(entry)
+}
+
+/// An entry that counts in the chain and says nothing.
+fn unshown(place: OpenedPosition, envelope: Envelope, header: Header) -> Result<Entry, Refusal> {
+    if envelope.header_hash() != place.position.envelope {
+        let detail = "the position is that of another envelope";
+        return Err(Refusal::new(RefusalCode::PayloadAltered, detail));
+    }
+    Ok(Entry {
+        placed: place.placed,
+        position: place.position,
+        envelope,
+        header,
+        payload: None,
+        consents: Vec::new(),
+    })
+}
+
+async fn open_written(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    place: OpenedPosition,
+    envelope: Envelope,
+) -> Result<Entry, Refused> {
+    let header = Header::decode(&envelope.header).map_err(Refusal::from)?;
+    let Some(author) = record_of(engine, peer, &header.from).await? else {
+        return Ok(open_entry(place, envelope, peer.record())?);
     };
     match open_entry(place.clone(), envelope.clone(), author.record()) {
         Err(refusal) if refusal.code == RefusalCode::UnknownKey => {
-            let Ok(Ok(newer)) = timeout(LOOK_UP, engine.directory.rechecked(&header.from)).await
-            else {
-                return Err(later);
+            let newer = timeout(LOOK_UP, engine.directory.rechecked(&header.from));
+            let Ok(Ok(newer)) = newer.await else {
+                return Err(LATER);
             };
             Ok(open_entry(place, envelope, newer.record())?)
         }
         opened => Ok(opened?),
+    }
+}
+
+/// The record of a domain, our own included; `None` where it is the peer's, which is at hand. What an
+/// entry makes us look up is rationed: whoever hands it on names the domain.
+pub(crate) async fn record_of(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    domain: &DomainName,
+) -> Result<Option<Arc<VerifiedRecord>>, Refused> {
+    if *domain == peer.record().domain {
+        return Ok(None);
+    }
+    if domain == engine.ours.domain() {
+        return Ok(Some(Arc::clone(&engine.ours.record)));
+    }
+    match timeout(LOOK_UP, engine.directory.mentioned(domain)).await {
+        Ok(Ok(record)) => Ok(Some(record)),
+        _ => Err(LATER),
+    }
+}
+
+/// The consents in an entry that hold: signed by whom they claim, for this group.
+async fn consents(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    place: &Position,
+    succession: wire::GroupSuccession,
+) -> Result<Vec<Consent>, Refused> {
+    let (mut held, mut unknown) = (Vec::new(), false);
+    for envelope in succession.consents.into_iter().take(CONSENTS_MAX) {
+        let Ok(envelope) = Envelope::try_from(envelope) else {
+            continue;
+        };
+        let Ok(header) = Header::decode(&envelope.header) else {
+            continue;
+        };
+        let Ok(record) = record_of(engine, peer, &header.from).await else {
+            unknown = true;
+            continue;
+        };
+        let record = record.as_deref().unwrap_or(peer).record();
+        let opened = open_of_any_age(envelope, record).ok();
+        let to = Destination::Group(place.group);
+        if let Some(opened) = opened.filter(|it| it.header.to == to)
+            && let Kind::GroupConsent(words) = opened.payload
+        {
+            let domain = opened.header.from;
+            held.push(Consent { domain, words });
+        }
+    }
+    // Whether they suffice is judged where the group is known; whoever cannot be looked up now might
+    // be one of those that make the difference.
+    let awaited = place.placed_at.plus(AUTHOR_AWAITED);
+    match unknown && engine.clock.now() <= awaited {
+        true => Err(LATER),
+        false => Ok(held),
     }
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use freehold_keys::{Entry, VerifiedRecord, open_of_any_age, open_position};
-use freehold_proto::{Destination, Envelope, GroupId, Malformed, Refusal, RefusalCode, wire};
+use freehold_keys::{Entry, Opened, VerifiedRecord, open_of_any_age, open_position};
+use freehold_proto::{
+    Destination, Envelope, GroupId, Header, Malformed, Refusal, RefusalCode, wire,
+    wire::payload::Kind,
+};
 
 use crate::{
     GroupAnswer, GroupQuery, LinkError, Past, PeerMisbehaved,
@@ -31,6 +34,7 @@ pub(crate) async fn read(
         }
         GroupQuery::EntriesAfter(index) => asked::What::EntriesAfter(index),
         GroupQuery::MessagesBefore(order) => asked::What::MessagesBefore(order),
+        GroupQuery::Ballot(ballot) => asked::What::Ballot(ballot),
     };
     let request = wire::ReadGroupRequest {
         from: engine.ours.domain().to_string(),
@@ -54,15 +58,21 @@ pub(crate) async fn read(
             let (head, state) = (Box::new(head), Box::new(state));
             Ok(Some(GroupAnswer::State { head, state }))
         }
+        Some(What::Consent(envelope)) => {
+            let consent = open_consent(&record, group, envelope);
+            let consent = consent.ok_or_else(|| bad(&link, "a consent does not hold"))?;
+            Ok(Some(GroupAnswer::Consent(Box::new(consent))))
+        }
         Some(What::Page(page)) if page.entries.len() + page.past.len() <= PAGE_MAX => {
             let mut entries = Vec::with_capacity(page.entries.len());
             for entry in page.entries {
                 entries.push(open(engine, &link, &record, group, entry).await?);
             }
-            let past = page.past.into_iter();
-            let past = past.map(|it| open_past(&record, group, it));
-            let past: Option<Vec<Past>> = past.collect();
-            let past = past.ok_or_else(|| bad(&link, "a message of the past does not hold"))?;
+            let mut past = Vec::with_capacity(page.past.len());
+            for message in page.past {
+                let opened = open_past(engine, &record, group, message).await;
+                past.push(opened.ok_or_else(|| bad(&link, "a message of the past does not hold"))?);
+            }
             Ok(Some(GroupAnswer::Page(entries, past, page.more)))
         }
         Some(What::Page(_)) => Err(bad(&link, "too many entries in one page")),
@@ -81,7 +91,7 @@ async fn open(
         Some((placed, entry.envelope?.try_into().ok()?))
     };
     let (placed, envelope) = parts().ok_or_else(|| bad(link, "an entry is not whole"))?;
-    match entries::open(engine, home, placed, envelope).await {
+    match entries::open_of_any_home(engine, home, placed, envelope).await {
         Ok(entry) if entry.position.group == group => Ok(entry),
         Ok(_) => Err(bad(link, "an entry of another group")),
         Err(Refused::Never(refusal)) => {
@@ -95,14 +105,30 @@ async fn open(
 }
 
 /// What the home says was written before the group spanned domains.
-fn open_past(home: &VerifiedRecord, group: GroupId, past: wire::PastMessage) -> Option<Past> {
+async fn open_past(
+    engine: &Engine,
+    peer: &VerifiedRecord,
+    group: GroupId,
+    past: wire::PastMessage,
+) -> Option<Past> {
     let envelope: Envelope = past.envelope?.try_into().ok()?;
-    let envelope = open_of_any_age(envelope, home.record()).ok()?;
+    let from = Header::decode(&envelope.header).ok()?.from;
+    // A home that came later hands on what the first one has vouched for.
+    let record = entries::record_of(engine, peer, &from).await.ok()?;
+    let envelope = open_of_any_age(envelope, record.as_deref().unwrap_or(peer).record()).ok()?;
     let fits = envelope.header.to == Destination::Group(group);
     fits.then_some(Past {
         order: past.order,
         envelope,
     })
+}
+
+/// What a peer has agreed to, in its own words.
+fn open_consent(peer: &VerifiedRecord, group: GroupId, envelope: wire::Envelope) -> Option<Opened> {
+    let opened = open_of_any_age(envelope.try_into().ok()?, peer.record()).ok()?;
+    let fits = opened.header.to == Destination::Group(group)
+        && matches!(opened.payload, Kind::GroupConsent(_));
+    fits.then_some(opened)
 }
 
 fn bad(link: &Established, what: &'static str) -> LinkError {
@@ -122,6 +148,7 @@ pub(crate) fn read_query(
         Some(What::State(after)) => GroupQuery::State(Some(after.parse()?)),
         Some(What::EntriesAfter(index)) => GroupQuery::EntriesAfter(*index),
         Some(What::MessagesBefore(order)) => GroupQuery::MessagesBefore(*order),
+        Some(What::Ballot(ballot)) => GroupQuery::Ballot(ballot.clone()),
         None => return Err(malformed("nothing is asked of the group")),
     };
     Ok((GroupId::from_bytes(group), query))

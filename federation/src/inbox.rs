@@ -1,7 +1,7 @@
 //! What arrives: opened, admitted, handed over. Verifying never writes; the domain writes, and
 //! verifies nothing again (PROTOCOL.md sections 6 and 8).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use freehold_keys::{VerifiedRecord, open};
 use freehold_proto::{
@@ -13,16 +13,13 @@ use tokio::task::yield_now;
 use crate::{
     Arrived, Incoming, Unavailable, Verdict,
     engine::Engine,
-    entries::{self, Refused},
+    entries::{self, AUTHOR_RETRY, Refused},
     hello::write_refusal,
     hooks, turns,
 };
 
 /// Signatures checked before others get a turn: about 3 ms of work.
 const CHECKED_AT_ONCE: usize = 64;
-
-/// When to offer an entry again whose author's domain could not be looked up.
-const AUTHOR_RETRY: Duration = Duration::from_secs(5);
 
 /// Why a whole batch is not decided.
 #[derive(Debug)]

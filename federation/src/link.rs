@@ -122,7 +122,7 @@ impl Greeting {
             Ok(Err(error)) => Err(error),
             Ok(Ok(accepted)) => {
                 self.believe(&accepted, with).await?;
-                let received = accepted.received.map(Into::into).unwrap_or_default();
+                let received = accepted.received.map(Into::into);
                 Ok(Established {
                     calls: self.calls,
                     received,
@@ -179,8 +179,8 @@ impl Greeting {
 #[derive(Debug)]
 pub(crate) struct Established {
     calls: Calls,
-    /// How far the peer has decided our stream, as it said in hello.
-    pub(crate) received: StreamPosition,
+    /// How far the peer has decided our stream, as it said in hello, if it did.
+    pub(crate) received: Option<StreamPosition>,
     used: Mutex<Instant>,
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) stirred: Notify,
     /// We have just started: hello ends the peer's waiting for us, whether there is anything to say.
     greets: AtomicBool,
+    /// A hello has changed what waits.
+    outdated: AtomicBool,
     pub(crate) signals: Mutex<Pump>,
     pub(crate) questions: Mutex<HashMap<FindQuery, Question>>,
     /// Places for files that it brings us, and that we give it.
@@ -92,6 +94,7 @@ impl Peer {
             inbox: Arc::default(),
             stirred: Notify::new(),
             greets: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             signals: Mutex::default(),
             questions: Mutex::default(),
             files_in: Arc::new(Semaphore::new(FILES_IN_MAX)),
@@ -109,6 +112,16 @@ impl Peer {
     /// The worker is to say hello once, with or without anything to deliver.
     pub(crate) fn greet(&self) {
         self.greets.store(true, Ordering::Relaxed);
+    }
+
+    /// What was looked up in the outbox before now is out of date.
+    pub(crate) fn look_again(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is; once.
+    pub(crate) fn looks_again(&self) -> bool {
+        self.outdated.swap(false, Ordering::Relaxed)
     }
 
     /// Whether hello is still to be said for its own sake; once.

@@ -179,6 +179,16 @@ impl PeerService {
         connection.prove(&peer)?;
         tracing::debug!(peer = %claim.from, remote = %connection.remote, "a peer has said hello");
         peer.contacted();
+        let word = request.received.map(Into::into);
+        if let Some(word) = word
+            && engine
+                .outbox
+                .has_lost(&claim.from, word)
+                .await
+                .unwrap_or(false)
+        {
+            engine.begin_anew(&peer);
+        }
         engine.wake(&claim.from);
         Ok(engine
             .ours

@@ -84,7 +84,12 @@ async fn step(
     let Ok(link) = engine.link(peer, Urgency::Usual).await else {
         return Ok(Next::Again);
     };
-    let epoch = engine.outbox.stream(&peer.domain).await?;
+    if peer.looks_again() {
+        // The peer has said what it lost: that comes before what was to be offered.
+        return Ok(Next::Again);
+    }
+    let last = batch.last().map_or(0, |it| it.position);
+    let epoch = engine.outbox.offering(&peer.domain, last).await?;
     hooks::reached("batch.offering");
     match offer(engine, &link, epoch, &batch).await {
         Ok(verdicts) => {

@@ -44,6 +44,8 @@ pub struct Club {
     pub group: String,
     /// Everybody in it.
     pub members: Vec<Member>,
+    /// It has had more than one home, so that nobody shows all of it in the order of the log.
+    pub moved: bool,
     line: Timeline,
 }
 
@@ -56,6 +58,7 @@ impl Club {
         let mut club = Self {
             group,
             members,
+            moved: false,
             line,
         };
         for &(at, name) in people {
@@ -275,11 +278,112 @@ impl Club {
                 let found = judge(&author.ledger, &author.ledger.entries(history));
                 faults.extend(found.into_iter().map(|it| format!("{who} sees: {it}")));
             }
+            if self.moved {
+                faults.extend(self.contradiction(viewer, history, &histories));
+                continue;
+            }
             let home = histories.first().map_or(&[][..], Vec::as_slice);
             let other = self.difference(viewer.at, home, history);
             faults.extend(other.map(|it| format!("{who} sees {it}")));
         }
         Ok(faults)
+    }
+
+    /// Where two domains show in another order what people of neither wrote, or not the same messages.
+    fn contradiction(
+        &self,
+        viewer: &Member,
+        here: &[Message],
+        histories: &[Vec<Message>],
+    ) -> Option<String> {
+        let known = |history: &[Message]| -> BTreeSet<String> {
+            let texts = history.iter().filter_map(|it| it.content.as_str());
+            texts.map(str::to_owned).collect()
+        };
+        for (other, there) in self.members.iter().zip(histories) {
+            let strange = |history: &[Message]| {
+                let others = self.by_domain(history, viewer.at).0;
+                let theirs = self.by_domain(history, other.at).1;
+                let others = others.into_iter().filter(|it| !theirs.contains(it));
+                others.collect::<Vec<_>>()
+            };
+            let (mine, theirs) = (strange(here), strange(there));
+            let (who, other) = (viewer.person.address(), other.person.address());
+            let mut both = mine.iter().zip(&theirs);
+            if let Some((seen, shown)) = both.find(|(seen, shown)| seen != shown) {
+                return Some(format!(
+                    "{who} sees \"{seen}\" where {other} sees \"{shown}\""
+                ));
+            }
+            if let Some(text) = known(here).symmetric_difference(&known(there)).next() {
+                return Some(format!("only one of {who} and {other} sees \"{text}\""));
+            }
+        }
+        None
+    }
+
+    /// Somebody may rule on others in the group, and says yes to it.
+    pub async fn trusts(&mut self, index: usize) -> Result<()> {
+        let group = self.group.clone();
+        let user = self.name(0, index);
+        let raised = json!({"topic": group, "sub": {"user": user, "mode": "+A"}});
+        self.asks(0, "set", raised).await?;
+        let session = self.session(index).await?;
+        eventually("to be raised", session, async |it| {
+            let desc = it.get(&group, "desc").await?.unwrap_or_default();
+            let given = desc["acs"]["given"].as_str();
+            Ok(given.is_some_and(|it| it.contains('A')))
+        })
+        .await?;
+        let yes = json!({"topic": group, "sub": {"mode": "+A"}});
+        session.request("set", yes).await?;
+        let session = self.session(0).await?;
+        eventually("to know who rules", session, async |it| {
+            let members = it.get(&group, "sub").await?.unwrap_or_default();
+            let mut members = members.as_array().into_iter().flatten();
+            let row = members.find(|it| it["user"] == user);
+            let mode = row.and_then(|it| it["acs"]["mode"].as_str());
+            Ok(mode.is_some_and(|it| it.contains('A')))
+        })
+        .await
+    }
+
+    /// A member as the domain of another names them.
+    #[must_use]
+    pub fn name(&self, viewer: usize, other: usize) -> String {
+        let [viewer, other] = [viewer, other].map(|it| &self.members[it].person);
+        viewer.name_of(other)
+    }
+
+    /// Asks, as a member who may, for something small, until the answer says that this domain decides:
+    /// `None` the member's own.
+    pub async fn is_decided_by(
+        &mut self,
+        index: usize,
+        home: Option<&str>,
+        within: Duration,
+    ) -> Result<()> {
+        let group = self.group.clone();
+        let deadline = Instant::now() + within;
+        for count in 0.. {
+            let body = json!({"topic": group, "aux": {"asked": format!("{index} {count}")}});
+            let answer = self.asks(index, "set", body).await?;
+            let pending = answer.body["params"]["pending"].as_str();
+            if answer.code() == 200 && pending == home {
+                break;
+            }
+            expect(Instant::now() < deadline, || {
+                let who = self.members[index].person.address();
+                let answer = &answer.body;
+                format!("{who} is not told that {home:?} decides, but {answer}")
+            })?;
+            sleep(POLL).await;
+        }
+        let who = self.members[index].person.address();
+        let home = home.unwrap_or("their own domain");
+        self.line
+            .held(who, format!("finds that {home} is the home"));
+        Ok(())
     }
 
     /// Where a domain shows what others wrote in another order than the home does, or not the same of

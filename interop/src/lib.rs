@@ -6,12 +6,14 @@
 //! it can test a server that this project did not write. A case is a function over a [`Stage`]; add one
 //! per file to `cases/`. `interop/README.md` says how to run them.
 
+mod backup;
 mod binary;
 pub mod cases;
 mod chat;
 mod client;
 mod club;
 mod config_file;
+mod device;
 mod disk;
 mod dns;
 mod failure;
@@ -38,6 +40,7 @@ pub use chat::{Chat, Side};
 pub use client::{Endpoint, Frame, FrameKind, Message, STOCK_API_KEY, Session};
 pub use club::{Club, Member};
 pub use config_file::ConfigFile;
+pub use device::Device;
 pub use disk::SmallDisk;
 pub use dns::DnsServer;
 pub use failure::{Failure, Result};

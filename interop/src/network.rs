@@ -261,6 +261,11 @@ impl Domain {
         self.config.federation
     }
 
+    /// What is told of it.
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.line
+    }
+
     /// Its data.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -401,10 +406,17 @@ impl Domain {
     pub async fn waiting(&self) -> Result<Vec<Waiting>> {
         let name = format!("`freehold peers` of {}", self.endpoint.domain);
         let said = self.tell("peers", &[]).await?;
-        let lines = said.lines().map(|line| {
+        let lines = said.lines().filter(|it| unconfirmed_in(it).is_none());
+        let lines = lines.map(|line| {
             waiting_in(line).ok_or_else(|| Failure::Broken(format!("{name} printed {line:?}")))
         });
         lines.collect()
+    }
+
+    /// Which domains have not confirmed deletions and departures, and how many. It must be stopped.
+    pub async fn unconfirmed(&self) -> Result<Vec<(String, usize)>> {
+        let said = self.tell("peers", &[]).await?;
+        Ok(said.lines().filter_map(unconfirmed_in).collect())
     }
 
     /// Runs a command of the operator's on its data and returns what it printed. It must be stopped.
@@ -420,6 +432,13 @@ impl Domain {
         let _none_yet = fs::remove_file(&log);
         process::output(&name, process, &log, INIT_WITHIN).await
     }
+}
+
+/// What a line of `freehold peers` says has not been confirmed, and by whom.
+fn unconfirmed_in(line: &str) -> Option<(String, usize)> {
+    let (peer, rest) = line.split_once("  has not confirmed ")?;
+    let count = rest.split(' ').next()?.parse().ok()?;
+    Some((peer.to_owned(), count))
 }
 
 /// A line of `freehold peers`.
@@ -527,6 +546,8 @@ mod tests {
         };
         assert_eq!(waiting_in(line), Some(read));
         assert_eq!(waiting_in("beta.test waiting"), None);
+        let line = "beta.test  has not confirmed 2 deletions, erasures or departures";
+        assert_eq!(unconfirmed_in(line), Some(("beta.test".to_owned(), 2)));
     }
 
     #[test]

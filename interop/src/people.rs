@@ -66,6 +66,17 @@ impl Person {
         self.log_in("basic", &password_secret(&self.login)).await
     }
 
+    /// The same, and from now on comes back with the token that it gives: the old one may be too old.
+    pub async fn renew(&mut self) -> Result<Session> {
+        let mut session = Session::open(&self.endpoint, &self.login).await?;
+        let given = session
+            .login("basic", &password_secret(&self.login))
+            .await?;
+        self.token = identity(&given)?.1;
+        session.subscribe("me").await?;
+        Ok(session)
+    }
+
     async fn log_in(&self, scheme: &str, secret: &str) -> Result<Session> {
         let session = Session::open(&self.endpoint, &self.login).await?;
         self.enter(session, scheme, secret).await

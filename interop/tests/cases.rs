@@ -42,8 +42,13 @@ tests! {
     order_per_conversation
     home_down
     home_integrity
+    home_transfer
+    home_takeover
     media_safety
     fan_out
+    backup_restore
+    erasure
+    gap_repair
 }
 
 #[expect(

@@ -28,7 +28,9 @@ mod tls;
 
 pub use error::KeyError;
 pub use hello::{prove, verify_proof};
-pub use open::{Entry, Opened, OpenedPosition, open, open_entry, open_of_any_age, open_position};
+pub use open::{
+    Consent, Entry, Opened, OpenedPosition, open, open_entry, open_of_any_age, open_position,
+};
 pub use phrase::RecoveryPhrase;
 pub use record::{RecordFault, VerifiedRecord, fingerprint_from_text, fingerprint_to_text};
 pub use ring::{KeyRing, Signer};

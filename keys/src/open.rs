@@ -2,8 +2,8 @@
 //! Verifies only; never writes (PROTOCOL.md section 6).
 
 use freehold_proto::{
-    Destination, Envelope, Header, IdentityRecord, Placed, Position, Refusal, RefusalCode,
-    Timestamp, envelope::CONTEXT, limits, position, wire,
+    Destination, DomainName, Envelope, Header, IdentityRecord, Placed, Position, Refusal,
+    RefusalCode, Timestamp, envelope::CONTEXT, limits, position, wire,
 };
 use prost::Message as _;
 
@@ -42,6 +42,17 @@ pub struct Entry {
     pub header: Header,
     /// What it says; `None` when that has been erased.
     pub payload: Option<wire::payload::Kind>,
+    /// Of an entry that names another home: consents in it that hold, each with the domain that gave it.
+    pub consents: Vec<Consent>,
+}
+
+/// What a domain has agreed to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consent {
+    /// By its signature.
+    pub domain: DomainName,
+    /// What it says.
+    pub words: wire::GroupConsent,
 }
 
 /// Checks an envelope that claims to come from `record`'s domain.
@@ -128,6 +139,7 @@ pub fn open_entry(
         envelope,
         header,
         payload,
+        consents: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@ mod invite;
 mod logging;
 mod password;
 mod peers;
+mod restore;
 mod say;
 mod serve;
 mod signals;
@@ -52,6 +53,7 @@ enum Command {
     Invite(invite::Invite),
     Audit(audit::Audit),
     Peers(peers::Peers),
+    Restore(restore::Restore),
     Check(check::Check),
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -67,6 +69,7 @@ impl Arguments {
             Command::Invite(invite) => block_on(invite.run()),
             Command::Audit(audit) => block_on(audit.run()),
             Command::Peers(peers) => block_on(peers.run()),
+            Command::Restore(restore) => block_on(restore.run()),
             Command::Check(check) => block_on(check.run()),
             #[cfg(feature = "demo")]
             Command::Demo(demo) => block_on(demo.run()),
@@ -111,6 +114,11 @@ enum CommandError {
     /// Something cannot be done to an account.
     #[error("That cannot be done: {0}.")]
     Account(#[from] freehold::accounts::AccountError),
+    /// Domains that a restore must hear have not answered.
+    #[error(
+        "These domains have not answered, and nothing was changed: {0}. Repeat the command when they can be reached, or with --without DOMAIN for each that will not come back."
+    )]
+    Unanswered(String),
     /// A running domain ended by itself.
     #[error("The domain {0} stopped by itself; the log says why.")]
     Stopped(String),
@@ -130,6 +138,7 @@ impl CommandError {
             | Self::Build(_)
             | Self::InUse { .. }
             | Self::Account(_)
+            | Self::Unanswered(_)
             | Self::Stopped(_)
             | Self::NotAllRight => ExitCode::FAILURE,
         }

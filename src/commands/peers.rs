@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::{CommandError, build_unreachable, load_config, say};
 
-/// Print what waits for each domain that this one ever wrote to. The server must be stopped.
+/// Print what waits for each domain that this one ever wrote to, and which domains have not confirmed
+/// that something was deleted or somebody has gone. The server must be stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Peers {
     /// The configuration file of the domain
@@ -23,6 +24,12 @@ impl Peers {
                 "{}  waiting {}  parked {}  failed {}  since {since}",
                 it.peer, it.waiting, it.parked, it.failed
             ));
+            if it.endings > 0 {
+                say::line(format_args!(
+                    "{}  has not confirmed {} deletions, erasures or departures",
+                    it.peer, it.endings
+                ));
+            }
         }
         Ok(())
     }

@@ -17,9 +17,13 @@ use super::{
 use crate::{
     files::Attached,
     server::Server,
-    topic::{self, Command, Invited, Letter, Placing, TopicName, Words, hub::Hub, message},
+    topic::{
+        self, Command, Invited, Letter, Placing, TopicName, Words, hub::Hub, message, nobody_of,
+    },
 };
 
+/// Entries that say how a home came to be it.
+const STEPS_MAX: usize = 128;
 /// Entries in one page of a log.
 const ENTRIES_PAGE: usize = 200;
 
@@ -52,6 +56,8 @@ pub(super) fn group_page(
         }
         // Whoever may read the group may read all of it.
         GroupQuery::MessagesBefore(_) if part.until > 0 => Ok(None),
+        // That is for the topic to say.
+        GroupQuery::Ballot(_) => Ok(None),
         GroupQuery::MessagesBefore(order) => {
             let page = topic::group_past(&server.signer, tables, group, *order)?;
             Ok(Some(What::Page(page)))
@@ -141,6 +147,7 @@ impl Door {
                 Attached::read(&words.attachments)?;
                 Ok((author, Words::Message(words)))
             }
+            Kind::GroupConsent(consent) => Ok((nobody_of(origin), Words::Consent(consent))),
             Kind::GroupRequest(request) => {
                 let actor = self.theirs(&request.actor, origin)?;
                 Ok((actor, Words::Request(request)))
@@ -168,13 +175,13 @@ impl Door {
         origin: &DomainName,
         entry: Entry,
     ) -> Result<Result<Pending, Refusal>, Unavailable> {
-        let (group, home) = (entry.position.group, origin.clone());
+        let (group, origin) = (entry.position.group, origin.clone());
         let (from, id) = (entry.header.from.clone(), entry.header.message_id);
         let read = move |tables: &Tables| tables.seen(&from, id);
         let seen = self.server.tables.read(read).await.map_err(unavailable)?;
         let wrap = |decision| {
             Command::Entry(Box::new(Placing {
-                home,
+                origin,
                 entry,
                 seen,
                 decision,
@@ -201,6 +208,10 @@ impl Door {
             wait.map(drop).map_err(unavailable)?;
             return Ok(Ok(Pending::Now(Verdict::Ok)));
         }
+        let steps = match self.steps(origin, &words).await {
+            Ok(steps) => steps,
+            Err(verdict) => return Ok(Ok(Pending::Now(verdict))),
+        };
         let group = GroupId::of_record(&words.record);
         let wrap = |decision| {
             Command::Invited(Box::new(Invited {
@@ -208,10 +219,58 @@ impl Door {
                 invitee,
                 inviter,
                 words,
+                steps,
                 decision,
             }))
         };
         Ok(Ok(self.ask_group(group, wrap).await))
+    }
+
+    /// A successor asks whether we agree that it becomes the home of a group.
+    pub(super) async fn ballot(
+        &self,
+        candidate: &DomainName,
+        group: GroupId,
+        asked: wire::GroupConsent,
+    ) -> Result<Option<wire::read_group_response::What>, Unavailable> {
+        // A stranger's question does not load a topic.
+        let (key, wanted) = (TopicKey::group(&group), candidate.clone());
+        let named = move |tables: &Tables| {
+            let room = tables.room(key)?;
+            Ok(room.is_some_and(|it| topic::is_successor(&it.aux, &wanted)))
+        };
+        if !self.server.tables.read(named).await.map_err(unavailable)? {
+            return Ok(None);
+        }
+        let (answer, consent) = oneshot::channel();
+        let command = Command::Ballot {
+            candidate: candidate.clone(),
+            asked,
+            answer,
+        };
+        Hub::send(&self.server, &TopicName::Group(group), command).await;
+        let consent = consent.await.ok().flatten();
+        Ok(consent.map(|it| wire::read_group_response::What::Consent(it.into())))
+    }
+
+    /// How the home of a group came to be it, verified.
+    async fn steps(
+        &self,
+        origin: &DomainName,
+        words: &wire::GroupInvitation,
+    ) -> Result<Vec<Entry>, Verdict> {
+        let Some(federation) = self.server.federation.get() else {
+            return Ok(Vec::new());
+        };
+        let malformed = || Verdict::Refused(refuse(RefusalCode::Malformed, "an entry of a log"));
+        let mut steps = Vec::new();
+        for step in words.succession.iter().take(STEPS_MAX) {
+            let placed = step.placed.clone().and_then(|it| it.try_into().ok());
+            let envelope = step.envelope.clone().and_then(|it| it.try_into().ok());
+            let (placed, envelope) = placed.zip(envelope).ok_or_else(malformed)?;
+            steps.push(federation.open_entry(origin, placed, envelope).await?);
+        }
+        Ok(steps)
     }
 
     /// How far members of a group have got.

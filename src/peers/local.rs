@@ -164,12 +164,13 @@ impl Door {
             Kind::Relation(relation) => self.relation(origin, relation).await,
             Kind::Cursor(cursor) => self.cursor(origin, cursor).await,
             Kind::GroupInvitation(invitation) => self.invitation(origin, invitation).await,
-            Kind::GroupMessage(_) | Kind::GroupChange(_) | Kind::GroupRequest(_) => {
-                Ok(Err(refuse(
-                    RefusalCode::WrongDestination,
-                    "what is said in a group goes to the group",
-                )))
-            }
+            Kind::GroupMessage(_)
+            | Kind::GroupChange(_)
+            | Kind::GroupRequest(_)
+            | Kind::GroupConsent(_) => Ok(Err(refuse(
+                RefusalCode::WrongDestination,
+                "what is said in a group goes to the group",
+            ))),
             Kind::CallEvent(event) => self.called(origin, event).await,
             Kind::GroupCursors(cursors) => Ok(self.marks(origin, cursors).await),
         }
@@ -463,6 +464,7 @@ impl Local for Door {
         let row = StreamRow {
             epoch,
             position: decided,
+            ..StreamRow::default()
         };
         put_stream_in(&mut batch, origin, &row);
         self.server
@@ -513,6 +515,9 @@ impl Local for Door {
         group: GroupId,
         query: GroupQuery,
     ) -> Result<Option<wire::read_group_response::What>, Unavailable> {
+        if let GroupQuery::Ballot(asked) = query {
+            return self.ballot(peer, group, asked).await;
+        }
         let (server, peer) = (Arc::clone(&self.server), peer.clone());
         let read = move |tables: &Tables| group_page(&server, tables, &peer, group, &query);
         let answer = self.server.tables.read(read).await.map_err(unavailable)?;

@@ -182,10 +182,10 @@ impl World {
         let outbox = &self.alpha.server().outbox;
         let batch = outbox.next(&peer, self.clock.now(), items, usize::MAX);
         let batch = batch.await.unwrap();
-        let epoch = outbox.stream(&peer).await.unwrap();
-        if batch.is_empty() {
+        let Some(last) = batch.last() else {
             return false;
-        }
+        };
+        let epoch = outbox.offering(&peer, last.position).await.unwrap();
         if self.fails_on(&batch) {
             self.blame(&batch).await;
             return true;
@@ -335,9 +335,12 @@ impl World {
     /// Alpha's stream begins anew, under another epoch and with positions that were used before.
     async fn forget_stream(&mut self) {
         let outbox = &self.alpha.server().outbox;
-        let epoch = outbox.stream(&self.beta.name).await.unwrap() + 1;
+        let epoch = outbox.offering(&self.beta.name, 0).await.unwrap() + 1;
         let mut batch = Batch::new();
-        let row = StreamRow { epoch, position: 0 };
+        let row = StreamRow {
+            epoch,
+            ..StreamRow::default()
+        };
         put_stream_out(&mut batch, &self.beta.name, &row);
         self.alpha.commit(batch).await;
         self.restart_alpha().await;

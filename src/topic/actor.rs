@@ -131,6 +131,8 @@ pub(super) struct Actor {
     pub(super) erasing: u32,
     /// A copy: its home has been asked for what is missing.
     pulling: bool,
+    /// The home of this group is another now: what waits for the former one is to be moved.
+    pub(super) home_moved: bool,
     /// A copy: people who wait for the home to let them in.
     pub(super) joining: Vec<Joining>,
     pub(super) place: Place,
@@ -156,6 +158,7 @@ impl Actor {
             sent: Sent::default(),
             erasing: 0,
             pulling: false,
+            home_moved: false,
             joining: Vec::new(),
             place,
             is_stored: false,
@@ -180,8 +183,12 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let stop = self.server.tasks.stop_token();
         loop {
-            if self.stale && self.commits.is_empty() && !self.reload().await {
-                break;
+            if self.stale && self.commits.is_empty() {
+                if !self.reload().await {
+                    break;
+                }
+                // What was interrupted goes on.
+                self.follow_home().await;
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
             let unload = self.unload_at();
@@ -195,6 +202,9 @@ impl Actor {
                 Some(command) = self.place.mailbox.recv(), if ready => {
                     self.idle_since = Instant::now();
                     self.handle(command).await;
+                    if std::mem::take(&mut self.home_moved) && !self.stale {
+                        self.follow_home().await;
+                    }
                 }
                 () = sleep_until(cursors), if self.cursors_due.is_some() => self.write_cursors(),
                 () = sleep_until(self.erase_at), if ready && self.has_to_erase() && self.commits.is_empty() => {
@@ -382,6 +392,14 @@ impl Actor {
                 self.fail_joins(&user, reply::UNAVAILABLE);
             }
             Command::Past(page) => self.take_past(page).await,
+            Command::HomeMoved => self.home_moved = true,
+            Command::Succeed => self.succeed().await,
+            Command::Ballot {
+                candidate,
+                asked,
+                answer,
+            } => self.ballot(&candidate, &asked, answer).await,
+            Command::Elected { asked, consents } => self.elected(asked, consents).await,
             Command::Profiled(user) => self.profiled(&user).await,
             Command::Marks {
                 origin,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     actor::{Actor, Effect},
     asked::Asked,
+    succession,
 };
 use crate::{
     edge::reply::{self, Reply, Status},
@@ -43,8 +44,12 @@ impl Actor {
         }
         check(&after)?;
         let changed = after != before;
+        if let Some(room) = self.topic.room() {
+            let owns = room.mode(&asked.user).has(AccessMode::OWNER);
+            succession::check(room, &self.server.us, &after, owns)?;
+        }
         if changed && self.home_abroad().is_some() {
-            self.attach_in_copy(asked, &after, batch, effects).await?;
+            self.attach_in_copy(asked, change, batch, effects).await?;
             effects.push(asked.later(self.pending(), self.now()));
             return Ok(());
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
 use freehold_keys::{Entry, Opened, OpenedPosition};
-use freehold_proto::{DomainName, MessageId, UserId, wire};
-use freehold_store::tables::rows::{MessageRow, SeenRow};
+use freehold_proto::{DomainName, Envelope, MessageId, UserId, wire};
+use freehold_store::tables::rows::{LogRow, MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
 use super::{CallEvent, group_history::PastPage, message::Draft, one_to_one::PeerRelation};
@@ -113,6 +113,26 @@ pub enum Command {
     Missed(Option<Vec<Entry>>),
     /// The home of a group has not said in time whether somebody may come in.
     JoinLate(UserId),
+    /// The home of a group may be another now: what waits for the former one goes there.
+    HomeMoved,
+    /// The home of a group has been away for so long that its successors may name another.
+    Succeed,
+    /// A successor asks whether we agree that it takes over.
+    Ballot {
+        /// Which.
+        candidate: DomainName,
+        /// What it asks.
+        asked: wire::GroupConsent,
+        /// What we agree to, sealed; nothing if we do not.
+        answer: oneshot::Sender<Option<Envelope>>,
+    },
+    /// Successors have answered whether they agree that we take over.
+    Elected {
+        /// To what.
+        asked: wire::GroupConsent,
+        /// Those that agree, sealed; ours among them.
+        consents: Vec<(DomainName, Envelope)>,
+    },
     /// The home of a group has shown some of what was written before our copy began, or has not.
     Past(Option<PastPage>),
     /// One of our people has another public description.
@@ -209,13 +229,15 @@ pub enum Words {
     Message(wire::GroupMessage),
     /// Something for the home to rule on.
     Request(wire::GroupRequest),
+    /// Its domain would be the home.
+    Consent(wire::GroupConsent),
 }
 
 /// An entry of a group's log, verified.
 #[derive(Debug)]
 pub struct Placing {
-    /// Who handed it on: by its signature, the group's home.
-    pub home: DomainName,
+    /// Who handed it on: by its signature, who placed it.
+    pub origin: DomainName,
     /// What.
     pub entry: Entry,
     /// What is known of its message id here.
@@ -235,6 +257,8 @@ pub struct Invited {
     pub inviter: UserId,
     /// The rest.
     pub words: wire::GroupInvitation,
+    /// How the home came to be it, verified.
+    pub steps: Vec<Entry>,
     /// The answer.
     pub decision: Decision,
 }
@@ -248,6 +272,8 @@ pub struct Standings {
     pub state: wire::GroupState,
     /// Everybody in it.
     pub members: Vec<wire::Member>,
+    /// How the home came to be it.
+    pub succession: Vec<LogRow>,
 }
 
 /// A group to be made.

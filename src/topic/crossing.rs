@@ -161,7 +161,7 @@ impl Actor {
         done: oneshot::Sender<()>,
     ) {
         if self.topic.room().is_some() {
-            return self.not_placed(seq, reason, refused, done).await;
+            return self.not_placed(seq, reason, Some(refused), done).await;
         }
         let key = self.key();
         let original = self
@@ -188,8 +188,7 @@ impl Actor {
                     .to_string()
                     .into(),
                 content: json!(text).to_string().into(),
-                envelope: None,
-                deleted: 0,
+                ..MessageRow::default()
             };
             let note = self.topic.append(now);
             put_message(&mut batch, key, note, &row);

@@ -16,6 +16,8 @@ use serde_json::json;
 use super::{
     actor::{Actor, Effect},
     asked::Asked,
+    places,
+    room::Room,
 };
 use crate::{
     edge::{
@@ -34,6 +36,8 @@ pub(super) const SPANS_MAX: usize = 1000;
 const TOLD_MAX: usize = 256;
 /// Rows written and removed in one go while messages are erased.
 const ERASED_OPS: usize = 500;
+/// Positions looked up in one go.
+const SEQS_PAGE: usize = 50;
 
 /// How far the deletions of a topic have come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -72,6 +76,8 @@ pub(super) struct Deletion {
     pub(super) by: UserId,
     pub(super) hard: bool,
     pub(super) spans: Vec<SpanRow>,
+    /// The same by their orders, for other domains.
+    pub(super) orders: Vec<SpanRow>,
 }
 
 /// What a client wants deleted, within a log of `head` messages.
@@ -213,14 +219,34 @@ impl Actor {
             let low = it.low.max(end);
             (low < it.high).then_some(SpanRow { low, ..it })
         });
+        let spans: Vec<_> = done.collect();
+        let orders = match hard {
+            true => self.orders_of(spans.clone()).await?,
+            false => Vec::new(),
+        };
         let deletion = Deletion {
             id,
             by: user.clone(),
             hard,
-            spans: done.collect(),
+            spans,
+            orders,
         };
         self.note_deletion(&deletion);
         Ok((batch, deletion, left))
+    }
+
+    /// What other domains call these messages, if we are to tell them.
+    async fn orders_of(&self, spans: Vec<SpanRow>) -> Result<Vec<SpanRow>, Reply> {
+        let told = |it: &&Room| it.home.is_none() && it.log.is_some();
+        let Some(room) = self.topic.room().filter(told) else {
+            return Ok(Vec::new());
+        };
+        if !room.is_renumbered() {
+            return Ok(spans);
+        }
+        let (key, opened) = (self.key(), room.opened);
+        let read = move |tables: &Tables| places::orders_of(tables, key, &spans, opened);
+        Ok(self.server.tables.read(read).await?)
     }
 
     /// The deletion of everything that was written here, for a topic that nobody is left in. Nobody
@@ -341,16 +367,30 @@ fn by_author(
 ) -> Result<(Vec<SpanRow>, Vec<SpanRow>), StoreError> {
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for span in spans {
-        for seq in span.low..span.high {
-            let row = tables.message(topic, seq)?;
-            let is_own = row.is_some_and(|it| it.author == author);
-            let list: &mut Vec<SpanRow> = if is_own { &mut own } else { &mut others };
-            list.push(SpanRow {
-                low: seq,
-                high: seq + 1,
-            });
+        let mut low = span.low;
+        // What is not there counts as somebody else's.
+        while low < span.high {
+            let found = tables.seqs(topic, (low, span.high), SEQS_PAGE)?;
+            let end = match found.last() {
+                Some(last) if found.len() == SEQS_PAGE => last + 1,
+                _ => span.high,
+            };
+            for seq in found {
+                let row = tables.message(topic, seq)?;
+                if row.is_some_and(|it| it.author == author) {
+                    others.push(SpanRow { low, high: seq });
+                    own.push(SpanRow {
+                        low: seq,
+                        high: seq + 1,
+                    });
+                    low = seq + 1;
+                }
+            }
+            others.push(SpanRow { low, high: end });
+            low = end;
         }
     }
+    others.retain(|it| it.low < it.high);
     Ok((deletions::merged(own), deletions::merged(others)))
 }
 
@@ -399,10 +439,17 @@ fn erase(
     };
     let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
     while seq < span.high && batch.ops() < ERASED_OPS {
-        erase_message(tables, &mut batch, (topic, seq), id)?;
-        let referrer = Referrer::Message(topic, seq);
-        files::release(tables, &mut batch, &referrer, now)?;
-        seq += 1;
+        let found = tables.seqs(topic, (seq, span.high), SEQS_PAGE)?;
+        // A topic that was restored has holes of any size.
+        seq = match found.last() {
+            Some(last) if found.len() == SEQS_PAGE => last + 1,
+            _ => span.high,
+        };
+        for seq in found {
+            erase_message(tables, &mut batch, (topic, seq), id)?;
+            let referrer = Referrer::Message(topic, seq);
+            files::release(tables, &mut batch, &referrer, now)?;
+        }
     }
     Ok(Erased::Part(batch, seq))
 }

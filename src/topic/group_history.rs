@@ -10,11 +10,12 @@ use freehold_proto::{
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        log::put_place,
+        log::{put_log_entry, put_place},
         messages::{put_message, put_seen},
-        rows::{MessageRow, PlaceRow, SeenRow},
+        rows::{LogRow, MessageRow, PlaceRow, SeenRow},
     },
 };
+use prost::Message as _;
 
 use super::{
     Command, TopicName,
@@ -58,24 +59,55 @@ pub(crate) fn page(
     before: u32,
 ) -> Result<wire::LogPage, StoreError> {
     let key = TopicKey::group(&group);
+    let room = tables.room(key)?.unwrap_or_default();
+    let renumbered = room.begun.is_some();
     let (mut page, mut before) = (wire::LogPage::default(), before);
     // Where everything has been deleted there is nothing to show, and older may be left.
     while page.entries.is_empty() && page.past.is_empty() && before > 1 {
-        let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
-        before = rows.last().map_or(1, |(seq, _)| *seq);
-        for (seq, row) in rows.into_iter().filter(|(_, row)| row.deleted == 0) {
-            show(signer, tables, (group, key), (seq, row), &mut page)?;
+        let same = room.opened.saturating_add(1);
+        let (rows, low) = match renumbered && before > same {
+            true => (by_order(tables, key, before)?, same),
+            false => (by_position(tables, key, before)?, 1),
+        };
+        before = rows.last().map_or(low, |it| it.0).min(before - 1);
+        for (order, seq, row) in rows.into_iter().filter(|it| it.2.deleted == 0) {
+            show(signer, tables, (group, key), (order, seq, row), &mut page)?;
         }
     }
     page.more = before > 1;
     Ok(page)
 }
 
+/// An order, a position, and the message there.
+type Placed = (u32, u32, MessageRow);
+
+/// Messages at positions below `before` where that is their order, newest first. Blocks.
+fn by_position(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+    let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
+    Ok(rows.into_iter().map(|(seq, row)| (seq, seq, row)).collect())
+}
+
+/// Messages with an order below `before` where that is not their position, newest first. Blocks.
+fn by_order(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for place in tables.places_before(key, before, PAGE)? {
+        let Some(row) = tables.message(key, place.seq)? else {
+            continue;
+        };
+        bytes += row.encoded_len();
+        found.push((place.order, place.seq, row));
+        if bytes > limits::BATCH_BYTES_MAX / 2 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 fn show(
     signer: &Signer,
     tables: &Tables,
     (group, key): (GroupId, TopicKey),
-    (order, row): (u32, MessageRow),
+    (order, seq, row): Placed,
     page: &mut wire::LogPage,
 ) -> Result<(), StoreError> {
     let index = tables.place(key, order)?.map_or(0, |it| it.index);
@@ -87,9 +119,15 @@ fn show(
                 envelope: Some(envelope.into()),
             }));
     } else {
-        let referrer = Referrer::Message(key, order);
-        let files = files::attachments_of(tables, signer.domain(), &referrer)?;
-        let envelope = vouched(signer, group, &row, files);
+        let referrer = Referrer::Message(key, seq);
+        let envelope = match row.vouched.clone().and_then(message::envelope_of) {
+            // Another home did, while it was it.
+            Some(envelope) => Some(envelope),
+            None => {
+                let files = files::attachments_of(tables, signer.domain(), &referrer)?;
+                vouched(signer, group, &row, files)
+            }
+        };
         page.past.extend(envelope.map(|envelope| wire::PastMessage {
             order,
             envelope: Some(envelope.into()),
@@ -188,7 +226,8 @@ impl Actor {
         let written = page.entries.into_iter().filter_map(|it| written(it, now));
         let past = page.past.into_iter().filter_map(|it| vouched_for(it, now));
         let (mut all, mut left) = (Vec::new(), FILES_MAX);
-        for mut found in written.chain(past).filter(|it| it.order <= begun.order) {
+        let earlier = |it: &Found| it.order <= begun.order && it.index <= begun.index;
+        for mut found in written.chain(past).filter(earlier) {
             found.files.truncate(left);
             left -= found.files.len();
             let held = self.server.files.hold_attached(&found.files, &found.from);
@@ -228,6 +267,8 @@ impl Actor {
 struct Found {
     order: u32,
     index: u64,
+    /// Its place in the log, if it has one.
+    placed: Option<LogRow>,
     from: freehold_proto::DomainName,
     header_hash: Bytes,
     row: MessageRow,
@@ -249,6 +290,12 @@ fn written(entry: Entry, now: Timestamp) -> Option<Found> {
         files: Attached::read(&words.attachments).ok()?,
         order: entry.position.order,
         index: entry.position.index,
+        placed: Some(LogRow {
+            position: entry.placed.position.clone(),
+            signature: Bytes::copy_from_slice(&entry.placed.signature),
+            seq: entry.position.order,
+            envelope: None,
+        }),
         row: as_old(message_row(&author, &entry.envelope, &entry.header, now)),
         header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
         from: entry.header.from,
@@ -273,11 +320,13 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         head: words.head,
         content: words.content,
         envelope: None,
+        vouched: Some(message::envelope_row(&envelope)),
         ..message_row(&author, &envelope, &header, now)
     };
     Some(Found {
         order: past.order,
         index: 0,
+        placed: None,
         row: as_old(row),
         header_hash: hash,
         from: header.from,
@@ -315,6 +364,9 @@ fn keep(
         seq,
     };
     put_place(batch, key, place);
+    if let Some(row) = &found.placed {
+        put_log_entry(batch, key, found.index, row);
+    }
     let mark = SeenRow {
         header_hash: found.header_hash.clone(),
         topic: Bytes::copy_from_slice(key.as_bytes()),

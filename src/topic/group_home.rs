@@ -7,8 +7,8 @@ use bytes::Bytes;
 use freehold_federation::{Unavailable, Verdict};
 use freehold_keys::{KeyError, Opened};
 use freehold_proto::{
-    AccessMode, Destination, DomainName, Envelope, GroupId, Refusal, RefusalCode, Timestamp,
-    UserId, wire,
+    AccessMode, Destination, DomainName, Envelope, GroupId, Position, Refusal, RefusalCode,
+    Timestamp, UserId, wire,
 };
 use freehold_store::{
     Batch, Tables,
@@ -26,9 +26,10 @@ use super::{
     conversation::Conversation,
     group_wire,
     log::Log,
-    message,
+    message, places,
     room::Room,
     standing::AccessChange,
+    succession,
 };
 use crate::{
     accounts::Level,
@@ -102,6 +103,7 @@ impl Actor {
                 return Ok(());
             }
             room.log = Some(Log::opened(room.head));
+            room.opened = room.head;
             room.dirty = true;
         }
         let Some(begun) = room.log else {
@@ -132,7 +134,13 @@ impl Actor {
         room.is_some_and(|it| it.followers.contains_key(domain))
     }
 
-    fn place_message(&mut self, batch: &mut Batch, group: GroupId, seq: u32, row: &MessageRow) {
+    pub(super) fn place_message(
+        &mut self,
+        batch: &mut Batch,
+        group: GroupId,
+        seq: u32,
+        row: &MessageRow,
+    ) {
         let Some(envelope) = &row.envelope else {
             return;
         };
@@ -144,13 +152,15 @@ impl Actor {
         self.place_entry(batch, group, (hash, true), entry);
     }
 
-    fn place_change(
+    pub(super) fn place_change(
         &mut self,
         batch: &mut Batch,
         group: GroupId,
         change: wire::GroupChange,
     ) -> Result<(), KeyError> {
         let now = self.now();
+        let names = succession::names_successors(&change);
+        let moves = change.succession.is_some();
         let envelope = self.server.signer.seal(
             Destination::Group(group),
             message::mint(now)?,
@@ -161,7 +171,11 @@ impl Actor {
             envelope: Some(message::envelope_row(&envelope)),
             ..LogRow::default()
         };
-        self.place_entry(batch, group, (envelope.header_hash(), false), entry);
+        let hash = (envelope.header_hash(), false);
+        let placed = self.place_entry(batch, group, hash, entry);
+        if let Some((_, room)) = self.homed().filter(|_| names || moves) {
+            room.note_step(placed, moves);
+        }
         Ok(())
     }
 
@@ -172,10 +186,10 @@ impl Actor {
         group: GroupId,
         (envelope, is_message): ([u8; 32], bool),
         mut entry: LogRow,
-    ) {
+    ) -> LogRow {
         let (key, now, signer) = (self.key(), self.now(), self.server.signer.clone());
         let Some(log) = self.homed().and_then(|(_, it)| it.log.as_mut()) else {
-            return;
+            return entry;
         };
         let ours = (signer.domain(), signer.key_id());
         let position = log.next(group, envelope, is_message, ours, now);
@@ -192,6 +206,7 @@ impl Actor {
             };
             put_place(batch, key, place);
         }
+        entry
     }
 
     /// What effects mean for members everywhere, but for messages.
@@ -207,11 +222,11 @@ impl Actor {
                     change.members.extend(self.told_member(room, it));
                 }
                 Effect::Redescribed(_) | Effect::Pinned(_) => {
-                    change.description = Some(group_wire::description(room));
+                    change.description = Some(self.told_description(room));
                 }
                 Effect::Deleted(it) if it.hard => {
                     change.actor = it.by.to_string();
-                    change.deleted.extend(it.spans.iter().map(orders));
+                    change.deleted.extend(it.orders.iter().map(orders));
                 }
                 Effect::Closed(_) => change.closed = true,
                 Effect::Profiled(user) => {
@@ -226,6 +241,15 @@ impl Actor {
             any = true;
         }
         any.then_some(change)
+    }
+
+    /// What everybody sees of the group, with pins by their orders.
+    pub(super) fn told_description(&self, room: &Room) -> wire::GroupDescription {
+        let (tables, key) = (&self.server.tables, self.key());
+        group_wire::described(tables, key, room).unwrap_or_else(|fault| {
+            tracing::error!(%fault, "what is pinned in a group cannot be read");
+            group_wire::description(room, room.description.aux.clone())
+        })
     }
 
     fn told_member(&self, room: &Room, change: &AccessChange) -> Option<wire::Member> {
@@ -328,6 +352,7 @@ impl Actor {
                     }
                 }
                 Words::Request(what) => self.request_from(&author, what).await,
+                Words::Consent(words) => self.hand_over(author.domain(), &words, &opened),
             },
             Err(unheard) => Err(unheard),
         };
@@ -339,8 +364,11 @@ impl Actor {
             }
             Err(Unheard::Refused(refusal)) => {
                 let mut batch = Batch::new();
-                seen.refused = refusal.code.number();
-                put_seen(&mut batch, author.domain(), id, &seen);
+                // Where the home is may change: what was sent to another one is judged there.
+                if refusal.code != RefusalCode::NotHome {
+                    seen.refused = refusal.code.number();
+                    put_seen(&mut batch, author.domain(), id, &seen);
+                }
                 let verdict = Verdict::Refused(refusal);
                 self.commit(batch, vec![Effect::Decided(decision, verdict)]);
             }
@@ -396,7 +424,11 @@ impl Actor {
         Ok((batch, vec![Effect::Referred(held), appended]))
     }
 
-    async fn request_from(&mut self, actor: &UserId, request: wire::GroupRequest) -> Heard {
+    pub(super) async fn request_from(
+        &mut self,
+        actor: &UserId,
+        request: wire::GroupRequest,
+    ) -> Heard {
         use wire::group_request::What;
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         let now = self.now();
@@ -429,7 +461,7 @@ impl Actor {
                 effects.extend(self.access_effects(None, vec![change]));
             }
             What::Describe(describe) => {
-                self.described_by(actor, &describe, &mut effects)?;
+                self.described_by(actor, &describe, &mut effects).await?;
                 self.show_files(&mut batch, &mut effects).await?;
             }
             What::Delete(delete) => self.deleted_by(actor, &delete.orders).await?,
@@ -499,21 +531,32 @@ impl Actor {
         Ok(())
     }
 
-    fn described_by(
+    async fn described_by(
         &mut self,
         actor: &UserId,
         describe: &wire::GroupDescribe,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Unheard> {
         let now = self.now();
+        let change = match &describe.aux {
+            Some(aux) => Some(self.aux_here(aux).await?),
+            None => None,
+        };
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
         let mut after = room.description.clone();
-        if let Some(aux) = &describe.aux {
+        if let Some(change) = change {
             if !room.is_admin(actor) {
                 return Err(nobody().into());
             }
-            super::aux::check(aux)?;
-            after.aux = aux.clone();
+            let change = serde_json::from_slice(&change).map_err(|_| reply::MALFORMED)?;
+            let mut aux = crate::merge::into_stored(&after.aux, &change);
+            if *aux == *b"{}" {
+                aux.clear();
+            }
+            super::aux::check(&aux)?;
+            let owns = room.mode(actor).has(AccessMode::OWNER);
+            succession::check(room, &self.server.us, &aux, owns)?;
+            after.aux = aux;
         }
         let rest = describe.public.is_some()
             || describe.access_auth.is_some()
@@ -555,13 +598,26 @@ impl Actor {
             return Err(nobody().into());
         }
         let end = self.topic.head().saturating_add(1);
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        let (key, renumbered, opened) = (self.key(), room.is_renumbered(), room.opened);
         let span = |it: &wire::Orders| SpanRow {
             low: it.low.max(1),
             high: it.high.min(end),
         };
-        let spans = orders.iter().map(span).filter(|it| it.low < it.high);
-        let spans: Vec<_> = spans.take(super::deletion::SPANS_MAX).collect();
         self.finish_commits().await?;
+        let orders = orders[..orders.len().min(super::deletion::SPANS_MAX)].to_vec();
+        let spans = match renumbered {
+            false => orders
+                .iter()
+                .map(span)
+                .filter(|it| it.low < it.high)
+                .collect(),
+            true => {
+                let read = move |tables: &Tables| places::spans_of(tables, key, &orders, opened);
+                let read = self.server.tables.read(read).await;
+                read.map_err(|fault| Unheard::Unavailable(fault.to_string()))?
+            }
+        };
         let (spans, _) = self.deletable(actor, spans).await?;
         self.delete_spans(actor, true, spans).await?;
         Ok(())
@@ -582,7 +638,7 @@ fn orders(span: &SpanRow) -> wire::Orders {
 
 /// Whether somebody may write, or might when their domain last heard of the group: only a removal or a
 /// ban counts before it has got there (rules.md 11).
-fn may_write(room: &Room, author: &UserId, known: u64, now: Timestamp) -> bool {
+pub(super) fn may_write(room: &Room, author: &UserId, known: u64, now: Timestamp) -> bool {
     let Some(standing) = room.members.get(author) else {
         return false;
     };
@@ -613,6 +669,22 @@ pub(super) fn message_row(
     }
 }
 
+/// The entry behind which a domain's copy begins: the one before it came in, or, if a former home placed
+/// that, our last one. Blocks.
+fn first_shown(
+    tables: &Tables,
+    key: freehold_store::TopicKey,
+    since: u64,
+    us: &DomainName,
+) -> Result<Option<LogRow>, freehold_store::StoreError> {
+    let ours = |row: &LogRow| Position::decode(&row.position).is_ok_and(|it| it.home == *us);
+    let found = tables.log_entry(key, since.max(1))?.filter(ours);
+    match found {
+        Some(row) => Ok(Some(row)),
+        None => Ok(tables.log_head(key)?.map(|it| it.1).filter(ours)),
+    }
+}
+
 /// How a group that lives here stands, for a domain with a part in it. Blocks.
 pub(crate) fn state(
     server: &crate::server::Server,
@@ -632,7 +704,7 @@ pub(crate) fn state(
     let shows = |user: &UserId| part.until == 0 || user.domain() == peer;
     // The copy begins where the domain came in, not where the log has got to meanwhile: what was
     // written in between is for its people too.
-    let Some(head) = tables.log_entry(key, part.since.max(1))? else {
+    let Some(head) = first_shown(tables, key, part.since, &server.us)? else {
         return Ok(None);
     };
     let name = super::TopicName::Group(group);
@@ -667,8 +739,9 @@ pub(crate) fn state(
             position: head.position,
             signature: head.signature,
         }),
-        description: Some(group_wire::description(&room)),
+        description: Some(group_wire::described(tables, key, &room)?),
         members,
         more,
+        succession: group_wire::steps(&room.succession),
     }))
 }

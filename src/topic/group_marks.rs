@@ -3,12 +3,13 @@
 
 use freehold_federation::Verdict;
 use freehold_proto::{AccessMode, DomainName, RefusalCode, UserId, wire};
-use freehold_store::{Batch, StoreError, Tables, TopicKey};
+use freehold_store::{Batch, Tables};
 
 use super::{
     actor::{Actor, Effect},
     command::Decision,
     group_replica::MISSING_RETRY,
+    places::{marked_order, marked_seq},
     room::Room,
     standing::CursorMove,
 };
@@ -20,8 +21,6 @@ const MARKS_MEMBERS_MAX: usize = 1000;
 const TYPING_DOMAINS_MAX: usize = 8;
 /// Above so many members nobody is told who is typing.
 const TYPING_MEMBERS_MAX: usize = 100;
-/// Messages of our own people that stand elsewhere than in the home's order lie within so many others.
-const OUT_OF_ORDER_MAX: usize = 64;
 
 impl Actor {
     /// Other domains that hear at once what a member of `domain` does here: from a copy only the home.
@@ -54,20 +53,17 @@ impl Actor {
         let Some(standing) = room.members.get(user).filter(|it| it.deleted.is_none()) else {
             return Ok(());
         };
-        let (key, seqs, is_home) = (
-            self.key(),
-            (standing.received, standing.read),
-            room.home.is_none(),
-        );
+        let (key, seqs) = (self.key(), (standing.received, standing.read));
+        let (same, opened) = (!room.is_renumbered(), room.opened);
         let hearers = self.hearers(user.domain());
         if hearers.is_empty() {
             return Ok(());
         }
-        let orders = match is_home {
+        let orders = match same {
             true => seqs,
             false => {
                 let read = move |tables: &Tables| {
-                    let order = |seq| marked_order(tables, key, seq);
+                    let order = |seq| marked_order(tables, key, opened, seq);
                     Ok((order(seqs.0)?, order(seqs.1)?))
                 };
                 self.server.tables.read(read).await?
@@ -125,11 +121,11 @@ impl Actor {
             return Ok(());
         };
         let (mut received, mut read) = (cursor.received, cursor.read);
-        if self.home_abroad().is_some() {
-            let (key, head) = (self.key(), self.topic.head());
+        if let Some(room) = self.topic.room().filter(|it| it.is_renumbered()) {
+            let (key, limits) = (self.key(), (room.opened, room.head));
             let first = self.first_pending();
             let seq = move |tables: &Tables| {
-                let seq = |order| marked_seq(tables, key, order, head);
+                let seq = |order| marked_seq(tables, key, limits, order);
                 Ok((seq(received)?, seq(read)?))
             };
             let seqs = self.server.tables.read(seq).await?;
@@ -195,28 +191,4 @@ impl Actor {
             self.typing_out(&user, what);
         }
     }
-}
-
-/// The largest order such that everything shown at or below it stands at or below `seq` here (rules.md
-/// 10). Blocks.
-pub(crate) fn marked_order(tables: &Tables, topic: TopicKey, seq: u32) -> Result<u32, StoreError> {
-    let behind = tables.places_after(topic, seq, OUT_OF_ORDER_MAX)?;
-    match behind.iter().map(|(_, order)| *order).min() {
-        Some(next) => Ok(next.saturating_sub(1)),
-        None => Ok(tables.seq_at(topic, u32::MAX - 1)?.map_or(0, |it| it.0)),
-    }
-}
-
-/// The largest position here such that everything shown at or below it has at most this order; `head`
-/// when that is everything. Blocks.
-pub(super) fn marked_seq(
-    tables: &Tables,
-    topic: TopicKey,
-    order: u32,
-    head: u32,
-) -> Result<u32, StoreError> {
-    let behind = (order.saturating_add(1), u32::MAX);
-    let behind = tables.seqs_between(topic, behind, OUT_OF_ORDER_MAX)?;
-    let next = behind.iter().map(|(_, seq)| *seq).min();
-    Ok(next.map_or(head, |it| it.saturating_sub(1)))
 }

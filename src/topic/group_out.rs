@@ -11,7 +11,7 @@ use freehold_store::{
         rows::{MessageRow, RequestRow, SeenRow, SpanRow},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use wire::group_request::What;
@@ -20,7 +20,8 @@ use super::{
     Command, TopicName,
     actor::{Actor, Effect},
     asked::{Asked, acs},
-    group_wire, message,
+    group_transfer::is_nobody,
+    group_wire, message, places,
     room::{Description, Room},
     standing::AccessChange,
 };
@@ -35,8 +36,6 @@ use crate::{
 
 /// Of an answer: the domain that decides what was asked.
 const PENDING: &str = "pending";
-/// Messages that one request deletes, about.
-const DELETED_MAX: usize = 10_000;
 
 impl Actor {
     /// The group's home, when that is another domain.
@@ -74,7 +73,9 @@ impl Actor {
         else {
             return Err(reply::INTERNAL.into());
         };
-        if !self.server.outbox.has_room(&home) {
+        // Whoever goes, goes; there is one such word for each membership.
+        let goes = matches!(&what, What::Erase(_)) || matches!(&what, What::Want(it) if it.leaves);
+        if !goes && !self.server.outbox.has_room(&home) {
             return Err(reply::UNAVAILABLE.into());
         }
         let id = message::mint(now).map_err(|_| reply::INTERNAL)?;
@@ -272,28 +273,31 @@ impl Actor {
         self.ask_home(&asked.user, What::Describe(describe), batch, effects)
     }
 
-    /// Asks the home to attach something else. Pins travel by the orders of messages.
+    /// Asks the home to attach something else: only what changes, so that two changes one after the other
+    /// both count. Pins travel by the orders of messages.
     pub(super) async fn attach_in_copy(
         &mut self,
         asked: &Asked,
-        after: &Bytes,
+        change: &Value,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
         self.check_home_answers()?;
-        let (key, pins) = (self.key(), group_wire::pins(after));
+        let change = Bytes::from(change.to_string());
+        let (key, pins) = (self.key(), group_wire::pins(&change));
+        let opened = self.topic.room().map_or(0, |it| it.opened);
         let read = move |tables: &Tables| {
             let mut orders = Vec::new();
             for seq in pins {
-                let found = tables.order_at(key, seq)?;
-                orders.extend(found.filter(|it| it.0 == seq));
+                let order = places::order_of(tables, key, opened, seq)?;
+                orders.extend(order.map(|order| (seq, order)));
             }
             Ok(orders)
         };
         let orders = self.server.tables.read(read).await?;
         let order = |seq| orders.iter().find(|it| it.0 == seq).map(|it| it.1);
         let describe = wire::GroupDescribe {
-            aux: Some(group_wire::renumbered(after, order)),
+            aux: Some(group_wire::renumbered(&change, order)),
             ..wire::GroupDescribe::default()
         };
         self.ask_home(&asked.user, What::Describe(describe), batch, effects)
@@ -308,25 +312,9 @@ impl Actor {
     ) -> Result<u32, Reply> {
         self.check_home_answers()?;
         let (key, wanted) = (self.key(), spans.clone());
-        let read = move |tables: &Tables| {
-            let mut orders = Vec::new();
-            for seq in wanted
-                .iter()
-                .flat_map(|it| it.low..it.high)
-                .take(DELETED_MAX)
-            {
-                let found = tables.order_at(key, seq)?;
-                orders.extend(found.filter(|it| it.0 == seq).map(|it| it.1));
-            }
-            Ok(orders)
-        };
+        let opened = self.topic.room().map_or(0, |it| it.opened);
+        let read = move |tables: &Tables| places::orders_of(tables, key, &wanted, opened);
         let orders = self.server.tables.read(read).await?;
-        let span = |order: u32| SpanRow {
-            low: order,
-            high: order.saturating_add(1),
-        };
-        let orders: Vec<SpanRow> = orders.into_iter().map(span).collect();
-        let orders = freehold_store::tables::deletions::merged(orders);
         let orders = orders.iter().map(|it| wire::Orders {
             low: it.low,
             high: it.high,
@@ -349,7 +337,7 @@ impl Actor {
         &mut self,
         seq: u32,
         reason: &str,
-        refused: &Refused,
+        refused: Option<&Refused>,
         done: oneshot::Sender<()>,
     ) {
         let key = self.key();
@@ -383,7 +371,9 @@ impl Actor {
             room.unplaced.remove(&seq);
         }
         let mut batch = Batch::new();
-        refused.remove(&mut batch, key);
+        if let Some(refused) = refused {
+            refused.remove(&mut batch, key);
+        }
         self.commit(batch, vec![Effect::Told(done)]);
     }
 
@@ -396,13 +386,7 @@ impl Actor {
         refused: &Refused,
         done: oneshot::Sender<()>,
     ) {
-        let text = format!("In {}: {reason}.", self.title());
-        let note = (
-            Bytes::from(json!({ "auto": true }).to_string()),
-            Bytes::from(json!(text).to_string()),
-        );
-        let waited = self.fail_joins(actor, reply::PERMISSION_DENIED);
-        if !waited && !self.keep_for(actor, note_id(id.as_bytes()), note).await {
+        if !self.tell_declined(actor, id.as_bytes(), reason).await {
             return;
         }
         let key = self.key();
@@ -416,6 +400,17 @@ impl Actor {
         };
         refused.remove(&mut batch, key);
         self.commit(batch, vec![Effect::Told(done)]);
+    }
+
+    /// Tells somebody of ours that what they asked is not done; false when that is not certain.
+    pub(super) async fn tell_declined(&mut self, actor: &UserId, id: &[u8], reason: &str) -> bool {
+        let text = format!("In {}: {reason}.", self.title());
+        let note = (
+            Bytes::from(json!({ "auto": true }).to_string()),
+            Bytes::from(json!(text).to_string()),
+        );
+        let waited = self.fail_joins(actor, reply::PERMISSION_DENIED);
+        waited || is_nobody(actor) || self.keep_for(actor, note_id(id), note).await
     }
 
     fn title(&self) -> String {

@@ -26,12 +26,13 @@ use super::{
     group_home::{message_row, nobody},
     group_wire::{self, Ruling},
     hub::Hub,
-    log::{Admission, Log},
-    message,
+    log::{Admission, Claim, Log},
+    message, places,
     room::{Room, RoomKind},
+    succession,
 };
 use crate::{
-    edge::reply::Reply,
+    edge::reply::{self, Reply},
     files::{Attached, Held, Referrer},
     server::{HEARSAY, Server},
 };
@@ -42,8 +43,6 @@ pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 const PAGES_MAX: usize = 1000;
 /// Members of a group that a copy takes.
 const MEMBERS_MAX: usize = 50_000;
-/// Orders that are deleted with one look at where they stand here.
-const PLACES_PAGE: usize = 1000;
 
 /// What becomes of an entry.
 enum Judged {
@@ -60,13 +59,13 @@ impl Actor {
     /// Takes the next entry of the group's log from its home.
     pub(super) async fn take_entry(&mut self, placing: Placing) {
         let Placing {
-            home,
+            origin,
             entry,
             seen,
             decision,
         } = placing;
         let index = entry.position.index;
-        let verdict = match self.judge(&home, &entry).await {
+        let verdict = match self.judge(&entry).await {
             Ok(Judged::Next) => {
                 return match self.apply(entry, seen).await {
                     Ok((batch, effects)) => {
@@ -78,7 +77,7 @@ impl Actor {
             }
             Ok(Judged::Known) => Verdict::Duplicate,
             Ok(Judged::Missing) => {
-                self.pull();
+                self.pull(&origin);
                 Verdict::Later {
                     code: RefusalCode::EntriesMissing,
                     retry_after: MISSING_RETRY,
@@ -87,7 +86,7 @@ impl Actor {
             Ok(Judged::Refused(refusal)) => Verdict::Refused(refusal),
             Err(reply) => return self.undecided(decision, &reply),
         };
-        tracing::debug!(peer = %home, index, ?verdict, "an entry of a group's log is not taken");
+        tracing::debug!(peer = %origin, index, ?verdict, "an entry of a group's log is not taken");
         self.decide(Batch::new(), Vec::new(), decision, verdict);
     }
 
@@ -109,28 +108,67 @@ impl Actor {
         drop(decision.send(Err(freehold_federation::Unavailable(why))));
     }
 
-    async fn judge(&mut self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+    /// What becomes of an entry. A home that took over by right fences what the former one said.
+    async fn judge(&mut self, entry: &Entry) -> Result<Judged, Reply> {
+        let us = &self.server.us;
         let room = self.topic.room().filter(|_| self.is_stored());
-        let Some(room) = room.filter(|it| it.home.as_ref() == Some(home)) else {
+        let Some(room) = room.filter(|it| it.home.is_some() || it.log.is_some()) else {
             return Ok(Judged::Refused(nobody()));
         };
         // An ended group, or one in which nobody here takes part: nothing follows from it.
-        if room.deleted.is_some() || !room.takes_part(&self.server.us) && self.joining.is_empty() {
+        if room.deleted.is_some() || !room.takes_part(us) && self.joining.is_empty() {
             return Ok(Judged::Known);
         }
         let Some(log) = room.log else {
             return Ok(Judged::Missing);
         };
-        Ok(match log.admit(&entry.position) {
-            Admission::Message | Admission::Change => Judged::Next,
-            Admission::Known => self.compare(home, entry).await?,
-            Admission::Missing => Judged::Missing,
-            Admission::Forked(why) => Judged::Refused(forked(home, why)),
-        })
+        let home = room.home.clone().unwrap_or_else(|| us.clone());
+        match log.claim(&home, &entry.position) {
+            Claim::Present if room.unsure => Ok(Judged::Missing),
+            Claim::Present => Ok(match log.admit(&entry.position) {
+                Admission::Message | Admission::Change => Judged::Next,
+                Admission::Known => self.compare(entry, forked).await?,
+                Admission::Missing => Judged::Missing,
+                Admission::Forked(why) => Judged::Refused(forked(&home, why)),
+            }),
+            Claim::Former if entry.position.index <= log.index => {
+                self.compare(entry, |_, _| not_home()).await
+            }
+            Claim::Former => Ok(Judged::Refused(not_home())),
+            Claim::Later => self.judge_follower(log, entry).await,
+        }
+    }
+
+    /// An entry of a domain that says it followed our home.
+    async fn judge_follower(&mut self, log: Log, entry: &Entry) -> Result<Judged, Reply> {
+        let place = &entry.position;
+        // How it came to be the home stands further up in its log.
+        if succession::named_in(entry).is_none() || log.index + 1 < place.index {
+            return Ok(Judged::Missing);
+        }
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        let wished = succession::wishes(&room.description.aux);
+        if let Err(why) = succession::taken_over(&log, &wished.successors, entry) {
+            tracing::error!(peer = %place.home, why, fault = "peer", "a domain says without right that it is a group's home");
+            return Ok(Judged::Refused(not_home()));
+        }
+        let Some(base) = self.log_at(place.index - 1).await? else {
+            return Ok(Judged::Refused(not_home()));
+        };
+        if base.hash != place.previous {
+            let why = "the one that takes over knows another history";
+            return Ok(Judged::Refused(forked(&place.home, why)));
+        }
+        self.fence(&place.home, base).await?;
+        Ok(Judged::Next)
     }
 
     /// An entry that came before must be the same again.
-    async fn compare(&mut self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+    async fn compare(
+        &mut self,
+        entry: &Entry,
+        otherwise: impl Fn(&DomainName, &'static str) -> Refusal,
+    ) -> Result<Judged, Reply> {
         let (key, index) = (self.key(), entry.position.index);
         let read = move |tables: &Tables| tables.log_entry(key, index);
         let mut stored = self.server.tables.read(read).await?;
@@ -143,7 +181,7 @@ impl Actor {
             return Ok(Judged::Known);
         }
         let why = "another entry stood at this index";
-        Ok(Judged::Refused(forked(home, why)))
+        Ok(Judged::Refused(otherwise(&entry.position.home, why)))
     }
 
     /// What the next entry means here.
@@ -182,8 +220,25 @@ impl Actor {
         let index = entry.position.index;
         put_log_entry(&mut batch, self.key(), index, &row);
         extend_log(&mut batch, self.key(), index - 1, index);
-        if let Some(log) = &mut self.room_mut()?.log {
+        let next = self.next_home(&entry);
+        let room = self.room_mut()?;
+        if let Some(log) = &mut room.log {
+            room.dirty |= log.epoch < entry.position.epoch;
             log.advance(&entry.position, &entry.placed);
+        }
+        match &entry.payload {
+            Some(Kind::GroupChange(change)) if next.is_some() => {
+                tracing::info!(home = ?next, actor = change.actor, "a group has another home");
+                room.note_step(row, true);
+            }
+            Some(Kind::GroupChange(change)) if succession::names_successors(change) => {
+                room.note_step(row, false);
+            }
+            _ => {}
+        }
+        if let Some((home, epoch)) = next {
+            room.move_home(home, epoch);
+            self.home_moved = true;
         }
         Ok((batch, effects))
     }
@@ -270,7 +325,7 @@ impl Actor {
         let Ok(actor) = change.actor.parse::<UserId>().or_else(|_| self.somebody()) else {
             return Ok(());
         };
-        if Some(&entry.header.from) != self.room_mut()?.home.as_ref() {
+        if entry.header.from != entry.position.home {
             return Ok(());
         }
         self.learn_members(&change.members).await?;
@@ -332,12 +387,9 @@ impl Actor {
         let Ok(mut after) = group_wire::read_description(seen) else {
             return Ok(());
         };
-        let (key, pins) = (self.key(), group_wire::pins(&after.aux));
-        let read = move |tables: &Tables| places_of(tables, key, &pins);
-        let places = self.server.tables.read(read).await?;
-        let here = |order| places.iter().find(|it| it.0 == order).map(|it| it.1);
-        after.aux = group_wire::renumbered(&after.aux, here);
+        after.aux = self.aux_here(&after.aux).await?;
         let now = self.now();
+        self.offer_home(&after, batch, effects)?;
         let room = self.room_mut()?;
         if seen.channel {
             room.kind = RoomKind::Channel;
@@ -361,8 +413,8 @@ impl Actor {
         let (key, orders) = (self.key(), orders.to_vec());
         // What came in before stands where it will be found only once it is there.
         self.finish_commits().await?;
-        let begun = self.room_mut()?.begun.map_or(0, |(log, _)| log.order);
-        let read = move |tables: &Tables| spans_of(tables, key, &orders, begun);
+        let opened = self.room_mut()?.opened;
+        let read = move |tables: &Tables| places::spans_of(tables, key, &orders, opened);
         let spans = self.server.tables.read(read).await?;
         if !spans.is_empty() {
             self.delete_spans(by, true, spans).await?;
@@ -410,8 +462,15 @@ impl Actor {
             head,
             state,
             members,
+            succession,
         } = answer;
         self.finish_commits().await?;
+        if let Some(room) = self.topic.room().filter(|it| it.unsure) {
+            return match room.home.as_ref() == Some(&head.position.home) {
+                true => self.believe(&state, &members).await,
+                false => Ok(()),
+            };
+        }
         let room = self.topic.room().filter(|_| self.is_stored());
         let known = |it: &&Room| {
             let lives = it.deleted.is_none() && it.takes_part(&self.server.us);
@@ -423,14 +482,13 @@ impl Actor {
         if room.log.is_some_and(|it| it.index >= head.position.index) {
             return Ok(());
         }
-        let owner = self.somebody().map_err(|_| crate::edge::reply::INTERNAL)?;
-        let now = self.now();
         let mut log = Log::opened(0);
         log.advance(&head.position, &head.placed);
         let room = self.room_mut()?;
         room.head = room.head.max(log.order);
         if room.begun.is_none() {
             room.begin_reading();
+            room.opened = log.order;
         }
         room.begun = Some((log, room.head));
         room.log = Some(log);
@@ -438,7 +496,28 @@ impl Actor {
         if let Some(created) = state.description.as_ref().map(|it| it.created_ms) {
             room.created = freehold_proto::Timestamp::from_stored(created);
         }
+        room.succession = succession;
+        room.fetched = 0;
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        self.take_members(&state, &members, &mut batch, &mut effects)
+            .await?;
+        put_log_tip(&mut batch, self.key(), log.index);
+        self.commit_all(batch, effects);
+        self.fetch_past();
+        Ok(())
+    }
+
+    /// Everybody stands as the home says, and nobody else is a member.
+    async fn take_members(
+        &mut self,
+        state: &wire::GroupState,
+        members: &[wire::Member],
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Reply> {
+        let owner = self.somebody().map_err(|_| reply::INTERNAL)?;
+        let now = self.now();
+        let room = self.room_mut()?;
         let named: std::collections::HashSet<_> = members.iter().map(|it| &*it.user).collect();
         let gone: Vec<UserId> = room
             .present()
@@ -448,14 +527,26 @@ impl Actor {
         let changes = gone.iter().filter_map(|it| room.rule_out(&owner, it, now));
         let changes: Vec<_> = changes.collect();
         effects.extend(self.access_effects(None, changes));
-        self.rule_members(&owner, &members, &mut effects)?;
+        self.rule_members(&owner, members, effects)?;
         if let Some(seen) = &state.description {
-            self.describe_copy(seen, &mut batch, &mut effects).await?;
+            self.describe_copy(seen, batch, effects).await?;
         }
-        self.room_mut()?.fetched = 0;
-        put_log_tip(&mut batch, self.key(), log.index);
+        Ok(())
+    }
+
+    /// A copy that had followed a fenced home hears how everybody stands.
+    async fn believe(
+        &mut self,
+        state: &wire::GroupState,
+        members: &[wire::Member],
+    ) -> Result<(), Reply> {
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        self.take_members(state, members, &mut batch, &mut effects)
+            .await?;
+        let room = self.room_mut()?;
+        room.unsure = false;
+        room.dirty = true;
         self.commit_all(batch, effects);
-        self.fetch_past();
         Ok(())
     }
 
@@ -466,9 +557,10 @@ impl Actor {
             invitee,
             inviter,
             words,
+            steps,
             decision,
         } = invited;
-        if let Err(refusal) = self.check_invitation(&home, &words) {
+        if let Err(refusal) = self.check_invitation(&home, &words, &steps) {
             let verdict = Verdict::Refused(refusal);
             return self.decide(Batch::new(), Vec::new(), decision, verdict);
         }
@@ -521,11 +613,13 @@ impl Actor {
         self.set_room(room);
     }
 
-    /// Only the home of a group invites into it.
+    /// Only the home of a group invites into it: to whom does not know the group, the one in its create
+    /// record, or the one that followed by right.
     fn check_invitation(
         &self,
         home: &DomainName,
         words: &wire::GroupInvitation,
+        steps: &[Entry],
     ) -> Result<(), Refusal> {
         words.given.parse::<AccessMode>()?;
         if words.signature.len() != 64 || words.record.len() > 512 {
@@ -537,7 +631,7 @@ impl Actor {
         };
         let known = match self.topic.room().filter(|_| self.is_stored()) {
             Some(room) => room.home.clone(),
-            None => Some(record.home),
+            None => succession::home_after(&record.home, group, steps).ok(),
         };
         if GroupId::of_record(&words.record) != group || known.as_ref() != Some(home) {
             let detail = "another domain is the home of this group";
@@ -546,15 +640,14 @@ impl Actor {
         Ok(())
     }
 
-    /// Asks the home for what is missing, once at a time.
-    fn pull(&mut self) {
-        let Some(room) = self.topic.room() else {
+    /// Asks whoever handed on an entry for what is missing before it, once at a time.
+    fn pull(&mut self, home: &DomainName) {
+        let (Some(room), TopicName::Group(group)) = (self.topic.room(), self.name.clone()) else {
             return;
         };
-        let after = room.log.map(|it| it.index);
-        let (TopicName::Group(group), Some(home)) = (self.name.clone(), room.home.clone()) else {
-            return;
-        };
+        let asks_all = room.unsure && room.home.as_ref() == Some(home);
+        let after = room.log.map(|it| it.index).filter(|_| !asks_all);
+        let home = home.clone();
         if !self.begin_pull() {
             return;
         }
@@ -572,13 +665,12 @@ impl Actor {
     pub(super) async fn take_missed(&mut self, entries: Option<Vec<Entry>>) {
         self.pulled();
         for entry in entries.into_iter().flatten() {
-            let home = entry.position.home.clone();
             let (from, id) = (entry.header.from.clone(), entry.header.message_id);
             let read = move |tables: &Tables| tables.seen(&from, id);
             let Ok(seen) = self.server.tables.read(read).await else {
                 return;
             };
-            if !matches!(self.judge(&home, &entry).await, Ok(Judged::Next)) {
+            if !matches!(self.judge(&entry).await, Ok(Judged::Next)) {
                 continue;
             }
             match self.apply(entry, seen).await {
@@ -592,54 +684,18 @@ impl Actor {
     }
 }
 
+/// Another domain is the home, or was not any more when it said this.
+fn not_home() -> Refusal {
+    Refusal::new(
+        RefusalCode::NotHome,
+        "another domain is the home of this group",
+    )
+}
+
 /// The home contradicts itself: nothing of this log is taken any more.
 fn forked(home: &DomainName, why: &str) -> Refusal {
     tracing::error!(peer = %home, why, fault = "peer", "the home of a group contradicts itself");
     Refusal::new(RefusalCode::LogForked, why)
-}
-
-/// Where pinned messages stand here. Blocks.
-fn places_of(
-    tables: &Tables,
-    topic: TopicKey,
-    orders: &[u32],
-) -> Result<Vec<(u32, u32)>, StoreError> {
-    let mut places = Vec::new();
-    for &order in orders.iter().take(64) {
-        let found = tables.seq_at(topic, order)?;
-        places.extend(found.filter(|it| it.0 == order));
-    }
-    Ok(places)
-}
-
-/// Where messages with these orders stand here, or will stand when the past has been fetched. Blocks.
-fn spans_of(
-    tables: &Tables,
-    topic: TopicKey,
-    orders: &[wire::Orders],
-    begun: u32,
-) -> Result<Vec<SpanRow>, StoreError> {
-    let mut spans = Vec::new();
-    for range in orders {
-        let past = SpanRow {
-            low: range.low.max(1),
-            high: range.high.min(begun.saturating_add(1)),
-        };
-        spans.extend((past.low < past.high).then_some(past));
-        let mut low = range.low;
-        loop {
-            let page = tables.seqs_between(topic, (low, range.high), PLACES_PAGE)?;
-            spans.extend(page.iter().map(|&(_, seq)| SpanRow {
-                low: seq,
-                high: seq.saturating_add(1),
-            }));
-            match page.last() {
-                Some(&(last, _)) if page.len() == PLACES_PAGE => low = last.saturating_add(1),
-                _ => break,
-            }
-        }
-    }
-    Ok(freehold_store::tables::deletions::merged(spans))
 }
 
 /// Keeps what a home says of how people of other domains than ours are called. Of its own it knows; of
@@ -679,14 +735,18 @@ async fn read_state(server: &Server, home: &DomainName, group: GroupId) -> Optio
         let mut page = std::mem::take(&mut state.members);
         learn(server, home, &page).await.ok()?;
         page.iter_mut().for_each(|it| it.public.clear());
-        after = page.last().and_then(|it| it.user.parse().ok());
-        let more = state.more && after.is_some();
+        let last: Option<UserId> = page.last().and_then(|it| it.user.parse().ok());
+        // A home that does not get on is asked no more.
+        let name = |it: &Option<UserId>| it.as_ref().map(ToString::to_string);
+        let more = state.more && name(&last) > name(&after);
+        after = last;
         match &mut whole {
             // What changes while pages are read comes again as entries behind the first page's head.
             Some(whole) if whole.members.len() + page.len() > MEMBERS_MAX => return None,
             Some(whole) => whole.members.extend(page),
             None => {
                 whole = Some(Standings {
+                    succession: group_wire::step_rows(&state.succession),
                     head: *head,
                     state: *state,
                     members: page,

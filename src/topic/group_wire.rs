@@ -2,17 +2,24 @@
 //! 7.7).
 
 use bytes::Bytes;
-use freehold_proto::{AccessMode, Refusal, Timestamp, UserId, wire};
+use freehold_proto::{AccessMode, Envelope, Refusal, Timestamp, UserId, wire};
+use freehold_store::{StoreError, Tables, TopicKey, tables::rows::LogRow};
 use serde_json::Value;
 
 use super::{
+    message, places,
     room::{Description, Room, RoomKind},
     standing::Standing,
+    succession,
 };
 
 /// Longest public description of a member that goes along with how they stand, in bytes. Of a longer
 /// one only the name does.
 const PUBLIC_MAX: usize = 32 * 1024;
+/// Entries that say how a home came to be it.
+const STEPS_MAX: usize = 2 * succession::MOVES_MAX;
+/// Pins of one group that are looked up.
+const PINS_READ_MAX: usize = 64;
 /// Longest title of an invitation, in characters.
 pub(super) const TITLE_CHARS: usize = 280;
 
@@ -75,7 +82,7 @@ pub(super) fn ruling(member: &wire::Member) -> Result<Ruling, Refusal> {
 }
 
 /// What everybody sees of a group.
-pub(crate) fn description(room: &Room) -> wire::GroupDescription {
+pub(super) fn description(room: &Room, aux: Bytes) -> wire::GroupDescription {
     let seen = &room.description;
     wire::GroupDescription {
         public: seen.public.clone(),
@@ -84,10 +91,59 @@ pub(crate) fn description(room: &Room) -> wire::GroupDescription {
         access_anon: seen.access_anon.to_string(),
         tags: seen.tags.clone(),
         updated_ms: room.updated.as_millis(),
-        aux: seen.aux.clone(),
+        aux,
         channel: room.kind == RoomKind::Channel,
         created_ms: room.created.as_millis(),
     }
+}
+
+/// What everybody sees of a group, with pins by their orders. Blocks.
+pub(crate) fn described(
+    tables: &Tables,
+    topic: TopicKey,
+    room: &Room,
+) -> Result<wire::GroupDescription, StoreError> {
+    let aux = &room.description.aux;
+    if !room.is_renumbered() {
+        return Ok(description(room, aux.clone()));
+    }
+    let mut orders = Vec::new();
+    for seq in pins(aux).into_iter().take(PINS_READ_MAX) {
+        let order = places::order_of(tables, topic, room.opened, seq)?;
+        orders.extend(order.map(|order| (seq, order)));
+    }
+    let order = |seq| orders.iter().find(|it| it.0 == seq).map(|it| it.1);
+    Ok(description(room, renumbered(aux, order)))
+}
+
+/// How the home came to be it, for a domain that hears of the group for the first time.
+pub(crate) fn steps(rows: &[LogRow]) -> Vec<wire::LogEntry> {
+    let step = |row: &LogRow| {
+        let envelope = row.envelope.clone().and_then(message::envelope_of)?;
+        Some(wire::LogEntry {
+            placed: Some(wire::Placed {
+                position: row.position.clone(),
+                signature: row.signature.clone(),
+            }),
+            envelope: Some(envelope.into()),
+        })
+    };
+    rows.iter().filter_map(step).collect()
+}
+
+/// The same as it is stored.
+pub(super) fn step_rows(steps: &[wire::LogEntry]) -> Vec<LogRow> {
+    let row = |step: &wire::LogEntry| {
+        let placed = step.placed.clone()?;
+        let envelope = Envelope::try_from(step.envelope.clone()?).ok()?;
+        Some(LogRow {
+            position: placed.position,
+            signature: placed.signature,
+            envelope: Some(message::envelope_row(&envelope)),
+            ..LogRow::default()
+        })
+    };
+    steps.iter().filter_map(row).take(STEPS_MAX).collect()
 }
 
 /// Reads what everybody sees of a group. Pins are still orders.

@@ -2,7 +2,9 @@
 //! the next entry, elsewhere to judge whether an entry is the next (PROTOCOL.md section 7.7; rules.md 1,
 //! 8 and 9). Pure.
 
-use freehold_proto::{GroupId, KeyId, Placed, Position, Timestamp};
+use std::cmp::Ordering;
+
+use freehold_proto::{DomainName, GroupId, KeyId, Placed, Position, Timestamp};
 
 /// Where a log has got to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,6 +17,17 @@ pub struct Log {
     pub order: u32,
     /// Hash of the last entry's position.
     pub hash: [u8; 32],
+}
+
+/// Whose an entry is, to a domain that takes another for the group's home, or itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Claim {
+    /// The home's.
+    Present,
+    /// Of a home that was, or of one that never came to be it.
+    Former,
+    /// Of one that says it followed.
+    Later,
 }
 
 /// What an entry is to a log.
@@ -52,7 +65,7 @@ impl Log {
         group: GroupId,
         envelope: [u8; 32],
         is_message: bool,
-        (home, key_id): (&freehold_proto::DomainName, KeyId),
+        (home, key_id): (&DomainName, KeyId),
         now: Timestamp,
     ) -> Position {
         Position {
@@ -68,10 +81,29 @@ impl Log {
         }
     }
 
+    /// Whose an entry is.
+    #[must_use]
+    pub fn claim(&self, home: &DomainName, position: &Position) -> Claim {
+        match position.epoch.cmp(&self.epoch) {
+            Ordering::Less => Claim::Former,
+            Ordering::Equal if position.home == *home => Claim::Present,
+            Ordering::Equal => Claim::Former,
+            // A home may begin a new epoch behind what it said before, after a loss of its own.
+            Ordering::Greater if position.home == *home && self.is_followed_by(position) => {
+                Claim::Present
+            }
+            Ordering::Greater => Claim::Later,
+        }
+    }
+
+    fn is_followed_by(&self, position: &Position) -> bool {
+        position.index == self.index + 1 && position.previous == self.hash
+    }
+
     /// Judges an entry of the group's home.
     #[must_use]
     pub fn admit(&self, position: &Position) -> Admission {
-        if position.epoch != self.epoch {
+        if position.epoch < self.epoch {
             return Admission::Forked("the entry is of another epoch");
         }
         if position.index <= self.index {
@@ -92,7 +124,7 @@ impl Log {
 
     /// An entry has been placed or taken.
     pub fn advance(&mut self, position: &Position, placed: &Placed) {
-        self.epoch = position.epoch;
+        self.epoch = self.epoch.max(position.epoch);
         self.index = position.index;
         self.order = position.order;
         self.hash = placed.hash();
@@ -150,12 +182,39 @@ mod tests {
         let (other, bytes) = placed(&copy, true, 9);
         forked.advance(&other, &bytes);
         assert!(matches!(forked.admit(&second), Admission::Forked(_)));
-        let elsewhere = Position {
-            epoch: 2,
-            ..second.clone()
-        };
-        assert!(matches!(home.admit(&elsewhere), Admission::Forked(_)));
+        let mut later = home;
+        later.epoch = 2;
+        assert!(matches!(later.admit(&second), Admission::Forked(_)));
         let jumped = Position { order: 5, ..second };
         assert!(matches!(home.admit(&jumped), Admission::Forked(_)));
+    }
+
+    #[test]
+    fn an_entry_is_of_the_home_of_one_that_was_or_of_one_that_followed() {
+        let (alpha, beta): (DomainName, DomainName) =
+            ("alpha.test".parse().unwrap(), "beta.test".parse().unwrap());
+        let log = Log::opened(0);
+        let (next, _) = placed(&log, true, 1);
+        let of = |home: &DomainName, epoch: u64, index: u64| Position {
+            home: home.clone(),
+            epoch,
+            index,
+            ..next.clone()
+        };
+        let mut second = log;
+        second.epoch = 2;
+        assert_eq!(log.claim(&alpha, &of(&alpha, 1, 1)), Claim::Present);
+        assert_eq!(log.claim(&alpha, &of(&beta, 1, 1)), Claim::Former);
+        assert_eq!(second.claim(&beta, &of(&alpha, 1, 1)), Claim::Former);
+        assert_eq!(second.claim(&beta, &of(&beta, 2, 1)), Claim::Present);
+        assert_eq!(log.claim(&alpha, &of(&beta, 2, 1)), Claim::Later);
+        // The home itself may count on with a new epoch, but not step back behind what it said.
+        assert_eq!(log.claim(&alpha, &of(&alpha, 2, 1)), Claim::Present);
+        assert_eq!(log.claim(&alpha, &of(&alpha, 2, 2)), Claim::Later);
+        let forked = Position {
+            previous: [7; 32],
+            ..of(&alpha, 2, 1)
+        };
+        assert_eq!(log.claim(&alpha, &forked), Claim::Later);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use freehold_proto::{AccessMode, DomainName, GroupId, Timestamp, UserId};
-use freehold_store::tables::rows::RoomRow;
+use freehold_store::tables::rows::{LogRow, RoomRow};
 use prost::Message as _;
 
 use super::{
@@ -92,6 +92,16 @@ pub struct Room {
     pub log: Option<Log>,
     /// Of a copy: where it began, and the position that new messages stand behind.
     pub begun: Option<(Log, u32)>,
+    /// Up to here a message's order is its position.
+    pub opened: u32,
+    /// The epoch for which we last agreed to another home, and which.
+    pub consented: Option<(u64, DomainName)>,
+    /// How the home came to be it: the entries that say so.
+    pub succession: Vec<LogRow>,
+    /// The last entry in which the home named its successors.
+    pub charter: Option<LogRow>,
+    /// What a fenced home ruled last may not hold: the present one is to be asked how everybody stands.
+    pub unsure: bool,
     /// Of a copy: the order from which on the history from before it began is here; 0 for none of it.
     pub fetched: u32,
     /// Of a copy: messages of ours that the home has not placed, of the last ones.
@@ -159,10 +169,21 @@ impl Room {
             home: None,
             log: None,
             begun: None,
+            opened: 0,
+            consented: None,
+            succession: Vec::new(),
+            charter: None,
+            unsure: false,
             fetched: 0,
             unplaced: BTreeSet::new(),
             followers: BTreeMap::new(),
         }
+    }
+
+    /// True where positions are not orders: in copies, and in what once was one.
+    #[must_use]
+    pub fn is_renumbered(&self) -> bool {
+        self.begun.is_some()
     }
 
     /// Domains of which somebody takes part, but for `us`.

@@ -40,8 +40,8 @@ pub(crate) fn load(
 ) -> Result<(Conversation, bool), StoreError> {
     let TopicName::OneToOne(people) = name else {
         let (mut room, stored) = load_room(tables, name, now)?;
-        if room.home.is_some() {
-            room.unplaced = unplaced(tables, name.key(), (room.head, us))?;
+        if room.home.is_some() || room.is_renumbered() {
+            room.unplaced = unplaced(tables, name.key(), &room, us)?;
         }
         if room.home.is_none() && room.log.is_some() {
             for peer in room.domains(us) {
@@ -132,15 +132,16 @@ fn load_room(
 }
 
 /// Messages of ours among the last ones that the home has not placed.
-fn unplaced(
+pub(super) fn unplaced(
     tables: &Tables,
     key: TopicKey,
-    (head, us): (u32, &DomainName),
+    room: &Room,
+    us: &DomainName,
 ) -> Result<BTreeSet<u32>, StoreError> {
     const LAST: usize = 1000;
-    let behind = head.saturating_add(1);
+    let (low, behind) = (room.opened.saturating_add(1), room.head.saturating_add(1));
     let mut waiting = BTreeSet::new();
-    for (seq, row) in tables.history(key, 1, behind, LAST, usize::MAX)? {
+    for (seq, row) in tables.history(key, low, behind, LAST, usize::MAX)? {
         let author: Option<UserId> = row.author.parse().ok();
         let ours = author.is_some_and(|it| it.domain() == us) && row.deleted == 0;
         if ours && tables.order_at(key, seq)?.is_none_or(|it| it.0 != seq) {
@@ -159,18 +160,21 @@ fn load_log(tables: &Tables, key: TopicKey, epoch: u64, room: &mut Room) -> Resu
     let last = tables.log_head(key)?;
     // Entries from before a copy began anew say nothing about where it is.
     let last = last.filter(|(index, _)| begun.is_none_or(|it| *index > it.index));
-    room.log = match last {
-        Some((_, row)) => Some(log_behind(&row).ok_or_else(|| StoreError::Corrupt {
+    let mut log = match last {
+        Some((_, row)) => log_behind(&row).ok_or_else(|| StoreError::Corrupt {
             detail: format!("the log of {key:?} has an entry that cannot be read"),
-        })?),
-        None => begun.or(Some(Log::opened(room.head))),
+        })?,
+        None => begun.unwrap_or(Log::opened(room.head)),
     };
+    // The last entry of a home is of its epoch, and the next one of another.
+    log.epoch = log.epoch.max(epoch);
+    room.log = Some(log);
     room.head = room.head.max(room.begun.map_or(0, |(_, base)| base));
     Ok(())
 }
 
 /// Where a log is behind an entry.
-fn log_behind(row: &LogRow) -> Option<Log> {
+pub(super) fn log_behind(row: &LogRow) -> Option<Log> {
     let placed = Placed {
         position: row.position.clone(),
         signature: row.signature.as_ref().try_into().ok()?,
@@ -194,6 +198,15 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     room.record = (row.record, row.signature);
     room.home = row.home.parse().ok();
     room.fetched = row.fetched;
+    room.opened = row.opened;
+    room.consented = row
+        .consented_home
+        .parse()
+        .ok()
+        .map(|home| (row.consented_epoch, home));
+    room.succession = row.succession;
+    room.charter = row.charter;
+    room.unsure = row.unsure;
     room.begun = row.begun.map(|it| {
         let log = Log {
             epoch: row.epoch,
@@ -372,6 +385,15 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             .map_or_else(String::new, ToString::to_string),
         epoch: room.log.map_or(0, |it| it.epoch),
         fetched: room.fetched,
+        opened: room.opened,
+        consented_epoch: room.consented.as_ref().map_or(0, |it| it.0),
+        consented_home: room
+            .consented
+            .as_ref()
+            .map_or_else(String::new, |it| it.1.to_string()),
+        succession: room.succession.clone(),
+        charter: room.charter.clone(),
+        unsure: room.unsure,
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
             index: log.index,

@@ -10,27 +10,27 @@ use crate::{
 };
 
 /// Ann of alpha has a group; Ben of alpha, Bob of beta and Cat of gamma are in it.
-struct Club {
-    ann: Guest,
-    ben: Guest,
-    bob: Guest,
-    cat: Guest,
-    alpha: House,
-    beta: House,
-    gamma: House,
-    group: String,
-    _net: Net,
+pub(crate) struct Club {
+    pub(crate) ann: Guest,
+    pub(crate) ben: Guest,
+    pub(crate) bob: Guest,
+    pub(crate) cat: Guest,
+    pub(crate) alpha: House,
+    pub(crate) beta: House,
+    pub(crate) gamma: House,
+    pub(crate) group: String,
+    net: Net,
 }
 
 impl Guest {
-    async fn invites_to(&mut self, group: &str, other: &Self) -> Value {
+    pub(crate) async fn invites_to(&mut self, group: &str, other: &Self) -> Value {
         let body = json!({"topic": group, "sub": {"user": self.name_of(other)}});
         let answer = self.session.request("set", body).await.unwrap();
         answer.body["params"]["acs"].clone()
     }
 
     /// Waits until a conversation is in the list of contacts.
-    async fn finds_in_contacts(&mut self, topic: &str) -> Value {
+    pub(crate) async fn finds_in_contacts(&mut self, topic: &str) -> Value {
         let deadline = Instant::now() + SOON;
         loop {
             let rows = self.session.get("me", "sub").await.unwrap();
@@ -48,7 +48,7 @@ impl Guest {
     }
 
     /// Opens a group that one was asked into, and says yes as the web app does.
-    async fn joins(&mut self, group: &str) {
+    pub(crate) async fn joins(&mut self, group: &str) {
         self.session.subscribe(group).await.unwrap();
         let given = self.access_in(group).await[1].clone();
         let body = json!({"topic": group, "sub": {"mode": given}});
@@ -56,13 +56,13 @@ impl Guest {
         self.can_write_in(group).await;
     }
 
-    async fn access_in(&mut self, group: &str) -> [String; 3] {
+    pub(crate) async fn access_in(&mut self, group: &str) -> [String; 3] {
         let desc = self.session.get(group, "desc").await.unwrap().unwrap();
         ["want", "given", "mode"].map(|key| desc["acs"][key].as_str().unwrap_or("").to_owned())
     }
 
     /// Waits until the home has let one in.
-    async fn can_write_in(&mut self, group: &str) {
+    pub(crate) async fn can_write_in(&mut self, group: &str) {
         let deadline = Instant::now() + SOON;
         loop {
             let members = self.session.get(group, "sub").await.unwrap().unwrap();
@@ -75,7 +75,7 @@ impl Guest {
     }
 
     /// Waits until somebody takes part in the group.
-    async fn sees_joined(&mut self, group: &str, user: &str) {
+    pub(crate) async fn sees_joined(&mut self, group: &str, user: &str) {
         let deadline = Instant::now() + SOON;
         loop {
             let members = self.session.get(group, "sub").await.unwrap().unwrap();
@@ -90,21 +90,21 @@ impl Guest {
         }
     }
 
-    async fn says_in(&mut self, group: &str, text: &str) -> u64 {
+    pub(crate) async fn says_in(&mut self, group: &str, text: &str) -> u64 {
         self.session.publish(group, text).await.unwrap()
     }
 
     /// What was said since all of the club were there becomes this, in order.
-    async fn reads_in(&mut self, group: &str, texts: &[&str]) {
+    pub(crate) async fn reads_in(&mut self, group: &str, texts: &[&str]) {
         self.reads_since(group, 2, texts).await;
     }
 
     /// The whole of a group's history here becomes this.
-    async fn reads_all(&mut self, group: &str, texts: &[&str]) {
+    pub(crate) async fn reads_all(&mut self, group: &str, texts: &[&str]) {
         self.reads_since(group, 1, texts).await;
     }
 
-    async fn reads_since(&mut self, group: &str, since: u64, texts: &[&str]) {
+    pub(crate) async fn reads_since(&mut self, group: &str, since: u64, texts: &[&str]) {
         let deadline = Instant::now() + SOON;
         loop {
             let history = self.session.history(group, since).await.unwrap();
@@ -123,7 +123,7 @@ impl Guest {
     }
 
     /// Waits until one stands so in the group: want, given.
-    async fn stands(&mut self, group: &str, want: &str, given: &str) {
+    pub(crate) async fn stands(&mut self, group: &str, want: &str, given: &str) {
         let deadline = Instant::now() + SOON;
         loop {
             let access = self.access_in(group).await;
@@ -136,7 +136,7 @@ impl Guest {
     }
 
     /// Waits until somebody has read so much of the group, as far as it is known here.
-    async fn knows_read(&mut self, group: &str, user: &str, seq: u64) {
+    pub(crate) async fn knows_read(&mut self, group: &str, user: &str, seq: u64) {
         let deadline = Instant::now() + SOON;
         loop {
             let members = self.session.get(group, "sub").await.unwrap().unwrap();
@@ -155,7 +155,7 @@ impl Guest {
     }
 
     /// Waits for the end of one's part in a group.
-    async fn is_put_out_of(&mut self, group: &str) -> Value {
+    pub(crate) async fn is_put_out_of(&mut self, group: &str) -> Value {
         let fits = |it: &Frame| {
             it.kind == FrameKind::Ctrl && it.code() == 205 && it.text("topic") == group
         };
@@ -165,7 +165,12 @@ impl Guest {
 }
 
 impl Club {
-    async fn new() -> Self {
+    /// Where further domains can be made.
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
+    }
+
+    pub(crate) async fn new() -> Self {
         let net = Net::new().await;
         let alpha = net.domain("alpha.test").await;
         let beta = net.domain("beta.test").await;
@@ -192,7 +197,7 @@ impl Club {
             beta,
             gamma,
             group,
-            _net: net,
+            net,
         }
     }
 }
@@ -230,14 +235,14 @@ async fn a_group_spans_three_domains_and_everybody_reads_the_same() {
 
 impl Club {
     /// What was said since all of them were there.
-    async fn everybody_reads(&mut self, texts: &[&str]) {
+    pub(crate) async fn everybody_reads(&mut self, texts: &[&str]) {
         for guest in [&mut self.ann, &mut self.ben, &mut self.bob, &mut self.cat] {
             guest.reads_in(&self.group, texts).await;
         }
     }
 
     /// People of a domain that was started again are back in the group.
-    async fn returns(house: &House, guest: &mut Guest, group: &str) {
+    pub(crate) async fn returns(house: &House, guest: &mut Guest, group: &str) {
         house.welcomes_back(guest).await;
         guest.session.subscribe(group).await.unwrap();
     }
@@ -488,7 +493,7 @@ async fn references_cross_by_id_and_what_is_deleted_is_gone_everywhere() {
 
 impl Guest {
     /// Waits for a mark of somebody in a group.
-    async fn sees_group_mark(&mut self, group: &str, from: &str, what: &str, seq: u64) {
+    pub(crate) async fn sees_group_mark(&mut self, group: &str, from: &str, what: &str, seq: u64) {
         let fits = |it: &Frame| {
             let mark = it.kind == FrameKind::Info && it.text("what") == what;
             mark && it.text("topic") == group && it.text("from") == from && it.body["seq"] == seq

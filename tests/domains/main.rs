@@ -35,6 +35,8 @@ mod first_contact;
 #[cfg(test)]
 mod group_crossing;
 #[cfg(test)]
+mod group_moving;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod grpc;

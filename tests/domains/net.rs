@@ -112,6 +112,7 @@ impl House {
             first: millis(20),
             longest: millis(200),
         };
+        config.waiting.takeover_after = Some(millis(1500));
         config.files.collect_every = millis(20);
         config
     }

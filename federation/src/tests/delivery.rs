@@ -13,7 +13,7 @@ use super::{
         House, Keys, SOON, Site, config, eventually, later, message, name, pair, start_time, user,
     },
 };
-use crate::{Backoff, Config, FindError, FindQuery, LinkState, Verdict};
+use crate::{Backoff, Config, FindError, FindQuery, LinkState, StreamPosition, Verdict};
 
 fn link_state(house: &House, peer: &House) -> LinkState {
     let links = house.federation.links();
@@ -36,6 +36,9 @@ async fn messages_arrive_in_order_and_once_in_both_directions() {
         alpha.outbox.is_empty() && beta.outbox.is_empty()
     })
     .await;
+    // Each was told at hello how far the other one had got.
+    assert_eq!(alpha.outbox.heard(), [StreamPosition::default()]);
+    assert_eq!(beta.outbox.heard().len(), 1);
     alpha.stops().await;
     beta.stops().await;
 }

@@ -1,10 +1,12 @@
 //! Entries of groups' logs: written by anybody, handed on by the home.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use freehold_proto::{Destination, Envelope, GroupId, KeyId, Placed, Position, RefusalCode, wire};
 
 use super::{
     stranger::Stranger,
-    support::{House, Keys, Site, config, message, start_time, user},
+    support::{House, Keys, Site, config, later, message, start_time, user},
 };
 use crate::{GroupAnswer, GroupQuery, LinkError};
 
@@ -112,6 +114,21 @@ async fn words_that_have_been_erased_do_not_break_the_log() {
     assert_eq!(stranger.delivers(batch).await.unwrap(), [124]);
 }
 
+#[tokio::test]
+async fn an_author_s_domain_that_is_gone_does_not_hold_up_a_group_for_ever() {
+    let [alpha, beta, _] = three().await;
+    let stranger = Stranger::proven(&alpha.keys, &beta).await;
+    let envelope = Keys::new("delta.test").writes(1);
+    let placed = alpha.keys.places(1, &envelope);
+    let batch = || stranger.handing_on(vec![(envelope.clone(), Some(placed.clone()))]);
+    let unverified = RefusalCode::IdentityUnverified.number();
+    assert_eq!(stranger.delivers(batch()).await.unwrap(), [unverified]);
+    // An hour after it was placed it counts, and says nothing.
+    later(&beta, Duration::from_secs(61 * 60));
+    assert_eq!(stranger.delivers(batch()).await.unwrap(), [0]);
+    assert_eq!(beta.local.unshown.load(Ordering::SeqCst), 1);
+}
+
 /// What alpha shows of its group.
 fn shows(alpha: &House, what: wire::read_group_response::What) {
     alpha.local.groups.lock().insert(group(), what);
@@ -145,8 +162,19 @@ async fn a_group_is_read_from_its_home_and_every_signature_is_checked() {
         _ => None,
     };
     assert_eq!(author, Some(gamma.domain()));
-    // A home that shows a place which it did not give itself misbehaves.
+    // What a former home placed holds by that home's signature, and by no other.
     shows(&alpha, page(entry(&gamma.keys, &gamma.keys)));
+    let home = match ask().await.unwrap() {
+        Some(GroupAnswer::Page(entries, ..)) => entries.first().map(|it| it.position.home.clone()),
+        _ => None,
+    };
+    assert_eq!(home.as_ref(), Some(gamma.domain()));
+    let mut stolen = entry(&gamma.keys, &gamma.keys);
+    let forger = alpha.keys.places(1, &gamma.keys.writes(1)).signature;
+    if let Some(placed) = &mut stolen.placed {
+        placed.signature = forger.to_vec().into();
+    }
+    shows(&alpha, page(stolen));
     assert!(matches!(ask().await, Err(LinkError::Misbehaved { .. })));
     let head = alpha.keys.places(3, &alpha.keys.writes(3));
     let state = |head: Placed| {

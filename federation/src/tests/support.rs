@@ -254,6 +254,8 @@ pub(super) struct MemoryLocal {
     /// Files by key.
     pub(super) files: Mutex<HashMap<[u8; 16], Vec<u8>>>,
     pub(super) files_asked: Mutex<Vec<(DomainName, FileQuery)>>,
+    /// Entries that came without words.
+    pub(super) unshown: AtomicUsize,
     pub(super) find_delay: Mutex<Duration>,
     pub(super) finds: AtomicUsize,
 }
@@ -276,7 +278,11 @@ impl MemoryLocal {
     fn decide(&self, origin: &DomainName, item: &Incoming) -> Verdict {
         let id = match &item.item {
             Arrived::Envelope(opened) => opened.header.message_id,
-            Arrived::Entry(entry) => entry.header.message_id,
+            Arrived::Entry(entry) => {
+                let unshown = usize::from(entry.payload.is_none());
+                self.unshown.fetch_add(unshown, Ordering::SeqCst);
+                entry.header.message_id
+            }
         };
         let key = (origin.clone(), id);
         if let Some(verdict) = self.verdicts.lock().remove(&key.1) {
@@ -380,6 +386,7 @@ impl Local for MemoryLocal {
 pub(super) struct MemoryOutbox {
     rows: Mutex<HashMap<DomainName, BTreeMap<u64, Row>>>,
     settled: Mutex<Vec<(u64, Verdict)>>,
+    heard: Mutex<Vec<StreamPosition>>,
 }
 
 struct Row {
@@ -412,6 +419,11 @@ impl MemoryOutbox {
         self.rows.lock().values().all(BTreeMap::is_empty)
     }
 
+    /// What peers said about how far they had decided it, at each hello.
+    pub(super) fn heard(&self) -> Vec<StreamPosition> {
+        self.heard.lock().clone()
+    }
+
     /// Verdicts in the order they were settled.
     pub(super) fn settled(&self) -> Vec<(u64, Verdict)> {
         self.settled.lock().clone()
@@ -424,7 +436,7 @@ impl Outbox for MemoryOutbox {
         Ok(self.rows.lock().keys().cloned().collect())
     }
 
-    async fn stream(&self, _peer: &DomainName) -> Result<u64, Unavailable> {
+    async fn offering(&self, _peer: &DomainName, _last: u64) -> Result<u64, Unavailable> {
         Ok(7)
     }
 
@@ -464,6 +476,15 @@ impl Outbox for MemoryOutbox {
         }
         self.settled.lock().extend(verdicts);
         Ok(())
+    }
+
+    async fn has_lost(&self, _peer: &DomainName, _: StreamPosition) -> Result<bool, Unavailable> {
+        Ok(false)
+    }
+
+    async fn heard(&self, _peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable> {
+        self.heard.lock().push(word);
+        Ok(self.heard.lock().len() == 1)
     }
 
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable> {

@@ -38,7 +38,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
         let mut club = Club::begin(stage, &[(0, "ann"), (1, "bob"), (2, "cat")]).await?;
         let gamma = stage.network.endpoint(2)?;
         let (eve, mut eve_session) = Person::register(&gamma, "eve").await?;
-        rules_too(&mut club).await?;
+        club.trusts(BOB).await?;
         for index in 0..3 {
             club.writes(index, 3).await?;
         }
@@ -68,28 +68,6 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
     .boxed_local()
 }
 
-/// Bob of beta may bring in and remove people.
-async fn rules_too(club: &mut Club) -> Result<()> {
-    let group = club.group.clone();
-    let bob = name(club, 0, BOB);
-    let raised = json!({"topic": group, "sub": {"user": bob, "mode": "+A"}});
-    club.asks(0, "set", raised).await?;
-    let session = club.session(BOB).await?;
-    eventually("to be raised", session, async |it| {
-        let desc = it.get(&group, "desc").await?.unwrap_or_default();
-        let given = desc["acs"]["given"].as_str();
-        Ok(given.is_some_and(|it| it.contains('A')))
-    })
-    .await?;
-    let yes = json!({"topic": group, "sub": {"mode": "+A"}});
-    session.request("set", yes).await.map(drop)
-}
-
-fn name(club: &Club, viewer: usize, other: usize) -> String {
-    let [viewer, other] = [viewer, other].map(|it| &club.members[it].person);
-    viewer.name_of(other)
-}
-
 /// Somebody sees all that they wrote, and of the others what came before.
 async fn reads_all(club: &mut Club, index: usize) -> Result<()> {
     let history = club.history(index).await?;
@@ -110,7 +88,7 @@ async fn reads_all(club: &mut Club, index: usize) -> Result<()> {
 
 /// Whoever wants to change the group is told who is away, once that is known.
 async fn is_frozen(stage: &Stage, club: &mut Club, eve: &Person) -> Result<()> {
-    let (group, cat) = (club.group.clone(), name(club, BOB, CAT));
+    let (group, cat) = (club.group.clone(), club.name(BOB, CAT));
     // Asks for nothing new, so that nothing is left of it if the home is thought to be there.
     let same = json!({"topic": group, "sub": {"user": cat, "mode": "JRWPS"}});
     let deadline = Instant::now() + NOTICE_WITHIN;

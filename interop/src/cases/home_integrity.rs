@@ -20,14 +20,16 @@ const WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 const BAD_SIGNATURE: u32 = 123;
 const PAYLOAD_ALTERED: u32 = 124;
+const NOT_HOME: u32 = 132;
 const LOG_FORKED: u32 = 133;
+const ENTRIES_MISSING: u32 = 141;
 /// What a server says of the operator of such a home.
 const ALARM: &str = "contradicts itself";
 
 pub(super) const CASE: Case = Case {
     ids: "F45",
     name: "home_integrity",
-    proves: "entries by which the home of a group forks its log, breaks its chain, skips an order or forges an author are refused by their numbers and have no effect, and the rest of the batch is unharmed",
+    proves: "entries by which the home of a group forks its log, breaks its chain, skips an order or forges an author, and a successor that nobody else agrees to, are refused by their numbers and have no effect, and the rest of the batch is unharmed",
     domains: &["alpha.test"],
     needs_hooks: false,
     within: Duration::from_secs(90),
@@ -61,6 +63,16 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
 
         let texts = ["one", "two", "three"];
         reads(&mut session, &group, &texts).await?;
+        claims_alone(
+            &author,
+            &mut author.dial(bob_id.domain(), at).await?,
+            &group,
+        )
+        .await?;
+        stage.line.held(
+            "alpha.test",
+            "takes no successor for the home to which only itself agrees",
+        );
         let next = home.says(&group, "four")?;
         let next = home.places(&mut group, next, true);
         let verdicts = line.deliver(1, numbered(200, vec![next])).await?;
@@ -83,7 +95,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
 }
 
 /// Bob of alpha is asked into a group of the scripted home, says yes, and has a copy that begins.
-async fn joins(
+pub(super) async fn joins(
     home: &ScriptedPeer,
     bob: &UserId,
     (line, session): (&mut Line, &mut Session),
@@ -146,8 +158,13 @@ fn batch(
     items.push((home.misplaces(group, lie, |it| it.order += 1), LOG_FORKED));
     let lie = home.says(group, "an order back")?;
     items.push((home.misplaces(group, lie, |it| it.order -= 2), LOG_FORKED));
+    // Behind what nobody has said: it would have to be another home's.
     let lie = home.says(group, "of another epoch")?;
-    items.push((home.misplaces(group, lie, |it| it.epoch = 2), LOG_FORKED));
+    let later = |it: &mut freehold_proto::Position| {
+        it.epoch = 2;
+        it.previous[0] ^= 1;
+    };
+    items.push((home.misplaces(group, lie, later), ENTRIES_MISSING));
     // The home relays words of a third domain, which that domain never sealed so.
     let mut forged = author.says(group, "forged")?;
     forged.signature = altered(&forged.signature);
@@ -172,14 +189,29 @@ fn batch(
     Ok(items)
 }
 
+/// One of three successors says that it is the home, with its own consent three times.
+async fn claims_alone(author: &ScriptedPeer, line: &mut Line, group: &HomedGroup) -> Result<()> {
+    let claim = author.claims(group)?;
+    let second = |it: &mut freehold_proto::Position| {
+        it.epoch = 2;
+        it.order -= 1;
+    };
+    let claim = author.misplaces(group, claim, second);
+    let verdicts = line.deliver(1, numbered(1, vec![claim])).await?;
+    let answered: Vec<_> = verdicts.iter().map(number).collect();
+    expect(answered == [NOT_HOME], || {
+        format!("a takeover without consents was answered by {answered:?}, not [{NOT_HOME}]")
+    })
+}
+
 /// The same with one bit turned, in the last byte.
-fn altered(bytes: &Bytes) -> Bytes {
+pub(super) fn altered(bytes: &Bytes) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes.last_mut().into_iter().for_each(|it| *it ^= 1);
     bytes.into()
 }
 
-fn numbered(first: u64, items: Vec<wire::Item>) -> Vec<wire::Item> {
+pub(super) fn numbered(first: u64, items: Vec<wire::Item>) -> Vec<wire::Item> {
     let numbered = (first..).zip(items);
     let numbered = numbered.map(|(position, it)| wire::Item { position, ..it });
     numbered.collect()
@@ -195,7 +227,7 @@ fn number(verdict: &Verdict) -> u32 {
 }
 
 /// Waits until these are the texts of the group.
-async fn reads(session: &mut Session, group: &HomedGroup, texts: &[&str]) -> Result<()> {
+pub(super) async fn reads(session: &mut Session, group: &HomedGroup, texts: &[&str]) -> Result<()> {
     let (name, deadline) = (group.id.to_string(), Instant::now() + WITHIN);
     loop {
         let history = session.history(&name, 1).await?;

@@ -1,15 +1,20 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
 mod backoff;
+mod backup_restore;
 mod clock_skew;
 mod consent_required;
 mod dead_peer;
 mod disk_full;
+mod erasure;
 mod exactly_once;
 mod fairness;
 mod fan_out;
+mod gap_repair;
 mod home_down;
 mod home_integrity;
+mod home_takeover;
+mod home_transfer;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -72,8 +77,13 @@ pub const ALL: &[Case] = &[
     order_per_conversation::CASE,
     home_down::CASE,
     home_integrity::CASE,
+    home_transfer::CASE,
+    home_takeover::CASE,
     media_safety::CASE,
     fan_out::CASE,
+    backup_restore::CASE,
+    erasure::CASE,
+    gap_repair::CASE,
 ];
 
 /// The case of this name.

@@ -111,7 +111,14 @@ async fn answer(
         }
         Some("ReadGroup") => {
             if let Ok(asked) = wire::ReadGroupRequest::decode(body) {
-                let shown = (this.shows.lock())(asked);
+                {
+                    let mut reads = this.reads.lock();
+                    if reads.len() < ARRIVED_MAX {
+                        reads.push(asked.clone());
+                    }
+                }
+                let twisted = this.twists.lock().as_mut().and_then(|it| it(&asked));
+                let shown = twisted.unwrap_or_else(|| (this.shows.lock())(asked));
                 speak(respond, &shown).await;
             }
         }
@@ -136,7 +143,7 @@ fn hello_back(this: &Inner, hello: &wire::HelloRequest, exporter: [u8; 32]) -> w
             key_id: this.ring.signer().key_id().as_bytes().to_vec().into(),
             record_hash: this.ring.record().hash().to_vec().into(),
             signature: this.proof(Role::Acceptor, &peer, exporter),
-            received: Some(wire::StreamPosition::default()),
+            received: Some(this.received(&hello.from)),
         })
     });
     wire::HelloResponse { outcome }
@@ -203,6 +210,13 @@ async fn deliver(this: &Inner, batch: wire::DeliverRequest, respond: SendRespons
     while let Reply::After(pause, then) = reply {
         sleep(pause).await;
         reply = *then;
+    }
+    if let Reply::Taken | Reply::Verdicts(_) = &reply {
+        let word = wire::StreamPosition {
+            epoch: batch.epoch,
+            position: decided,
+        };
+        this.received.lock().insert(batch.from, word);
     }
     let verdicts = match reply {
         Reply::Taken => items.iter().map(|_| taken()).collect(),

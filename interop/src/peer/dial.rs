@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use freehold_proto::{DomainName, hello::Role, wire};
+use freehold_proto::{DomainName, GroupId, hello::Role, wire};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use rustls::pki_types::ServerName;
@@ -70,7 +70,7 @@ impl Line {
             key_id: self.this.ring.signer().key_id().as_bytes().to_vec().into(),
             record_hash: self.this.ring.record().hash().to_vec().into(),
             signature: self.this.proof(Role::Initiator, &self.to, exporter),
-            received: Some(wire::StreamPosition::default()),
+            received: Some(self.this.received(self.to.as_str())),
         };
         let deadline = Instant::now() + HELLO_WITHIN;
         loop {
@@ -114,6 +114,21 @@ impl Line {
         };
         let answer: wire::FindResponse = self.call("Find", &request).await?;
         Ok(answer.person)
+    }
+
+    /// Reads a group.
+    pub async fn read_group(
+        &mut self,
+        group: GroupId,
+        what: wire::read_group_request::What,
+    ) -> Result<wire::ReadGroupResponse> {
+        let request = wire::ReadGroupRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            group: group.as_bytes().to_vec().into(),
+            what: Some(what),
+        };
+        self.call("ReadGroup", &request).await
     }
 
     /// Asks for a file; true if it is given.

@@ -17,6 +17,8 @@ pub struct HomedGroup {
     index: u64,
     order: u32,
     hash: [u8; 32],
+    /// How it stands, once it is shown.
+    pub state: wire::GroupState,
 }
 
 impl ScriptedPeer {
@@ -30,6 +32,7 @@ impl ScriptedPeer {
             index: 0,
             order: 0,
             hash: [0; 32],
+            state: wire::GroupState::default(),
         })
     }
 
@@ -68,11 +71,13 @@ impl ScriptedPeer {
             ..wire::Member::default()
         };
         let state = wire::GroupState {
+            succession: Vec::new(),
             record,
             signature,
             head: first.placed,
             description: Some(wire::GroupDescription {
                 public: json!({"fn": "Scripted"}).to_string().into(),
+                aux: json!({ "fh-successors": SUCCESSORS }).to_string().into(),
                 access_auth: "N".to_owned(),
                 access_anon: "N".to_owned(),
                 updated_ms: now().as_millis(),
@@ -82,6 +87,7 @@ impl ScriptedPeer {
             members: vec![stands(&self.person(1)), stands(member)],
             more: false,
         };
+        group.state = state.clone();
         *self.this.shows.lock() = Box::new(move |asked| wire::ReadGroupResponse {
             what: Some(match asked.what {
                 Some(Asked::State(_)) => Shown::State(state.clone()),
@@ -100,6 +106,27 @@ impl ScriptedPeer {
             ..wire::GroupMessage::default()
         };
         self.seal_for_group(group.id, Kind::GroupMessage(message))
+    }
+
+    /// Says that we follow the home of a group, from the second epoch on, as only we agree.
+    pub fn claims(&self, group: &HomedGroup) -> Result<wire::Envelope> {
+        let home = self.signed_by().domain().to_string();
+        let consent = wire::GroupConsent {
+            home: home.clone(),
+            epoch: 2,
+            index: group.index,
+            hash: Bytes::copy_from_slice(&group.hash),
+        };
+        let consent = self.seal_for_group(group.id, Kind::GroupConsent(consent))?;
+        let change = wire::GroupChange {
+            succession: Some(wire::GroupSuccession {
+                home,
+                epoch: 2,
+                consents: vec![consent.clone(), consent.clone(), consent],
+            }),
+            ..wire::GroupChange::default()
+        };
+        self.seal_for_group(group.id, Kind::GroupChange(change))
     }
 
     /// Gives an envelope the next place of the log.
@@ -165,5 +192,7 @@ impl HomedGroup {
     }
 }
 
+/// Whom a scripted home names to follow it: one of them may be scripted too.
+const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
 /// What members may do.
 const MODE: &str = "JRWPS";

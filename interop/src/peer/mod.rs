@@ -136,6 +136,9 @@ pub type Script = Box<dyn FnMut(&[Arrived]) -> Reply + Send>;
 /// What says how a group stands, when somebody asks.
 pub(crate) type Shows = Box<dyn FnMut(wire::ReadGroupRequest) -> wire::ReadGroupResponse + Send>;
 
+/// What a hostile home says to who reads a group; none to leave it to the honest one.
+pub type Twists = Box<dyn FnMut(&wire::ReadGroupRequest) -> Option<wire::ReadGroupResponse> + Send>;
+
 /// What the connections of one peer share.
 pub(crate) struct Inner {
     ring: KeyRing,
@@ -144,7 +147,13 @@ pub(crate) struct Inner {
     shows: Mutex<Shows>,
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
+    /// How far it has decided the stream of each domain.
+    received: Mutex<HashMap<String, wire::StreamPosition>>,
     signals: Mutex<Vec<wire::Signal>>,
+    /// Answers to who reads a group, before those of `shows`.
+    twists: Mutex<Option<Twists>>,
+    /// What was read of groups.
+    reads: Mutex<Vec<wire::ReadGroupRequest>>,
     files: Mutex<HashMap<[u8; 16], Given>>,
     files_asked: Mutex<Vec<wire::ReadFileRequest>>,
 }
@@ -158,6 +167,11 @@ impl std::fmt::Debug for Inner {
 impl Inner {
     fn domain(&self) -> &DomainName {
         self.ring.domain()
+    }
+
+    /// How far it has decided the stream of a domain.
+    fn received(&self, from: &str) -> wire::StreamPosition {
+        self.received.lock().get(from).copied().unwrap_or_default()
     }
 
     /// The proof of this domain on one connection.
@@ -195,7 +209,10 @@ impl ScriptedPeer {
             shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
+            received: Mutex::default(),
             signals: Mutex::default(),
+            twists: Mutex::default(),
+            reads: Mutex::default(),
             files: Mutex::default(),
             files_asked: Mutex::default(),
         });
@@ -233,6 +250,17 @@ impl ScriptedPeer {
     /// From now on answers batches so.
     pub fn answers(&self, script: impl FnMut(&[Arrived]) -> Reply + Send + 'static) {
         *self.this.script.lock() = Box::new(script);
+    }
+
+    /// From now on answers so who reads a group; with none, honestly again.
+    pub fn twists(&self, twists: Option<Twists>) {
+        *self.this.twists.lock() = twists;
+    }
+
+    /// What was read of its groups so far.
+    #[must_use]
+    pub fn reads(&self) -> Vec<wire::ReadGroupRequest> {
+        self.this.reads.lock().clone()
     }
 
     /// All items that arrived, in order, also those that were not taken.

@@ -1,6 +1,6 @@
 //! What a waiting item has to say: a message as it was signed, a relation or a cursor as things are now.
 
-use freehold_proto::{AccessMode, DomainName, Envelope, UserId, wire};
+use freehold_proto::{AccessMode, Destination, DomainName, Envelope, Timestamp, UserId, wire};
 use freehold_store::{
     StoreError, Tables, TopicKey,
     tables::{
@@ -10,7 +10,10 @@ use freehold_store::{
 };
 use prost::Message as _;
 
-use super::stream::{is_letter, is_message, pair_of};
+use super::{
+    lasting,
+    stream::{is_letter, is_message, pair_of},
+};
 use crate::topic::{self, message};
 
 /// How far back a cursor looks for a message of the other person.
@@ -21,7 +24,7 @@ pub(super) enum Composed {
     /// A message, signed when it was written.
     Sealed(Envelope),
     /// Words still to be signed, and for whom.
-    Fresh(DomainName, wire::payload::Kind),
+    Fresh(Destination, Box<wire::payload::Kind>),
 }
 
 impl Composed {
@@ -30,14 +33,21 @@ impl Composed {
         const HEADER: usize = 512;
         match self {
             Self::Sealed(envelope) => envelope.size(),
-            Self::Fresh(_, wire::payload::Kind::Relation(it)) => it.encoded_len() + HEADER,
-            Self::Fresh(..) => HEADER,
+            Self::Fresh(_, words) => match &**words {
+                wire::payload::Kind::Relation(it) => it.encoded_len() + HEADER,
+                wire::payload::Kind::GroupInvitation(it) => it.encoded_len() + HEADER,
+                _ => HEADER,
+            },
         }
     }
 }
 
 /// What an item has to say as things are now; `None` when there is nothing any more. Blocks.
-pub(super) fn compose(tables: &Tables, row: &OutboxRow) -> Result<Option<Composed>, StoreError> {
+pub(super) fn compose(
+    tables: &Tables,
+    row: &OutboxRow,
+    now: Timestamp,
+) -> Result<Option<Composed>, StoreError> {
     let Some((topic, user)) = pair_of(row) else {
         return Ok(None);
     };
@@ -51,7 +61,11 @@ pub(super) fn compose(tables: &Tables, row: &OutboxRow) -> Result<Option<Compose
         let envelope = envelope.and_then(message::envelope_of);
         // What was deleted before it went does not go.
         let envelope = envelope.filter(|it| !it.is_erased());
-        return Ok(envelope.map(Composed::Sealed));
+        let composed = envelope.map(|it| match lasting::anew(&it, now) {
+            Some((to, words)) => Composed::Fresh(to, Box::new(words)),
+            None => Composed::Sealed(it),
+        });
+        return Ok(composed);
     }
     let words = if row.kind == u32::from(INVITATION) {
         invitation_now(tables, topic, (&user, &row.actor))?
@@ -60,7 +74,7 @@ pub(super) fn compose(tables: &Tables, row: &OutboxRow) -> Result<Option<Compose
     } else {
         relation_now(tables, topic, &user)?
     };
-    Ok(words.map(|(to, payload)| Composed::Fresh(to, payload)))
+    Ok(words.map(|(to, payload)| Composed::Fresh(Destination::Domain(to), Box::new(payload))))
 }
 
 /// How a person of ours stands in a topic, for the other domain. Blocks.
@@ -116,6 +130,7 @@ fn invitation_now(
         return Ok(None);
     };
     let invitation = wire::GroupInvitation {
+        succession: topic::steps(&room.succession),
         record: room.record,
         signature: room.signature,
         invitee: invitee.to_string(),

@@ -13,7 +13,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         outbox::{self, GROUP_CURSORS},
-        rows::OutboxRow,
+        rows::{OutboxRow, RoomRow},
     },
 };
 use tokio::time::Instant;
@@ -167,7 +167,7 @@ pub(super) fn words(
     };
     let mut cursors: Vec<(UserId, Mark)> = gathered.people.clone().into_iter().collect();
     if gathered.whole {
-        cursors.extend(everybody(tables, (peer, us), topic, room.home.is_empty())?);
+        cursors.extend(everybody(tables, (peer, us), topic, &room)?);
     }
     cursors.truncate(MEMBERS_MAX);
     let cursor = |(user, (received, read)): (UserId, Mark)| wire::GroupCursor {
@@ -190,21 +190,21 @@ fn everybody(
     tables: &Tables,
     (peer, us): (&DomainName, &DomainName),
     topic: TopicKey,
-    is_home: bool,
+    room: &RoomRow,
 ) -> Result<Vec<(UserId, Mark)>, StoreError> {
     let mut marks = Vec::new();
     for user in tables.members(topic, None, MEMBERS_MAX)? {
-        let told = match is_home {
-            true => user.domain() != peer,
-            false => user.domain() == us,
+        let told = match &*room.home {
+            "" => user.domain() != peer,
+            _ => user.domain() == us,
         };
         let row = tables.subscription(&user, topic)?.filter(|_| told);
         let Some(standing) = row.map(|it| storage::standing(&it)) else {
             continue;
         };
-        let order = |seq| match is_home {
-            true => Ok(seq),
-            false => marked_order(tables, topic, seq),
+        let order = |seq| match room.begun {
+            None => Ok(seq),
+            Some(_) => marked_order(tables, topic, room.opened, seq),
         };
         marks.push((user, (order(standing.received)?, order(standing.read)?)));
     }

@@ -6,9 +6,12 @@
 //! old from new. A message that its recipient's domain wants *later* is parked, and with it every
 //! later message of the same author in the same topic (rules.md 7).
 
+pub(crate) mod again;
 mod compose;
 mod count;
 mod expire;
+pub(crate) mod lasting;
+mod letters;
 pub(crate) mod logs;
 mod marks;
 mod settle;
@@ -22,9 +25,11 @@ use std::{
 
 use async_trait::async_trait;
 use freehold_config::Waiting;
-use freehold_federation::{Outgoing, Unavailable, Verdict, hooks};
+use freehold_federation::{Outgoing, StreamPosition, Unavailable, Verdict, hooks};
 use freehold_keys::Signer;
-use freehold_proto::{Destination, DomainName, Envelope, MessageId, Timestamp, UserId};
+use freehold_proto::{
+    Destination, DomainName, Envelope, MessageId, RefusalCode, Timestamp, UserId,
+};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
@@ -42,6 +47,7 @@ use self::{
 };
 use crate::server::Server;
 
+pub use letters::Letter;
 pub use settle::Refused;
 
 /// Waiting rows looked at in one go.
@@ -88,6 +94,12 @@ impl Outbox {
         self.limits.lifetime
     }
 
+    /// How long a group waits for its home before its successors may name another one.
+    #[must_use]
+    pub fn takeover_after(&self) -> Option<Duration> {
+        self.limits.takeover_after
+    }
+
     /// Says whom to tell when a message of ours is refused.
     pub fn serve(&self, server: &Arc<Server>) {
         *self.server.lock() = Arc::downgrade(server);
@@ -109,7 +121,7 @@ impl Outbox {
         let (stream, is_new) = self.tables.read(load).await?;
         if is_new {
             let mut batch = Batch::new();
-            outbox::put_stream_out(&mut batch, peer, &stream.row(0));
+            outbox::put_stream_out(&mut batch, peer, &stream.row());
             // A batch without guards is applied.
             let _applied = self.tables.commit(batch).await?;
         }
@@ -387,12 +399,18 @@ impl Outbox {
             Composed::Sealed(envelope) => Some(envelope),
             Composed::Fresh(to, payload) => {
                 let id = MessageId::mint(now, &freehold_keys::random().ok()?);
-                self.signer
-                    .seal(Destination::Domain(to), id, now, payload)
-                    .ok()
+                self.signer.seal(to, id, now, *payload).ok()
             }
         }
     }
+}
+
+/// True for a verdict that is not the peer's.
+fn is_our_word(verdict: &Verdict) -> bool {
+    let Verdict::Later { code, .. } = verdict else {
+        return false;
+    };
+    *code == RefusalCode::Unavailable
 }
 
 fn row(kind: u8, topic: TopicKey, user: &UserId, seq: u32, now: Timestamp) -> OutboxRow {
@@ -433,13 +451,12 @@ impl freehold_federation::Outbox for Outbox {
         }
     }
 
-    async fn stream(&self, peer: &DomainName) -> Result<u64, Unavailable> {
-        Ok(self
-            .stream_to(peer)
-            .await
-            .map_err(unavailable)?
-            .lock()
-            .epoch)
+    async fn offering(&self, peer: &DomainName, last: u64) -> Result<u64, Unavailable> {
+        let stream = self.stream_to(peer).await.map_err(unavailable)?;
+        let reserved = self.reserve(peer, &stream, last).await;
+        reserved.map_err(unavailable)?;
+        let stream = stream.lock();
+        Ok(stream.epoch)
     }
 
     async fn next(
@@ -459,6 +476,8 @@ impl freehold_federation::Outbox for Outbox {
         }
         let expired = self.expire(peer, &stream, now).await;
         expired.map_err(unavailable)?;
+        let forgotten = self.forget_kept(peer, &stream, now).await;
+        forgotten.map_err(unavailable)?;
         let mut offers: Vec<(u64, Offer)> = Vec::new();
         for (position, row) in self
             .waiting(peer, &stream, now, items_max)
@@ -482,9 +501,12 @@ impl freehold_federation::Outbox for Outbox {
             let (mut composed, mut bytes) = (Vec::new(), 0);
             for (position, offer) in offers {
                 let words = match &offer.marks {
-                    Some((topic, marks)) => marks::words(tables, &to, &us, *topic, marks)?
-                        .map(|words| Composed::Fresh(to.clone(), words)),
-                    None => compose(tables, &offer.row)?,
+                    Some((topic, marks)) => {
+                        marks::words(tables, &to, &us, *topic, marks)?.map(|words| {
+                            Composed::Fresh(Destination::Domain(to.clone()), Box::new(words))
+                        })
+                    }
+                    None => compose(tables, &offer.row, now)?,
                 };
                 bytes += words.as_ref().map_or(0, Composed::size);
                 if bytes > bytes_max && !composed.is_empty() {
@@ -512,7 +534,7 @@ impl freehold_federation::Outbox for Outbox {
                     });
                 }
                 None => {
-                    let finished = self.finish(peer, position, &offer).await;
+                    let finished = self.finish(peer, position, &offer, None).await;
                     finished.map_err(unavailable)?;
                     stream.lock().one_less(position);
                 }
@@ -538,7 +560,10 @@ impl freehold_federation::Outbox for Outbox {
         // What is simply done goes in one commit; the rest has consequences of its own.
         let (mut batch, mut others) = (Batch::new(), Vec::new());
         for (position, verdict) in verdicts {
-            decided = decided.max(position);
+            // That the peer failed on an item is our word, not its.
+            if !is_our_word(&verdict) {
+                decided = decided.max(position);
+            }
             let Some(offer) = stream.lock().offered.remove(&position) else {
                 continue;
             };
@@ -551,6 +576,9 @@ impl freehold_federation::Outbox for Outbox {
             {
                 continue;
             }
+            if offer.marks.is_some() {
+                again::keep(&mut batch, peer, position, &offer, now);
+            }
             let verdict = match offer.marks {
                 Some(_) => Verdict::Ok,
                 None => verdict,
@@ -561,13 +589,18 @@ impl freehold_federation::Outbox for Outbox {
             }
             if done && is_message(&offer.row) && offer.parked_at.is_none() {
                 outbox::remove_item(&mut batch, peer, position);
+                again::keep(&mut batch, peer, position, &offer, now);
             } else {
                 others.push(self.settle_one(peer, &stream, (position, offer), verdict, now));
             }
         }
         // Together, so that their commits share a flush.
         try_join_all(others).await.map_err(unavailable)?;
-        let row = stream.lock().row(decided);
+        let row = {
+            let mut stream = stream.lock();
+            stream.decided = stream.decided.max(decided);
+            stream.row()
+        };
         outbox::put_stream_out(&mut batch, peer, &row);
         self.note_told(peer, &stream, &mut batch);
         let committed = self.tables.commit(batch).await;
@@ -575,6 +608,14 @@ impl freehold_federation::Outbox for Outbox {
         self.forget_followers(peer, &stream)
             .await
             .map_err(unavailable)
+    }
+
+    async fn has_lost(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable> {
+        Self::has_lost(self, peer, word).await.map_err(unavailable)
+    }
+
+    async fn heard(&self, peer: &DomainName, word: StreamPosition) -> Result<bool, Unavailable> {
+        self.take_word(peer, word).await.map_err(unavailable)
     }
 
     async fn next_due(&self, peer: &DomainName) -> Result<Option<Timestamp>, Unavailable> {

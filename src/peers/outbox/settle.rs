@@ -1,5 +1,7 @@
 //! What becomes of an item once the peer has decided it.
 
+use std::time::Duration;
+
 use freehold_federation::Verdict;
 use freehold_proto::{DomainName, GroupId, MessageId, Refusal, RefusalCode, Timestamp, UserId};
 use freehold_store::{
@@ -11,16 +13,19 @@ use freehold_store::{
     },
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    Outbox,
+    Outbox, again,
     expire::reason,
     park,
-    stream::{Offer, Pair, Stream, is_call, is_letter, is_request, pair_of},
+    stream::{Offer, PARKED_PAGE, Pair, Stream, is_call, is_letter, is_request, pair_of},
 };
 use crate::topic::{Command, TopicName, hub::Hub};
+
+/// When a letter goes again to a domain that says it is not the home, and we know no other one.
+const HOME_RETRY: Duration = Duration::from_millis(500);
 
 impl Outbox {
     pub(super) async fn settle_one(
@@ -33,7 +38,15 @@ impl Outbox {
     ) -> Result<(), StoreError> {
         let (position, offer) = offer;
         let Some(pair) = pair_of(&offer.row) else {
-            return self.finish(peer, position, &offer).await;
+            return self.finish(peer, position, &offer, None).await;
+        };
+        let verdict = match verdict {
+            Verdict::Refused(refusal)
+                if refusal.code == RefusalCode::NotHome && is_letter(&offer.row) =>
+            {
+                self.home_moved(peer, stream, &pair).await?
+            }
+            verdict => verdict,
         };
         match verdict {
             Verdict::Later { retry_after, code } if is_letter(&offer.row) => {
@@ -68,12 +81,13 @@ impl Outbox {
                     .insert(position, now.plus(retry_after));
             }
             Verdict::Ok | Verdict::Duplicate => {
-                self.finish(peer, position, &offer).await?;
+                self.finish(peer, position, &offer, Some(now)).await?;
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
             Verdict::Refused(refusal) => {
                 warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
-                if is_letter(&offer.row) && !is_call(&offer.row) {
+                let told = is_letter(&offer.row) && !is_call(&offer.row);
+                if told && self.waits(peer, position, &offer).await? {
                     let refused = Refused {
                         peer: peer.clone(),
                         position,
@@ -83,7 +97,7 @@ impl Outbox {
                     self.tell_author(refused, pair.0, &offer.row, &refusal)
                         .await?;
                 } else {
-                    self.finish(peer, position, &offer).await?;
+                    self.finish(peer, position, &offer, None).await?;
                 }
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
@@ -91,18 +105,78 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a decided item out of the store.
+    /// Another domain is the home of a group now. The topic moves what waits as soon as it knows which:
+    /// until then the letter stays.
+    async fn home_moved(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        pair: &Pair,
+    ) -> Result<Verdict, StoreError> {
+        let topic = pair.0;
+        let read = move |tables: &Tables| name_of(tables, topic);
+        let name = self.tables.read(read).await?;
+        let server = self.server.lock().upgrade().ok_or(StoreError::Closed)?;
+        let first = !stream.lock().parked.contains_key(pair);
+        if let Some(name) = name.filter(|_| first) {
+            let (held, peer, pair) = (server.clone(), peer.clone(), pair.clone());
+            server.tasks.spawn("home retry", async move {
+                Hub::send(&held, &name, Command::HomeMoved).await;
+                sleep(HOME_RETRY).await;
+                held.outbox.release(&peer, pair.0, &pair.1);
+                held.wake(&peer);
+            });
+        }
+        Ok(Verdict::Later {
+            code: RefusalCode::NotHome,
+            retry_after: HOME_RETRY,
+        })
+    }
+
+    /// True while the item waits where it did: its topic may have moved or withdrawn it meanwhile.
+    async fn waits(
+        &self,
+        peer: &DomainName,
+        position: u64,
+        offer: &Offer,
+    ) -> Result<bool, StoreError> {
+        let (peer, pair) = (peer.clone(), pair_of(&offer.row));
+        let parked = offer.parked_at;
+        let read = move |tables: &Tables| {
+            let found = match (parked, pair) {
+                (Some(at), Some((topic, author))) => {
+                    let waiting = tables.parked_pair(&peer, topic, &author, PARKED_PAGE)?;
+                    waiting.iter().any(|it| it.0 == at)
+                }
+                _ => {
+                    let next = tables.outbox(&peer, position.saturating_sub(1), 1)?;
+                    next.first().is_some_and(|it| it.0 == position)
+                }
+            };
+            Ok(found)
+        };
+        self.tables.read(read).await
+    }
+
+    /// Takes a decided item out of the store. What was taken by the peer, at `taken`, is kept for the
+    /// case that it loses that.
     pub(super) async fn finish(
         &self,
         peer: &DomainName,
         position: u64,
         offer: &Offer,
+        taken: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
+        let kept = taken.filter(|_| again::is_kept(&offer.row));
         if let Some(pair) =
             pair_of(&offer.row).filter(|_| is_request(&offer.row) || is_call(&offer.row))
+            && kept.is_none()
         {
             self.end_request(&mut batch, pair.0, &offer.row).await?;
+        }
+        if let Some(now) = kept {
+            again::keep(&mut batch, peer, position, offer, now);
         }
         match (pair_of(&offer.row), offer.parked_at) {
             (Some((topic, author)), Some(at)) => {
@@ -122,6 +196,9 @@ impl Outbox {
             // The cell has moved on to a newer position; only this one is done.
             let mut batch = Batch::new();
             outbox::remove_item(&mut batch, peer, position);
+            if let Some(now) = kept {
+                again::keep(&mut batch, peer, position, offer, now);
+            }
             let _applied = self.tables.commit(batch).await?;
         }
         Ok(())
@@ -228,10 +305,10 @@ fn is_cell(row: &OutboxRow) -> bool {
 /// A message of ours that a peer refused, and where it waits.
 #[derive(Debug)]
 pub struct Refused {
-    peer: DomainName,
-    position: u64,
-    parked_at: Option<u64>,
-    author: UserId,
+    pub(super) peer: DomainName,
+    pub(super) position: u64,
+    pub(super) parked_at: Option<u64>,
+    pub(super) author: UserId,
 }
 
 impl Refused {

@@ -26,6 +26,12 @@ pub(super) struct Stream {
     pub(super) epoch: u64,
     /// The position that the next item gets.
     pub(super) next: u64,
+    /// The last position that the peer has decided.
+    pub(super) decided: u64,
+    /// On disk it says that no position above this one has been offered.
+    pub(super) reserved: u64,
+    /// When what was decided long ago was last forgotten.
+    pub(super) forgot: Timestamp,
     /// Items that wait, parked ones included.
     pub(super) waiting: usize,
     /// Bytes of the messages among them.
@@ -143,7 +149,7 @@ impl Stream {
         let stored = tables.stream_out(peer)?;
         let mut head = stored
             .as_ref()
-            .map_or(0, |it| it.position)
+            .map_or(0, |it| it.position.max(it.offered))
             .max(tables.outbox_head(peer)?);
         let mut parked: HashMap<Pair, Timestamp> = HashMap::new();
         let (mut waiting, mut bytes, mut failing) = (0, 0, HashSet::new());
@@ -196,6 +202,9 @@ impl Stream {
         let stream = Self {
             epoch,
             next: head + 1,
+            decided: stored.as_ref().map_or(0, |it| it.position),
+            reserved: stored.as_ref().map_or(0, |it| it.offered),
+            forgot: Timestamp::EPOCH,
             waiting,
             bytes,
             sizes: HashMap::new(),
@@ -229,10 +238,12 @@ impl Stream {
         position
     }
 
-    pub(super) fn row(&self, position: u64) -> StreamRow {
+    /// What is stored of it.
+    pub(super) fn row(&self) -> StreamRow {
         StreamRow {
             epoch: self.epoch,
-            position,
+            position: self.decided,
+            offered: self.reserved,
         }
     }
 }

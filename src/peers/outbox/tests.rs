@@ -82,6 +82,11 @@ impl Stage {
         self.outbox.prepare(&beta()).await.unwrap();
     }
 
+    /// The epoch that goes with the next batch.
+    async fn epoch(&self) -> u64 {
+        self.outbox.offering(&beta(), 0).await.unwrap()
+    }
+
     async fn commit(&self, batch: Batch) {
         assert_eq!(self.tables.commit(batch).await.unwrap(), Outcome::Applied);
     }
@@ -148,6 +153,8 @@ impl Stage {
             .map(|(author, id, _)| (author.clone(), *id))
             .collect();
         assert_eq!(found, wanted);
+        let last = offered.last().map_or(0, |it| it.0);
+        self.outbox.offering(&beta(), last).await.unwrap();
         let verdicts = offered
             .iter()
             .zip(expected)
@@ -228,12 +235,95 @@ async fn a_refused_message_stays_until_its_author_has_been_told() {
 async fn positions_rise_over_restarts_and_the_epoch_stays() {
     let mut stage = Stage::new().await;
     stage.says(&alice(), 1).await;
-    let epoch = stage.outbox.stream(&beta()).await.unwrap();
+    let epoch = stage.epoch().await;
     stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
     stage.restart().await;
     stage.says(&alice(), 2).await;
-    assert_eq!(stage.outbox.stream(&beta()).await.unwrap(), epoch);
-    assert_eq!(stage.offered(at(0)).await, [(2, alice(), 2)]);
+    assert_eq!(stage.epoch().await, epoch);
+    let offered = stage.offered(at(0)).await;
+    assert!(offered[0].0 > 1 && offered[0].2 == 2, "{offered:?}");
+}
+
+#[tokio::test]
+async fn what_a_peer_has_lost_is_offered_again_in_order_before_what_is_new() {
+    let mut stage = Stage::new().await;
+    for seq in 1..=3 {
+        stage.says(&alice(), seq).await;
+    }
+    let done = |seq| (alice(), seq, Verdict::Ok);
+    stage.settles(at(0), &[done(1), done(2), done(3)]).await;
+    stage.says(&alice(), 4).await;
+    let epoch = stage.epoch().await;
+    let word = |position| StreamPosition { epoch, position };
+    assert!(!stage.outbox.has_lost(&beta(), word(3)).await.unwrap());
+    assert!(stage.outbox.has_lost(&beta(), word(1)).await.unwrap());
+
+    stage.outbox.take_word(&beta(), word(1)).await.unwrap();
+    // The peer is not asked to remember that it has been told.
+    stage.restart().await;
+    stage.outbox.take_word(&beta(), word(1)).await.unwrap();
+    assert_eq!(stage.epoch().await, epoch);
+    stage.settles(at(1), &[done(2), done(3), done(4)]).await;
+    assert!(stage.offered(at(1)).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_peer_decided_is_kept_for_a_week_and_offered_again_three_times() {
+    let stage = Stage::new().await;
+    let lost = StreamPosition::default();
+    stage.says(&alice(), 1).await;
+    stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
+    for _ in 0..3 {
+        stage.outbox.take_word(&beta(), lost).await.unwrap();
+        stage
+            .settles(at(1), &[(alice(), 1, Verdict::Duplicate)])
+            .await;
+    }
+    stage.outbox.take_word(&beta(), lost).await.unwrap();
+    assert!(
+        stage.offered(at(1)).await.is_empty(),
+        "whoever says for ever that he has lost it gets it for ever"
+    );
+
+    stage.says(&alice(), 2).await;
+    stage.settles(at(2), &[(alice(), 2, Verdict::Ok)]).await;
+    let week = 7 * 24 * 60 * 60;
+    assert!(stage.offered(at(2 + week)).await.is_empty());
+    let kept = |tables: &Tables| tables.kept(&beta(), 0, 10);
+    assert_eq!(stage.tables.read(kept).await.unwrap().len(), 1);
+    assert!(stage.offered(at(2 + week + 3601)).await.is_empty());
+    assert!(stage.tables.read(kept).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_relation_that_a_peer_has_lost_is_said_again_as_it_is_now() {
+    let stage = Stage::new().await;
+    stage.knows_alice().await;
+    stage.relates().await;
+    let relation = |offered: Vec<(u64, UserId, u8)>| offered.into_iter().map(|it| it.1);
+    let offered = stage.offered(at(0)).await;
+    let verdicts = vec![(offered[0].0, Verdict::Ok)];
+    stage.outbox.settle(&beta(), at(0), verdicts).await.unwrap();
+    assert!(stage.offered(at(0)).await.is_empty());
+    let lost = StreamPosition::default();
+    stage.outbox.take_word(&beta(), lost).await.unwrap();
+    let again: Vec<_> = relation(stage.offered(at(0)).await).collect();
+    assert_eq!(again, [alice()]);
+}
+
+#[tokio::test]
+async fn a_peer_that_has_more_than_was_offered_makes_the_stream_go_on_behind_it() {
+    let mut stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    stage.settles(at(0), &[(alice(), 1, Verdict::Ok)]).await;
+    let epoch = stage.epoch().await;
+    let position = 1_000_000;
+    let word = StreamPosition { epoch, position };
+    stage.outbox.take_word(&beta(), word).await.unwrap();
+    stage.restart().await;
+    stage.says(&alice(), 2).await;
+    assert_ne!(stage.epoch().await, epoch);
+    assert!(stage.offered(at(0)).await[0].0 > position);
 }
 
 #[tokio::test]

@@ -22,6 +22,29 @@ impl Tables {
             .transpose()
     }
 
+    /// A page of our people, from behind `after` on.
+    pub fn accounts(
+        &self,
+        us: &DomainName,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let prefix = keys::accounts();
+        let whole = KeyRange::prefix(&prefix);
+        let range = match after {
+            Some(after) => whole.starting_at([keys::account(after), vec![0]].concat()),
+            None => whole,
+        };
+        let user = |key: &[u8]| {
+            let local = key.strip_prefix(prefix.as_slice())?;
+            Some(UserId::new(local.try_into().ok()?, us.clone()))
+        };
+        self.page(&range, Order::Ascending, limit)?
+            .iter()
+            .map(|(key, _)| user(key).ok_or_else(|| damaged(key)))
+            .collect()
+    }
+
     /// The way in under a log-in name.
     pub fn login(&self, login: &str) -> Result<Option<LoginRow>, StoreError> {
         self.row(&keys::login(login))

@@ -159,6 +159,23 @@ pub(crate) fn unique_tag(tag: &str) -> Vec<u8> {
     [b"WU".as_slice(), &text_tag(&[tag])].concat()
 }
 
+pub(crate) fn accounts() -> Vec<u8> {
+    b"A".to_vec()
+}
+
+pub(crate) fn topics() -> Vec<u8> {
+    b"T".to_vec()
+}
+
+pub(crate) fn rooms() -> Vec<u8> {
+    b"R".to_vec()
+}
+
+/// The topic at the end of a key.
+pub(crate) fn last_topic(key: &[u8]) -> Option<TopicKey> {
+    key.last_chunk().copied().map(TopicKey)
+}
+
 pub(crate) fn topic(topic: TopicKey) -> Vec<u8> {
     [b"T".as_slice(), &topic.0].concat()
 }
@@ -172,7 +189,7 @@ pub(crate) fn subscription(user: &UserId, topic: TopicKey) -> Vec<u8> {
 }
 
 pub(crate) fn room(topic: TopicKey) -> Vec<u8> {
-    [b"R".as_slice(), &topic.0].concat()
+    [rooms().as_slice(), &topic.0].concat()
 }
 
 pub(crate) fn members(topic: TopicKey) -> Vec<u8> {
@@ -369,6 +386,31 @@ pub(crate) fn cell(peer: &DomainName, kind: u8, topic: TopicKey, user: &UserId) 
     .concat()
 }
 
+/// What a peer has decided and would be offered again if it lost it.
+pub(crate) fn kept_of(peer: &DomainName) -> Vec<u8> {
+    [b"o".as_slice(), &peer_tag(peer)].concat()
+}
+
+pub(crate) fn kept(peer: &DomainName, position: u64) -> Vec<u8> {
+    [kept_of(peer).as_slice(), &position.to_be_bytes()].concat()
+}
+
+/// Relations and cursors that a peer has decided.
+pub(crate) fn told_cells(peer: &DomainName) -> Vec<u8> {
+    [b"t".as_slice(), &peer_tag(peer)].concat()
+}
+
+pub(crate) fn told_cell(peer: &DomainName, kind: u8, topic: TopicKey, user: &UserId) -> Vec<u8> {
+    let user = user.to_string();
+    [
+        told_cells(peer).as_slice(),
+        &[kind],
+        &topic.0,
+        user.as_bytes(),
+    ]
+    .concat()
+}
+
 pub(crate) fn streams_out() -> Vec<u8> {
     b"P".to_vec()
 }
@@ -524,6 +566,7 @@ mod tests {
             seen(&domain, MessageId::from_bytes([0; 16])),
             parked(&domain, topic, &user, 0),
             cell(&domain, 0, topic, &user),
+            told_cell(&domain, 0, topic, &user),
             stream_out(&domain),
             follower(&domain, topic),
             told(&domain, topic),

@@ -5,7 +5,7 @@
 //! has its envelope here. At the home a message's order is its `seq`; elsewhere two small rows lead
 //! from one to the other.
 
-use freehold_proto::DomainName;
+use freehold_proto::{DomainName, Position};
 use prost::Message as _;
 
 use super::{
@@ -91,6 +91,20 @@ impl Tables {
                 let place: PlaceRow = decode(key, row.clone())?;
                 Ok((order, place.seq))
             })
+            .collect()
+    }
+
+    /// Where messages with an order below `before` stand, newest first.
+    pub fn places_before(
+        &self,
+        topic: TopicKey,
+        before: u32,
+        limit: usize,
+    ) -> Result<Vec<PlaceRow>, StoreError> {
+        let range = keys::orders(topic, 0, before);
+        self.page(&range, Order::Descending, limit)?
+            .iter()
+            .map(|(key, row)| decode(key, row.clone()))
             .collect()
     }
 
@@ -194,6 +208,35 @@ pub fn put_log_tip(batch: &mut Batch, topic: TopicKey, index: u64) {
     batch.put(keys::log_tip(topic), index.to_be_bytes().to_vec());
 }
 
+/// Takes the last entries out of a log, as many as `limit`, but none up to `base`; the messages in them
+/// stay and have no order any more. True when none is left behind `base`. Blocks.
+pub fn cut_log(
+    tables: &Tables,
+    batch: &mut Batch,
+    topic: TopicKey,
+    base: u64,
+    limit: usize,
+) -> Result<bool, StoreError> {
+    let behind = base.saturating_add(1);
+    let range = KeyRange::prefix(&keys::log(topic)).starting_at(keys::log_entry(topic, behind));
+    let last = tables.log_page(&range, Order::Descending, limit)?;
+    let Some((lowest, _)) = last.last() else {
+        return Ok(true);
+    };
+    put_log_tip(batch, topic, lowest - 1);
+    for (index, row) in &last {
+        blob::remove(tables, batch, &keys::log_entry(topic, *index))?;
+        let position = Position::decode(&row.position);
+        if let Ok(position) = position
+            && row.seq > 0
+        {
+            batch.remove(keys::order(topic, position.order));
+            batch.remove(keys::place(topic, row.seq));
+        }
+    }
+    Ok(*lowest == behind)
+}
+
 /// Notes where the message at `seq` stands in the log.
 pub fn put_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
     batch.put(keys::order(topic, place.order), place.encode_to_vec());
@@ -216,6 +259,12 @@ pub fn remove_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey, ro
     let key = keys::follower(peer, topic);
     batch.require_value(key.clone(), row.encode_to_vec());
     batch.remove(key);
+    batch.remove(keys::told(peer, topic));
+}
+
+/// Forgets a domain, whatever it has been told.
+pub fn drop_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey) {
+    batch.remove(keys::follower(peer, topic));
     batch.remove(keys::told(peer, topic));
 }
 

@@ -54,6 +54,20 @@ impl Tables {
         Ok(found)
     }
 
+    /// Positions with `low <= seq < high` that hold a message, in order, at most `limit`.
+    pub fn seqs(
+        &self,
+        topic: TopicKey,
+        (low, high): (u32, u32),
+        limit: usize,
+    ) -> Result<Vec<u32>, StoreError> {
+        let range = keys::messages(topic, low, high);
+        self.page(&range, Order::Ascending, limit)?
+            .iter()
+            .map(|(key, _)| keys::message_seq(key).ok_or_else(|| damaged(key)))
+            .collect()
+    }
+
     /// The same without messages that are hidden from `user`.
     pub fn visible_history(
         &self,
@@ -115,6 +129,7 @@ pub fn erase_message(
             ..it
         }),
         deleted: deletion,
+        vouched: None,
         ..row
     };
     let key = keys::message(topic, seq);

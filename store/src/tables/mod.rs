@@ -9,6 +9,7 @@ pub mod admin;
 pub mod credentials;
 pub mod deletions;
 pub mod files;
+pub mod kept;
 pub mod keys;
 pub mod log;
 pub mod messages;

@@ -20,6 +20,26 @@ impl Tables {
             .transpose()
     }
 
+    /// A page of the groups and other rooms, from behind `after` on.
+    pub fn rooms(
+        &self,
+        after: Option<TopicKey>,
+        limit: usize,
+    ) -> Result<Vec<(TopicKey, RoomRow)>, StoreError> {
+        let whole = KeyRange::prefix(&keys::rooms());
+        let range = match after {
+            Some(after) => whole.starting_at([keys::room(after), vec![0]].concat()),
+            None => whole,
+        };
+        let mut found = Vec::new();
+        for (key, row) in self.page(&range, Order::Ascending, limit)? {
+            let topic = keys::last_topic(&key).ok_or_else(|| damaged(&key))?;
+            let row = blob::complete(self, &key, &row)?;
+            found.push((topic, decode(&key, row)?));
+        }
+        Ok(found)
+    }
+
     /// A page of the people who are or were members, from behind `after` on.
     pub fn members(
         &self,

@@ -266,6 +266,24 @@ pub struct RoomRow {
     /// Of a copy: the entry with which it began.
     #[prost(message, optional, tag = "19")]
     pub begun: Option<LogStartRow>,
+    /// Up to here a message's order is its position, and no row says so.
+    #[prost(uint32, tag = "21")]
+    pub opened: u32,
+    /// The epoch for which this domain has last agreed to another home, and which home.
+    #[prost(uint64, tag = "22")]
+    pub consented_epoch: u64,
+    /// Empty for none.
+    #[prost(string, tag = "23")]
+    pub consented_home: String,
+    /// How the home came to be it: the entries that say so.
+    #[prost(message, repeated, tag = "24")]
+    pub succession: Vec<LogRow>,
+    /// What a fenced home ruled last may not hold: the present one is to be asked how everybody stands.
+    #[prost(bool, tag = "25")]
+    pub unsure: bool,
+    /// The last entry in which the home named its successors.
+    #[prost(message, optional, tag = "26")]
+    pub charter: Option<LogRow>,
 }
 
 /// The entry that a copy of a group's log begins behind.
@@ -482,6 +500,9 @@ pub struct MessageRow {
     /// Id of the deletion that took the content away; 0 while it is there.
     #[prost(uint32, tag = "8")]
     pub deleted: u32,
+    /// Of a message from before its group spanned domains: the words of the home that vouched for it.
+    #[prost(message, optional, tag = "9")]
+    pub vouched: Option<EnvelopeRow>,
 }
 
 /// An envelope as received or as sealed.
@@ -549,6 +570,23 @@ pub struct OutboxRow {
     /// Of a parked message: 1 if the peer failed on it again and again.
     #[prost(uint32, tag = "10")]
     pub failed: u32,
+    /// How often the peer has lost it and been offered it again.
+    #[prost(uint32, tag = "11")]
+    pub again: u32,
+}
+
+/// Something that a peer has decided, and that it is offered again if it has lost that.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeptRow {
+    /// What it was in the outbox.
+    #[prost(message, optional, tag = "1")]
+    pub row: Option<OutboxRow>,
+    /// The position under which it was decided.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+    /// When, ms.
+    #[prost(int64, tag = "3")]
+    pub at: i64,
 }
 
 /// Where a coalesced item (relation, cursor) stands in the outbox.
@@ -568,6 +606,9 @@ pub struct StreamRow {
     /// Highest position decided.
     #[prost(uint64, tag = "2")]
     pub position: u64,
+    /// Of a stream of ours: no position above has been offered to anybody.
+    #[prost(uint64, tag = "3")]
+    pub offered: u64,
 }
 
 /// A peer's identity as we believe it.

@@ -16,6 +16,26 @@ impl Tables {
         self.row(&keys::topic(topic))
     }
 
+    /// A page of the topics between two people, from behind `after` on.
+    pub fn topics(
+        &self,
+        after: Option<TopicKey>,
+        limit: usize,
+    ) -> Result<Vec<(TopicKey, TopicRow)>, StoreError> {
+        let whole = KeyRange::prefix(&keys::topics());
+        let range = match after {
+            Some(after) => whole.starting_at([keys::topic(after), vec![0]].concat()),
+            None => whole,
+        };
+        self.page(&range, Order::Ascending, limit)?
+            .into_iter()
+            .map(|(key, row)| {
+                let topic = keys::last_topic(&key).ok_or_else(|| damaged(&key))?;
+                Ok((topic, decode(&key, row)?))
+            })
+            .collect()
+    }
+
     /// One person's standing in a topic.
     pub fn subscription(
         &self,
