@@ -4,6 +4,7 @@
 //!
 //! `FREEHOLD_SIMULATION_SEED` repeats one run, and `FREEHOLD_SIMULATIONS` says how many runs there are.
 
+mod homes;
 mod letters;
 mod logs;
 

@@ -135,6 +135,8 @@ pub(super) struct Actor {
     pulling: bool,
     /// The home of this group is another now: what waits for the former one is to be moved.
     pub(super) home_moved: bool,
+    /// How many entries before the end of our log another home was asked for last.
+    pub(super) steps_back: u64,
     /// A copy: people who wait for the home to let them in.
     pub(super) joining: Vec<Joining>,
     pub(super) place: Place,
@@ -162,6 +164,7 @@ impl Actor {
             regaining: false,
             pulling: false,
             home_moved: false,
+            steps_back: 0,
             joining: Vec::new(),
             place,
             is_stored: false,

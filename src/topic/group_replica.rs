@@ -28,10 +28,10 @@ use super::{
     group_home::{message_row, nobody},
     group_wire::{self, Ruling},
     hub::Hub,
-    log::{Admission, Claim, Log},
+    log::Log,
     message, places,
     room::{Room, RoomKind},
-    succession,
+    succession::{self, Judgement},
 };
 use crate::{
     edge::reply::{self, Reply},
@@ -43,6 +43,9 @@ use crate::{
 pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// Pages of one answer to how a group stands.
 const PAGES_MAX: usize = 1000;
+/// Entries further back that a home which took over is asked for, each time that it shows none to go on
+/// with.
+const STEP_BACK: u64 = 150;
 /// Members of a group that a copy takes.
 const MEMBERS_MAX: usize = 50_000;
 
@@ -129,41 +132,32 @@ impl Actor {
             return Ok(Judged::Missing);
         };
         let home = room.home.clone().unwrap_or_else(|| us.clone());
-        match log.claim(&home, &entry.position) {
-            Claim::Present if room.unsure => Ok(Judged::Missing),
-            Claim::Present => Ok(match log.admit(&entry.position) {
-                Admission::Message | Admission::Change => Judged::Next,
-                Admission::Known => self.compare(entry, forked).await?,
-                Admission::Missing => Judged::Missing,
-                Admission::Forked(why) => Judged::Refused(forked(&home, why)),
-            }),
-            Claim::Former if entry.position.index <= log.index => {
-                self.compare(entry, |_, _| not_home()).await
+        let successors = succession::wishes(&room.description.aux).successors;
+        Ok(match succession::judge(&home, &log, &successors, entry) {
+            Judgement::Next if room.unsure => Judged::Missing,
+            Judgement::Next => Judged::Next,
+            Judgement::Missing => Judged::Missing,
+            Judgement::Known { former: false } => self.compare(entry, forked).await?,
+            Judgement::Known { former: true } => self.compare(entry, |_, _| not_home()).await?,
+            Judgement::Forked(why) => Judged::Refused(forked(&home, why)),
+            Judgement::Fences(base) => self.judge_base(entry, base).await?,
+            Judgement::NotHome(why) => {
+                let home = &entry.position.home;
+                tracing::warn!(peer = %home, why, "an entry is not of a group's home");
+                Judged::Refused(not_home())
             }
-            Claim::Former => Ok(Judged::Refused(not_home())),
-            Claim::Later => self.judge_follower(log, entry).await,
-        }
+        })
     }
 
-    /// An entry of a domain that says it followed our home.
-    async fn judge_follower(&mut self, log: Log, entry: &Entry) -> Result<Judged, Reply> {
+    /// An entry of a domain that has taken over by right: our log must have the one before.
+    async fn judge_base(&mut self, entry: &Entry, base: u64) -> Result<Judged, Reply> {
         let place = &entry.position;
-        // How it came to be the home stands further up in its log.
-        if succession::named_in(entry).is_none() || log.index + 1 < place.index {
+        let Some(base) = self.log_at(base).await? else {
             return Ok(Judged::Missing);
-        }
-        let room = self.topic.room().ok_or(reply::INTERNAL)?;
-        let wished = succession::wishes(&room.description.aux);
-        if let Err(why) = succession::taken_over(&log, &wished.successors, entry) {
-            tracing::error!(peer = %place.home, why, fault = "peer", "a domain says without right that it is a group's home");
-            return Ok(Judged::Refused(not_home()));
-        }
-        let Some(base) = self.log_at(place.index - 1).await? else {
-            return Ok(Judged::Refused(not_home()));
         };
+        // Where its log left ours stands further up.
         if base.hash != place.previous {
-            let why = "the one that takes over knows another history";
-            return Ok(Judged::Refused(forked(&place.home, why)));
+            return Ok(Judged::Missing);
         }
         self.fence(&place.home, base).await?;
         Ok(Judged::Next)
@@ -657,6 +651,11 @@ impl Actor {
         };
         let asks_all = room.unsure && room.home.as_ref() == Some(home);
         let after = room.log.map(|it| it.index).filter(|_| !asks_all);
+        // A home that took over may have left our log before its end.
+        let after = match room.home.as_ref().unwrap_or(&self.server.us) == home {
+            true => after,
+            false => after.map(|it| it.saturating_sub(self.steps_back)),
+        };
         let home = home.clone();
         if !self.begin_pull() {
             return;
@@ -695,10 +694,67 @@ impl Actor {
     /// Entries that were missing have come.
     pub(super) async fn take_missed(&mut self, entries: Option<Vec<Entry>>) {
         self.pulled();
-        for entry in entries.into_iter().flatten() {
-            let (from, id) = (entry.header.from.clone(), entry.header.message_id);
-            let read = move |tables: &Tables| tables.seen(&from, id);
-            let Ok(seen) = self.server.tables.read(read).await else {
+        let before = self.topic.room().and_then(|it| it.log);
+        let entries = match self.follow_branch(entries.unwrap_or_default()).await {
+            Ok(entries) => entries,
+            Err(_) => return self.read_again(),
+        };
+        self.take_all(entries).await;
+        let after = self.topic.room().and_then(|it| it.log);
+        self.steps_back = match before == after {
+            true => self.steps_back.saturating_add(STEP_BACK),
+            false => 0,
+        };
+    }
+
+    /// Takes the way to a home that took over, and returns what comes behind; or all, where there is none.
+    async fn follow_branch(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Reply> {
+        let Some(room) = self.topic.room().filter(|it| it.deleted.is_none()) else {
+            return Ok(entries);
+        };
+        let Some(log) = room.log else {
+            return Ok(entries);
+        };
+        let successors = succession::wishes(&room.description.aux).successors;
+        let Some(home) = entries.first().map(|it| it.position.index) else {
+            return Ok(entries);
+        };
+        let mut ours = std::collections::HashMap::new();
+        for index in home.saturating_sub(1)..home.saturating_add(entries.len() as u64) {
+            ours.extend(self.log_at(index).await?.map(|it| (index, it.hash)));
+        }
+        let hash_at = |index: u64| ours.get(&index).copied();
+        let Some(branch) = succession::branch(&log, &successors, &entries, hash_at) else {
+            return Ok(entries);
+        };
+        let Some(base) = self.log_at(branch.base).await? else {
+            return Ok(entries);
+        };
+        let (mut entries, mut way) = (entries, Vec::new());
+        let behind = entries.split_off(branch.end);
+        way.extend(entries.drain(branch.begin..));
+        let Some(home) = way.last().map(|it| it.position.home.clone()) else {
+            return Ok(behind);
+        };
+        self.fence(&home, base).await?;
+        for entry in way {
+            let seen = self.seen_of(&entry).await?;
+            let (batch, effects) = self.apply(entry, seen).await?;
+            self.commit_all(batch, effects);
+            self.finish_commits().await?;
+        }
+        Ok(behind)
+    }
+
+    async fn seen_of(&self, entry: &Entry) -> Result<Option<SeenRow>, Reply> {
+        let (from, id) = (entry.header.from.clone(), entry.header.message_id);
+        let read = move |tables: &Tables| tables.seen(&from, id);
+        Ok(self.server.tables.read(read).await?)
+    }
+
+    async fn take_all(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let Ok(seen) = self.seen_of(&entry).await else {
                 return;
             };
             if !matches!(self.judge(&entry).await, Ok(Judged::Next)) {

@@ -118,7 +118,7 @@ impl Actor {
             .map_or(0, |it| it.0);
         let asked = wire::GroupConsent {
             home: us.to_string(),
-            epoch: log.epoch.max(agreed) + 1,
+            epoch: succession::next_takeover(log.epoch.max(agreed)),
             index: log.index,
             hash: Bytes::copy_from_slice(&log.hash),
         };

@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use freehold_store::tables::rows::LogRow;
 
-use super::{log::Log, room::Room};
+use super::{
+    log::{Admission, Claim, Log},
+    room::Room,
+};
 use crate::edge::reply::{self, Status};
 
 /// Of what is attached to a group: the domain that its owner wants as home.
@@ -116,8 +119,99 @@ pub(super) fn administers(room: &Room, domain: &DomainName) -> bool {
     theirs.into_iter().any(|(user, _)| room.is_admin(user))
 }
 
+/// What becomes of an entry, as far as the log tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Judgement {
+    /// It is the next.
+    Next,
+    /// It came before, if the one that stands there is the same. Another one is a fork, unless a
+    /// `former` home placed it.
+    Known {
+        /// A home that was.
+        former: bool,
+    },
+    /// Others are missing before it.
+    Missing,
+    /// Its home has taken over by right, and what stands behind this entry does not count, if it is the
+    /// one before.
+    Fences(u64),
+    /// It is of no home of this group.
+    NotHome(&'static str),
+    /// The home contradicts itself.
+    Forked(&'static str),
+}
+
+/// Judges an entry where another domain, or this one, is taken for the `home`.
+pub(crate) fn judge(
+    home: &DomainName,
+    log: &Log,
+    successors: &[DomainName],
+    entry: &Entry,
+) -> Judgement {
+    let place = &entry.position;
+    match log.claim(home, place) {
+        Claim::Present => match log.admit(place) {
+            Admission::Message | Admission::Change => Judgement::Next,
+            Admission::Known => Judgement::Known { former: false },
+            Admission::Missing => Judgement::Missing,
+            Admission::Forked(why) => Judgement::Forked(why),
+        },
+        Claim::Former if place.index <= log.index => Judgement::Known { former: true },
+        Claim::Former => Judgement::NotHome("another domain is the home of this group"),
+        // How it came to be the home stands further up in its log.
+        Claim::Later if named_in(entry).is_none() || log.index + 1 < place.index => {
+            Judgement::Missing
+        }
+        Claim::Later => match taken_over(log, successors, entry) {
+            Ok(()) => Judgement::Fences(place.index - 1),
+            Err(why) => Judgement::NotHome(why),
+        },
+    }
+}
+
+/// A stretch of a log that a home which took over by right shows, from behind an entry that we have too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Branch {
+    /// The last entry that both have.
+    pub(crate) base: u64,
+    /// Which of the entries shown are new to us, up to the one that takes over.
+    pub(crate) begin: usize,
+    /// Behind that one.
+    pub(crate) end: usize,
+}
+
+/// Finds in entries that a domain shows the way from our log to a takeover by right. Those that agreed to
+/// it have agreed to all that stands before, by its hash: so whatever we had there instead is fenced.
+/// `hash_at` says what stands in our log.
+pub(crate) fn branch(
+    log: &Log,
+    successors: &[DomainName],
+    shown: &[Entry],
+    hash_at: impl Fn(u64) -> Option<[u8; 32]>,
+) -> Option<Branch> {
+    let rightful = |it: &Entry| taken_over(log, successors, it).is_ok();
+    let last = shown.iter().position(rightful)?;
+    let way = shown.get(..=last)?;
+    let linked = |pair: &[Entry]| {
+        let [one, next] = pair else { return false };
+        next.position.index == one.position.index + 1 && next.position.previous == one.placed.hash()
+    };
+    if !way.windows(2).all(linked) {
+        return None;
+    }
+    let ours = |it: &Entry| hash_at(it.position.index) == Some(it.placed.hash());
+    let begin = way.iter().position(|it| !ours(it))?;
+    let first = &way.get(begin)?.position;
+    let base = first.index.checked_sub(1)?;
+    (hash_at(base) == Some(first.previous)).then_some(Branch {
+        base,
+        begin,
+        end: last + 1,
+    })
+}
+
 /// What an entry says of another home, if it says anything.
-pub(super) fn named_in(entry: &Entry) -> Option<&wire::GroupSuccession> {
+pub(crate) fn named_in(entry: &Entry) -> Option<&wire::GroupSuccession> {
     match &entry.payload {
         Some(Kind::GroupChange(change)) => change.succession.as_ref(),
         _ => None,
@@ -125,7 +219,7 @@ pub(super) fn named_in(entry: &Entry) -> Option<&wire::GroupSuccession> {
 }
 
 /// The last entry of a home names the next one, which has agreed: that home.
-pub(super) fn handed_over(log: &Log, entry: &Entry) -> Result<DomainName, &'static str> {
+pub(crate) fn handed_over(log: &Log, entry: &Entry) -> Result<DomainName, &'static str> {
     let named = named_in(entry).ok_or("it names no home")?;
     let home: DomainName = named.home.parse().map_err(|_| "it names no domain")?;
     let agreed = |it: &Consent| {
@@ -139,14 +233,14 @@ pub(super) fn handed_over(log: &Log, entry: &Entry) -> Result<DomainName, &'stat
 
 /// The first entry of a home that takes over: most of the successors have agreed to exactly that, from
 /// exactly there on.
-pub(super) fn taken_over(
+pub(crate) fn taken_over(
     log: &Log,
     successors: &[DomainName],
     entry: &Entry,
 ) -> Result<(), &'static str> {
     let named = named_in(entry).ok_or("it does not say why")?;
     let place = &entry.position;
-    if place.epoch <= log.epoch || named.epoch != place.epoch {
+    if takeovers(place.epoch) <= takeovers(log.epoch) || named.epoch != place.epoch {
         return Err("its epoch is not a new one");
     }
     if named.home != place.home.to_string() || !successors.contains(&place.home) {
@@ -165,8 +259,19 @@ pub(super) fn taken_over(
     }
 }
 
+/// How many takeovers there have been by an epoch: its upper half. The lower half counts how often the
+/// home was handed over since, so that a takeover comes after all that it cannot have known of.
+fn takeovers(epoch: u64) -> u64 {
+    epoch >> 32
+}
+
+/// The epoch of the next home that takes over, where this one is the latest known.
+pub(crate) fn next_takeover(epoch: u64) -> u64 {
+    (takeovers(epoch) + 1) << 32
+}
+
 /// Whether these are most of the successors.
-pub(super) fn is_majority<'a>(
+pub(crate) fn is_majority<'a>(
     successors: &[DomainName],
     agreed: impl Iterator<Item = &'a DomainName>,
 ) -> bool {
@@ -175,7 +280,7 @@ pub(super) fn is_majority<'a>(
 }
 
 /// Whether this domain agrees that a successor takes over. `log` and `consented` are ours.
-pub(super) fn agrees(
+pub(crate) fn agrees(
     log: &Log,
     consented: Option<&(u64, DomainName)>,
     successors: &[DomainName],
@@ -185,7 +290,7 @@ pub(super) fn agrees(
     if !successors.contains(&candidate) || !successors.contains(us) {
         return Err("the owner did not name both of us as successors");
     }
-    if asked.epoch <= log.epoch {
+    if takeovers(asked.epoch) <= takeovers(log.epoch) {
         return Err("the group has that epoch, or a later one");
     }
     let before = consented.filter(|(epoch, _)| *epoch >= asked.epoch);
@@ -256,6 +361,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// The epoch of the first takeover.
+    const T: u64 = 1 << 32;
 
     fn domain(name: &str) -> DomainName {
         format!("{name}.test").parse().unwrap()
@@ -367,29 +475,31 @@ mod tests {
 
     #[test]
     fn most_successors_together_name_another_home_from_exactly_there_on() {
-        let mut first = entry("beta", (2, 8), Some(("beta", 2)));
+        let mut first = entry("beta", (T, 8), Some(("beta", T)));
         let all = named();
         first.consents = vec![
-            consent("beta", "beta", 2, 7),
-            consent("gamma", "beta", 2, 7),
+            consent("beta", "beta", T, 7),
+            consent("gamma", "beta", T, 7),
         ];
         assert_eq!(taken_over(&log(1, 7), &all, &first), Ok(()));
+        // However often it was handed over meanwhile: those who agreed cannot have known.
+        assert_eq!(taken_over(&log(9, 7), &all, &first), Ok(()));
         // Not in an epoch that was, not for a stranger, not with the voice of strangers or one twice.
-        assert!(taken_over(&log(2, 7), &all, &first).is_err());
+        assert!(taken_over(&log(T, 7), &all, &first).is_err());
         assert!(taken_over(&log(1, 7), &all[1..], &first).is_err());
         for bad in [
-            consent("beta", "beta", 2, 7),
-            consent("epsilon", "beta", 2, 7),
-            consent("gamma", "delta", 2, 7),
-            consent("gamma", "beta", 3, 7),
-            consent("gamma", "beta", 2, 6),
+            consent("beta", "beta", T, 7),
+            consent("epsilon", "beta", T, 7),
+            consent("gamma", "delta", T, 7),
+            consent("gamma", "beta", T + 1, 7),
+            consent("gamma", "beta", T, 6),
         ] {
-            first.consents = vec![consent("beta", "beta", 2, 7), bad.clone()];
+            first.consents = vec![consent("beta", "beta", T, 7), bad.clone()];
             assert!(taken_over(&log(1, 7), &all, &first).is_err(), "{bad:?}");
         }
         first.consents = vec![
-            consent("beta", "beta", 2, 7),
-            consent("gamma", "beta", 2, 7),
+            consent("beta", "beta", T, 7),
+            consent("gamma", "beta", T, 7),
         ];
         first.position.previous = [8; 32];
         assert!(taken_over(&log(1, 7), &all, &first).is_err());
@@ -408,21 +518,21 @@ mod tests {
         let agrees = |before: Option<(u64, DomainName)>, asked: &wire::GroupConsent| {
             agrees(&log(1, 7), before.as_ref(), &all, (&us, asked))
         };
-        assert_eq!(agrees(None, &asked("beta", 2, 7)), Ok(()));
-        assert_eq!(agrees(None, &asked("beta", 2, 9)), Ok(()));
-        assert!(agrees(None, &asked("beta", 2, 6)).is_err());
+        assert_eq!(agrees(None, &asked("beta", T, 7)), Ok(()));
+        assert_eq!(agrees(None, &asked("beta", T, 9)), Ok(()));
+        assert!(agrees(None, &asked("beta", T, 6)).is_err());
         assert!(agrees(None, &asked("beta", 1, 7)).is_err());
-        assert!(agrees(None, &asked("epsilon", 2, 7)).is_err());
+        assert!(agrees(None, &asked("epsilon", T, 7)).is_err());
         assert_eq!(
-            agrees(Some((2, domain("beta"))), &asked("beta", 2, 7)),
+            agrees(Some((T, domain("beta"))), &asked("beta", T, 7)),
             Ok(())
         );
-        assert!(agrees(Some((2, domain("delta"))), &asked("beta", 2, 7)).is_err());
+        assert!(agrees(Some((T, domain("delta"))), &asked("beta", T, 7)).is_err());
         assert_eq!(
-            agrees(Some((2, domain("delta"))), &asked("beta", 3, 7)),
+            agrees(Some((T, domain("delta"))), &asked("beta", 2 * T, 7)),
             Ok(())
         );
-        let mut other = asked("beta", 2, 7);
+        let mut other = asked("beta", T, 7);
         other.hash = vec![8; 32].into();
         assert!(agrees(None, &other).is_err());
     }
@@ -442,10 +552,10 @@ mod tests {
             }),
             ..wire::GroupChange::default()
         }));
-        let mut taken = entry("delta", (3, 20), Some(("delta", 3)));
+        let mut taken = entry("delta", (T, 20), Some(("delta", T)));
         taken.consents = vec![
-            consent("delta", "delta", 3, 19),
-            consent("gamma", "delta", 3, 19),
+            consent("delta", "delta", T, 19),
+            consent("gamma", "delta", T, 19),
         ];
         let steps = [handed, charter, taken];
         assert_eq!(home_after(&alpha, group, &steps), Ok(domain("delta")));

@@ -13,7 +13,7 @@ use crate::{
     Person, Result, ScriptedPeer, Session, Stage,
     club::eventually,
     failure::expect,
-    peer::{Arrived, HomedGroup, Line},
+    peer::{Arrived, HomedGroup, Line, TAKEOVER},
 };
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -193,7 +193,7 @@ fn batch(
 async fn claims_alone(author: &ScriptedPeer, line: &mut Line, group: &HomedGroup) -> Result<()> {
     let claim = author.claims(group)?;
     let second = |it: &mut freehold_proto::Position| {
-        it.epoch = 2;
+        it.epoch = TAKEOVER;
         it.order -= 1;
     };
     let claim = author.misplaces(group, claim, second);

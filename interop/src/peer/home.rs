@@ -108,12 +108,12 @@ impl ScriptedPeer {
         self.seal_for_group(group.id, Kind::GroupMessage(message))
     }
 
-    /// Says that we follow the home of a group, from the second epoch on, as only we agree.
+    /// Says that we have taken over a group, as only we agree.
     pub fn claims(&self, group: &HomedGroup) -> Result<wire::Envelope> {
         let home = self.signed_by().domain().to_string();
         let consent = wire::GroupConsent {
             home: home.clone(),
-            epoch: 2,
+            epoch: TAKEOVER,
             index: group.index,
             hash: Bytes::copy_from_slice(&group.hash),
         };
@@ -121,7 +121,7 @@ impl ScriptedPeer {
         let change = wire::GroupChange {
             succession: Some(wire::GroupSuccession {
                 home,
-                epoch: 2,
+                epoch: TAKEOVER,
                 consents: vec![consent.clone(), consent.clone(), consent],
             }),
             ..wire::GroupChange::default()
@@ -192,6 +192,8 @@ impl HomedGroup {
     }
 }
 
+/// The epoch of the first home that takes over.
+pub const TAKEOVER: u64 = 1 << 32;
 /// Whom a scripted home names to follow it: one of them may be scripted too.
 const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
 /// What members may do.

@@ -36,7 +36,7 @@ use tokio::{
 use crate::{Failure, Result};
 
 pub use dial::Line;
-pub use home::HomedGroup;
+pub use home::{HomedGroup, TAKEOVER};
 
 /// Items remembered; what comes after is answered and only counted.
 const ARRIVED_MAX: usize = 100_000;
