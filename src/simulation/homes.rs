@@ -438,12 +438,11 @@ impl World {
                 return;
             }
         }
-        for site in &self.sites {
-            let (name, home, log) = (&site.name, &site.home, &site.log);
-            let waiting = site.unplaced().len();
-            eprintln!("{name} takes {home} for the home, {waiting} wait: {log:?}");
-        }
-        panic!("the logs do not become one");
+        let views = self.sites.iter().map(|it| {
+            let (name, home, log) = (&it.name, &it.home, &it.log);
+            format!("{name} takes {home} for the home: {log:?}")
+        });
+        panic!("the logs do not become one: {:#?}", views.collect::<Vec<_>>());
     }
 
     fn judge(&self) {

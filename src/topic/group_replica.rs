@@ -695,9 +695,8 @@ impl Actor {
     pub(super) async fn take_missed(&mut self, entries: Option<Vec<Entry>>) {
         self.pulled();
         let before = self.topic.room().and_then(|it| it.log);
-        let entries = match self.follow_branch(entries.unwrap_or_default()).await {
-            Ok(entries) => entries,
-            Err(_) => return self.read_again(),
+        let Ok(entries) = self.follow_branch(entries.unwrap_or_default()).await else {
+            return self.read_again();
         };
         self.take_all(entries).await;
         let after = self.topic.room().and_then(|it| it.log);
