@@ -2,8 +2,7 @@
 //! signs next and what an entry is to a copy are the decisions of `topic::log`; rows and telling are those of the
 //! server. Copies ask for what is missing, and a home that shows two logs is found out by whoever sees both.
 //!
-//! A group never changes its home here yet. When it can, that is one more `step`: another side places with
-//! epoch + 1 behind an entry of its own copy, and what the old home places after that must be refused.
+//! Here the group keeps its home; `takeovers` is about those that follow one another.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

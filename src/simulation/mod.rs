@@ -6,6 +6,7 @@
 
 mod letters;
 mod logs;
+mod takeovers;
 
 use std::{
     env, fs,

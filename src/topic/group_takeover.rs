@@ -121,6 +121,7 @@ impl Actor {
             epoch: log.epoch.max(agreed) + 1,
             index: log.index,
             hash: Bytes::copy_from_slice(&log.hash),
+            last_epoch: log.epoch,
         };
         let Ok(Some(own)) = self.agree(&us, &asked).await else {
             return;

@@ -43,7 +43,7 @@ mod room_tags;
 mod sent;
 pub mod standing;
 pub(crate) mod storage;
-mod succession;
+pub(crate) mod succession;
 mod told;
 
 pub use call::CallEvent;

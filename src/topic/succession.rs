@@ -117,7 +117,7 @@ pub(super) fn administers(room: &Room, domain: &DomainName) -> bool {
 }
 
 /// What an entry says of another home, if it says anything.
-pub(super) fn named_in(entry: &Entry) -> Option<&wire::GroupSuccession> {
+pub(crate) fn named_in(entry: &Entry) -> Option<&wire::GroupSuccession> {
     match &entry.payload {
         Some(Kind::GroupChange(change)) => change.succession.as_ref(),
         _ => None,
@@ -139,7 +139,7 @@ pub(super) fn handed_over(log: &Log, entry: &Entry) -> Result<DomainName, &'stat
 
 /// The first entry of a home that takes over: most of the successors have agreed to exactly that, from
 /// exactly there on.
-pub(super) fn taken_over(
+pub(crate) fn taken_over(
     log: &Log,
     successors: &[DomainName],
     entry: &Entry,
@@ -175,7 +175,7 @@ pub(super) fn is_majority<'a>(
 }
 
 /// Whether this domain agrees that a successor takes over. `log` and `consented` are ours.
-pub(super) fn agrees(
+pub(crate) fn agrees(
     log: &Log,
     consented: Option<&(u64, DomainName)>,
     successors: &[DomainName],
@@ -192,10 +192,12 @@ pub(super) fn agrees(
     if before.is_some_and(|(epoch, home)| *epoch > asked.epoch || *home != candidate) {
         return Err("this domain has agreed to another one");
     }
-    if asked.index < log.index {
+    // What a later home has said counts for more, however much a former one said that others never heard.
+    let knows = (asked.last_epoch, asked.index);
+    if knows < (log.epoch, log.index) {
         return Err("this domain knows more of the group");
     }
-    match asked.index == log.index && *asked.hash != log.hash {
+    match knows == (log.epoch, log.index) && *asked.hash != log.hash {
         true => Err("this domain knows another history of the group"),
         false => Ok(()),
     }
@@ -324,6 +326,7 @@ mod tests {
                 epoch,
                 index,
                 hash: vec![9; 32].into(),
+                last_epoch: 1,
             },
         }
     }
@@ -404,6 +407,7 @@ mod tests {
             epoch,
             index,
             hash: vec![9; 32].into(),
+            last_epoch: 1,
         };
         let agrees = |before: Option<(u64, DomainName)>, asked: &wire::GroupConsent| {
             agrees(&log(1, 7), before.as_ref(), &all, (&us, asked))
@@ -425,6 +429,14 @@ mod tests {
         let mut other = asked("beta", 2, 7);
         other.hash = vec![8; 32].into();
         assert!(agrees(None, &other).is_err());
+        // A long tail of a former home is less than one entry of the home that followed.
+        let mut tail = asked("beta", 3, 9);
+        let later = |asked: &_| super::agrees(&log(2, 7), None, &all, (&us, asked));
+        assert!(later(&tail).is_err());
+        tail.last_epoch = 3;
+        tail.epoch = 4;
+        tail.index = 5;
+        assert_eq!(later(&tail), Ok(()));
     }
 
     #[test]
