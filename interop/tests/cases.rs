@@ -49,6 +49,7 @@ tests! {
     backup_restore
     erasure
     gap_repair
+    home_restored
 }
 
 #[expect(

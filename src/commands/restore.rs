@@ -49,6 +49,12 @@ impl Restore {
             let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
             return Err(CommandError::Unanswered(names.join(", ")));
         }
+        if restored.entries > 0 {
+            let entries = restored.entries;
+            say::line(format_args!(
+                "{entries} entries of groups have come back from other domains."
+            ));
+        }
         say::line(format_args!(
             "Restored: {} conversations go on behind all that clients may know. Start the server now.",
             restored.topics

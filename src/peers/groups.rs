@@ -38,7 +38,7 @@ pub(super) fn group_page(
     use wire::read_group_response::What;
     let key = TopicKey::group(&group);
     let Some(part) = tables.follower(peer, key)? else {
-        return Ok(None);
+        return lost_by(tables, peer, key, query);
     };
     // Who has no part any more is still shown what it has not been told of its time.
     let end = if part.until > 0 { part.until } else { u64::MAX };
@@ -62,6 +62,24 @@ pub(super) fn group_page(
             let page = topic::group_past(&server.signer, tables, group, *order)?;
             Ok(Some(What::Page(page)))
         }
+    }
+}
+
+/// A home that has lost entries is shown them again, as far as our copy has them; nobody else is shown
+/// anything of a copy. Blocks.
+fn lost_by(
+    tables: &Tables,
+    home: &DomainName,
+    key: TopicKey,
+    query: &GroupQuery,
+) -> Result<Option<wire::read_group_response::What>, StoreError> {
+    let room = tables.room(key)?.filter(|it| it.home == home.as_str());
+    match (room, query) {
+        (Some(_), GroupQuery::EntriesAfter(index)) => {
+            let page = log_page(tables, key, (*index, u64::MAX))?;
+            Ok(Some(wire::read_group_response::What::Page(page)))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -3,6 +3,7 @@
 //! that clients let go of messages that are not here any more. What our people want, and let others do,
 //! gets versions above all that other domains may have heard (rules.md 14).
 
+use bytes::Bytes;
 use freehold_proto::{Timestamp, UserId};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
@@ -10,11 +11,16 @@ use freehold_store::{
         deletions,
         messages::put_message,
         rooms::put_room,
-        rows::{ClearedRow, DeletionRow, MessageRow, RoomRow, SpanRow, SubscriptionRow, TopicRow},
+        rows::{
+            ClearedRow, DeletionRow, LogStartRow, MessageRow, RoomRow, SpanRow, SubscriptionRow,
+            TopicRow,
+        },
         topics::{put_subscription, put_topic},
     },
 };
 use prost::Message as _;
+
+use crate::topic::{log::Log, storage};
 
 /// How far everything leaps. More than is written to a topic between a backup and its return.
 pub(super) const LEAP: u32 = 1_000_000;
@@ -103,10 +109,38 @@ pub(super) fn pair(
     Ok(batch)
 }
 
-/// Whether a room leaps: not one that we were only asked into, and not one whose log we keep for other
-/// domains, where numbers are signed.
+/// Whether a room leaps: not one that we were only asked into.
 pub(super) fn leaps(row: &RoomRow) -> bool {
-    row.home.is_empty() == (row.epoch == 0)
+    row.home.is_empty() || row.epoch > 0
+}
+
+/// A home whose positions leap numbers otherwise than its log from now on, as one that was a copy does;
+/// and what it signs from now on is of another epoch than what it may have signed and lost.
+fn home_after(
+    tables: &Tables,
+    key: TopicKey,
+    row: RoomRow,
+    heads: (u32, u32),
+) -> Result<RoomRow, StoreError> {
+    let (before, after) = heads;
+    let log = match tables.log_head(key)? {
+        Some((_, last)) => storage::log_behind(&last),
+        None => Some(Log::opened(before)),
+    };
+    let begun = log.map(|log| LogStartRow {
+        index: log.index,
+        order: log.order,
+        hash: Bytes::copy_from_slice(&log.hash),
+    });
+    let is_first = row.begun.is_none();
+    Ok(RoomRow {
+        epoch: row.epoch + 1,
+        begun: if is_first { begun } else { row.begun },
+        base: if is_first { after } else { row.base },
+        // All that was written before is here.
+        fetched: if is_first { 1 } else { row.fetched },
+        ..row
+    })
 }
 
 /// A group, or another room, leaps. Blocks.
@@ -125,6 +159,10 @@ pub(super) fn room(
         cleared: Some(cleared),
         ..row
     };
+    let row = match row.home.is_empty() && row.epoch > 0 {
+        true => home_after(tables, key, row, (place.1, place.1.saturating_add(LEAP)))?,
+        false => row,
+    };
     put_room(&mut batch, key, &row, older);
     Ok(batch)
 }
@@ -133,9 +171,11 @@ pub(super) fn room(
 mod tests {
     use std::sync::Arc;
 
+    use freehold_proto::GroupId;
     use freehold_store::{MemoryEngine, Outcome};
 
     use super::*;
+    use crate::topic::{TopicName, conversation::Conversation};
 
     const NOW: Timestamp = Timestamp::EPOCH;
 
@@ -200,6 +240,48 @@ mod tests {
         let batch = pair(&tables, topic(), before.1, |_| true, NOW).unwrap();
         apply(&tables, batch);
         assert_eq!(tables.head(topic()).unwrap(), 3 + 2 * LEAP);
+    }
+
+    #[test]
+    fn the_home_of_a_group_goes_on_in_its_log_and_far_behind_in_its_numbers() {
+        let tables = Tables::open(Arc::new(MemoryEngine::new())).unwrap();
+        let name = TopicName::Group(GroupId::from_bytes([5; 16]));
+        let us = "alpha.test".parse().unwrap();
+        let mut batch = Batch::new();
+        for seq in 1..=3 {
+            put_message(&mut batch, topic(), seq, &MessageRow::default());
+        }
+        apply(&tables, batch);
+        let load = || storage::load(&tables, &name, (&us, false), NOW).unwrap().0;
+        let row = RoomRow {
+            epoch: 1,
+            opened: 3,
+            ..RoomRow::default()
+        };
+        let mut expected = Log::opened(3);
+        for times in 1..=2 {
+            let row = tables.room(topic()).unwrap().unwrap_or_else(|| row.clone());
+            apply(&tables, room(&tables, topic(), row, NOW).unwrap());
+            expected.epoch += 1;
+            let loaded = load();
+            let Conversation::Room(loaded) = loaded else {
+                panic!("a room was stored");
+            };
+            assert_eq!(loaded.log, Some(expected));
+            assert_eq!(loaded.head, 3 + times * LEAP);
+            assert!(loaded.is_renumbered() && loaded.home.is_none());
+        }
+    }
+
+    #[test]
+    fn a_room_that_we_were_only_asked_into_stays_as_it_is() {
+        let of = |home: &str, epoch| RoomRow {
+            home: home.to_owned(),
+            epoch,
+            ..RoomRow::default()
+        };
+        assert!(leaps(&of("", 0)) && leaps(&of("", 2)) && leaps(&of("beta.test", 1)));
+        assert!(!leaps(&of("beta.test", 0)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! served meanwhile. First every domain we ever dealt with is asked how far it has got with us; only
 //! then anything is changed (rules.md 14, PROTOCOL.md section 8.6).
 
+mod groups;
 mod leap;
 
 use std::{sync::Arc, time::Duration};
@@ -37,6 +38,8 @@ pub struct Restored {
     pub answered: Vec<DomainName>,
     /// Those that have not. If the operator does not do without them, nothing was changed.
     pub silent: Vec<DomainName>,
+    /// Entries of logs of our groups that came back from other domains.
+    pub entries: u64,
     /// Conversations whose numbers go on far behind.
     pub topics: usize,
 }
@@ -123,6 +126,9 @@ async fn restore(
         words.push((peer, word.flatten()));
     }
     drop(answers);
+    if restored.missing(without).next().is_none() {
+        restored.entries = groups::regain_all(server, federation, &restored.answered).await?;
+    }
     server.tasks.drain(GRACE).await;
     if restored.missing(without).next().is_some() {
         return Ok(restored);

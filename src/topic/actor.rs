@@ -129,6 +129,8 @@ pub(super) struct Actor {
     pub(super) sent: Sent,
     /// Where erasing of deleted messages goes on.
     pub(super) erasing: u32,
+    /// A home: its own entries come back to it, and are not to be placed again.
+    pub(super) regaining: bool,
     /// A copy: its home has been asked for what is missing.
     pulling: bool,
     /// The home of this group is another now: what waits for the former one is to be moved.
@@ -157,6 +159,7 @@ impl Actor {
             call: None,
             sent: Sent::default(),
             erasing: 0,
+            regaining: false,
             pulling: false,
             home_moved: false,
             joining: Vec::new(),
@@ -380,6 +383,7 @@ impl Actor {
             Command::Entry(placing) => self.take_entry(*placing).await,
             Command::Invited(invited) => self.invited(*invited).await,
             Command::Stands(answer) => self.take_state(answer).await,
+            Command::Regain { entries, done } => self.regain(entries, done).await,
             Command::Missed(entries) => self.take_missed(entries).await,
             Command::Declined {
                 id,

@@ -109,6 +109,13 @@ pub enum Command {
     Invited(Box<Invited>),
     /// The home of a group has answered how it stands, or has not answered.
     Stands(Option<Box<Standings>>),
+    /// Entries that this home had signed and lost come back from a domain that follows it.
+    Regain {
+        /// Behind the last one that is known.
+        entries: Vec<Entry>,
+        /// Told the index of the last entry now, once it is durable.
+        done: oneshot::Sender<u64>,
+    },
     /// The home of a group has answered with entries that were missing, or has not answered.
     Missed(Option<Vec<Entry>>),
     /// The home of a group has not said in time whether somebody may come in.

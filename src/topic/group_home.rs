@@ -93,6 +93,9 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<(), KeyError> {
         let us = self.server.us.clone();
+        if self.regaining {
+            return Ok(());
+        }
         let Some((group, room)) = self.homed() else {
             return Ok(());
         };

@@ -19,6 +19,8 @@ use freehold_store::{
     },
 };
 
+use tokio::sync::oneshot;
+
 use super::{
     Command, TopicName,
     actor::{Actor, Effect},
@@ -43,6 +45,9 @@ pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 const PAGES_MAX: usize = 1000;
 /// Members of a group that a copy takes.
 const MEMBERS_MAX: usize = 50_000;
+
+/// A domain of which nobody is.
+const NOBODYS: &str = "nobody.invalid";
 
 /// What becomes of an entry.
 enum Judged {
@@ -116,7 +121,8 @@ impl Actor {
             return Ok(Judged::Refused(nobody()));
         };
         // An ended group, or one in which nobody here takes part: nothing follows from it.
-        if room.deleted.is_some() || !room.takes_part(us) && self.joining.is_empty() {
+        let takes_part = room.takes_part(us) || !self.joining.is_empty() || self.regaining;
+        if room.deleted.is_some() || !takes_part {
             return Ok(Judged::Known);
         }
         let Some(log) = room.log else {
@@ -363,7 +369,11 @@ impl Actor {
         members: &[wire::Member],
         effects: &mut Vec<Effect>,
     ) -> Result<(), Reply> {
-        let (us, now) = (self.server.us.clone(), self.now());
+        let (mut us, now) = (self.server.us.clone(), self.now());
+        if self.regaining {
+            // What we have signed ourselves holds for everybody.
+            us = NOBODYS.parse().unwrap_or(us);
+        }
         let mut changes = Vec::new();
         let rulings = members.iter().filter_map(|it| group_wire::ruling(it).ok());
         for mut ruling in rulings {
@@ -659,6 +669,27 @@ impl Actor {
             };
             Hub::send(&server, &name, command).await;
         });
+    }
+
+    /// Entries that this home had signed, and lost, have come back (rules.md 14).
+    pub(super) async fn regain(&mut self, entries: Vec<Entry>, done: oneshot::Sender<u64>) {
+        let is_home = |it: &&Room| it.home.is_none() && it.log.is_some();
+        if self.topic.room().filter(is_home).is_none() {
+            return;
+        }
+        self.regaining = true;
+        self.take_missed(Some(entries)).await;
+        let kept = self.finish_commits().await;
+        self.regaining = false;
+        if kept.is_ok() {
+            // Who follows now is noted with the next commit.
+            self.commit_all(Batch::new(), Vec::new());
+            let told = self.finish_commits().await;
+            let log = self.topic.room().and_then(|it| it.log);
+            if let (Ok(()), Some(log)) = (told, log) {
+                let _gone = done.send(log.index);
+            }
+        }
     }
 
     /// Entries that were missing have come.

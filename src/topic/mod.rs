@@ -15,7 +15,7 @@ mod aux;
 mod call;
 mod call_abroad;
 mod command;
-mod conversation;
+pub(crate) mod conversation;
 mod crossing;
 mod deletion;
 mod erase;

@@ -174,7 +174,7 @@ fn load_log(tables: &Tables, key: TopicKey, epoch: u64, room: &mut Room) -> Resu
 }
 
 /// Where a log is behind an entry.
-pub(super) fn log_behind(row: &LogRow) -> Option<Log> {
+pub(crate) fn log_behind(row: &LogRow) -> Option<Log> {
     let placed = Placed {
         position: row.position.clone(),
         signature: row.signature.as_ref().try_into().ok()?,

@@ -13,6 +13,7 @@ mod fan_out;
 mod gap_repair;
 mod home_down;
 mod home_integrity;
+mod home_restored;
 mod home_takeover;
 mod home_transfer;
 mod kill_at_random;
@@ -84,6 +85,7 @@ pub const ALL: &[Case] = &[
     backup_restore::CASE,
     erasure::CASE,
     gap_repair::CASE,
+    home_restored::CASE,
 ];
 
 /// The case of this name.

@@ -36,6 +36,7 @@ impl Composed {
             Self::Fresh(_, words) => match &**words {
                 wire::payload::Kind::Relation(it) => it.encoded_len() + HEADER,
                 wire::payload::Kind::GroupInvitation(it) => it.encoded_len() + HEADER,
+                wire::payload::Kind::GroupRequest(it) => it.encoded_len() + HEADER,
                 _ => HEADER,
             },
         }
