@@ -359,6 +359,7 @@ impl World {
             epoch: home.log.epoch + 1,
             index: next.log.index,
             hash: next.log.hash.to_vec().into(),
+            last_epoch: next.log.epoch,
         };
         let consent = Consent {
             domain: next.name.clone(),
@@ -386,6 +387,7 @@ impl World {
             epoch: succession::next_takeover(site.log.epoch.max(agreed)),
             index: site.log.index,
             hash: site.log.hash.to_vec().into(),
+            last_epoch: site.log.epoch,
         };
         let mut consents = Vec::new();
         for voter in SUCCESSORS {
@@ -442,7 +444,10 @@ impl World {
             let (name, home, log) = (&it.name, &it.home, &it.log);
             format!("{name} takes {home} for the home: {log:?}")
         });
-        panic!("the logs do not become one: {:#?}", views.collect::<Vec<_>>());
+        panic!(
+            "the logs do not become one: {:#?}",
+            views.collect::<Vec<_>>()
+        );
     }
 
     fn judge(&self) {

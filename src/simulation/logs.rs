@@ -2,7 +2,7 @@
 //! signs next and what an entry is to a copy are the decisions of `topic::log`; rows and telling are those of the
 //! server. Copies ask for what is missing, and a home that shows two logs is found out by whoever sees both.
 //!
-//! How a group changes its home is played in `homes`.
+//! Here the group keeps its home; `homes` and `takeovers` are about those that follow one another.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -7,6 +7,7 @@
 mod homes;
 mod letters;
 mod logs;
+mod takeovers;
 
 use std::{
     env, fs,

@@ -121,6 +121,7 @@ impl Actor {
             epoch: succession::next_takeover(log.epoch.max(agreed)),
             index: log.index,
             hash: Bytes::copy_from_slice(&log.hash),
+            last_epoch: log.epoch,
         };
         let Ok(Some(own)) = self.agree(&us, &asked).await else {
             return;

@@ -81,6 +81,7 @@ impl Actor {
             epoch: log.epoch + 1,
             index: log.index,
             hash: Bytes::copy_from_slice(&log.hash),
+            last_epoch: log.epoch,
         };
         let (key, now) = (self.key(), self.now());
         let envelope = self.consent(consent)?;

@@ -297,10 +297,12 @@ pub(crate) fn agrees(
     if before.is_some_and(|(epoch, home)| *epoch > asked.epoch || *home != candidate) {
         return Err("this domain has agreed to another one");
     }
-    if asked.index < log.index {
+    // What a later home has said counts for more, however much a former one said that others never heard.
+    let knows = (asked.last_epoch, asked.index);
+    if knows < (log.epoch, log.index) {
         return Err("this domain knows more of the group");
     }
-    match asked.index == log.index && *asked.hash != log.hash {
+    match knows == (log.epoch, log.index) && *asked.hash != log.hash {
         true => Err("this domain knows another history of the group"),
         false => Ok(()),
     }
@@ -432,6 +434,7 @@ mod tests {
                 epoch,
                 index,
                 hash: vec![9; 32].into(),
+                last_epoch: 1,
             },
         }
     }
@@ -514,6 +517,7 @@ mod tests {
             epoch,
             index,
             hash: vec![9; 32].into(),
+            last_epoch: 1,
         };
         let agrees = |before: Option<(u64, DomainName)>, asked: &wire::GroupConsent| {
             agrees(&log(1, 7), before.as_ref(), &all, (&us, asked))
@@ -535,6 +539,14 @@ mod tests {
         let mut other = asked("beta", T, 7);
         other.hash = vec![8; 32].into();
         assert!(agrees(None, &other).is_err());
+        // A long tail of a former home is less than one entry of the home that followed.
+        let mut tail = asked("beta", 3, 9);
+        let later = |asked: &_| super::agrees(&log(2, 7), None, &all, (&us, asked));
+        assert!(later(&tail).is_err());
+        tail.last_epoch = 3;
+        tail.epoch = 4;
+        tail.index = 5;
+        assert_eq!(later(&tail), Ok(()));
     }
 
     #[test]

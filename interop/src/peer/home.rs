@@ -116,6 +116,7 @@ impl ScriptedPeer {
             epoch: TAKEOVER,
             index: group.index,
             hash: Bytes::copy_from_slice(&group.hash),
+            last_epoch: 1,
         };
         let consent = self.seal_for_group(group.id, Kind::GroupConsent(consent))?;
         let change = wire::GroupChange {
