@@ -29,6 +29,7 @@ use crate::{
     link::Established,
     peer::{Peer, Urgency},
     tls::Tls,
+    turns::Shares,
     worker,
 };
 
@@ -317,6 +318,7 @@ impl Bound {
             dials: Semaphore::new(DIALS_MAX),
             doubtful_dials: Semaphore::new(DOUBTFUL_DIALS_MAX),
             files_out: Arc::new(Semaphore::new(FILES_OUT_MAX)),
+            shares: Shares::default(),
             quiet,
         });
         let engine = Arc::clone(self.federation.engine.get_or_init(|| engine));
@@ -360,6 +362,8 @@ pub(crate) struct Engine {
     doubtful_dials: Semaphore,
     /// Places for files that peers are given.
     pub(crate) files_out: Arc<Semaphore>,
+    /// Turns in which what peers say is written.
+    pub(crate) shares: Shares,
     /// Asks, and neither delivers nor is asked.
     quiet: bool,
 }

@@ -15,7 +15,7 @@ use crate::{
     engine::Engine,
     entries::{self, AUTHOR_RETRY, Refused},
     hello::write_refusal,
-    hooks,
+    hooks, turns,
 };
 
 /// Signatures checked before others get a turn: about 3 ms of work.
@@ -77,7 +77,10 @@ pub(crate) async fn decide(
     }
     hooks::reached("deliver.opened");
     let expected = good.len();
+    // Batches of one origin never overlap, so nobody takes its place.
+    let share = engine.shares.take(origin, turns::cost(&good)).await;
     let decisions = engine.local.deliver(origin, epoch, good, decided).await;
+    drop(share);
     let decisions = decisions.map_err(BatchFault::Unavailable)?;
     if decisions.len() != expected {
         let why = "there is not one verdict for each item".to_owned();

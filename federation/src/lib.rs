@@ -38,6 +38,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turns;
 mod worker;
 
 pub use backoff::{Backoff, BackoffError};

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 
 import { Handy } from './lib/hands.mjs';
 import { newcomer, readNetwork } from './lib/network.mjs';
-import { act, curtain, expectEqual, limitRun, until } from './lib/scenes.mjs';
+import { act, curtain, expect, expectEqual, limitRun, until } from './lib/scenes.mjs';
 import { Album, frames, openBrowser } from './lib/visitor.mjs';
 
 const { values: options, positionals: [source = '-'] } = parseArgs({
@@ -21,7 +21,11 @@ const { values: options, positionals: [source = '-'] } = parseArgs({
   allowPositionals: true,
 });
 
-limitRun(150);
+// Points on a side of a picture, and bytes that could still go within a message.
+const SIDE = 400;
+const INLINE = 131072;
+
+limitRun(180);
 const { alpha, beta, gamma } = await readNetwork(source);
 const album = new Album(options.shots, 'abroad-');
 const browser = await openBrowser();
@@ -128,6 +132,13 @@ async function talking(scene) {
     await wanda.onMessage('Oops', 'Delete for All');
     for (const reader of [wanda, bert, cora]) await reader.seesGone('Oops');
   });
+  await scene('Bert posts a picture, and it is drawn at all three domains', async () => {
+    const picture = await bert.paints(SIDE);
+    expect(picture.buffer.length > INLINE, `the picture has only ${picture.buffer.length} bytes`);
+    await bert.sendPicture(picture);
+    for (const visitor of [bert, wanda, cora]) await visitor.seesPicture(SIDE);
+    await album.take(cora, 'picture');
+  });
   await scene('she gives it another name, and the others see it', async () => {
     await wanda.info();
     await wanda.press('Edit');
@@ -148,6 +159,7 @@ async function killing(scene) {
     await wanda.sees('I think not');
   });
   await scene('it is brought back, and Cora reads what she missed and is heard', async () => {
+    await cora.closeChat();
     await stage('start', 'started');
     await cora.reload();
     await cora.openChat('Great Choir');

@@ -165,10 +165,26 @@ export class Handy extends Visitor {
     return Buffer.concat(chunks);
   }
 
+  /** A picture of coloured noise, so large that it does not go within a message. */
+  async paints(side) {
+    const base64 = await this.page.evaluate(async (side) => {
+      const canvas = new OffscreenCanvas(side, side);
+      const context = canvas.getContext('2d');
+      const points = context.createImageData(side, side);
+      for (let at = 0; at < points.data.length; at += 4) {
+        points.data.set([(at * 7919) % 251, (at * 104729) % 241, (at * 1299709) % 239, 255], at);
+      }
+      context.putImageData(points, 0, 0);
+      const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
+      return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
+    }, side);
+    return { name: 'noise.png', mimeType: 'image/png', buffer: Buffer.from(base64, 'base64') };
+  }
+
   /** Pictures in messages that are drawn, not only asked for. */
-  async seesPicture() {
-    const drawn = () => this.page.evaluate(() =>
-      [...document.querySelectorAll('#scroller img.inline-image, #scroller .inline-image img')].some((it) => it.naturalWidth > 1));
+  async seesPicture(side = 2) {
+    const drawn = () => this.page.evaluate((side) =>
+      [...document.querySelectorAll('#scroller img.inline-image, #scroller .inline-image img')].some((it) => it.naturalWidth >= side), side);
     await until('a picture', drawn, 8000);
   }
 
