@@ -475,6 +475,9 @@ impl Engine {
     /// A peer has said in its own hello that it has lost something: a new link, on which it says so
     /// again, is made to offer it.
     pub(crate) fn begin_anew(self: &Arc<Self>, peer: &Arc<Peer>) {
+        if !peer.may_begin_anew() {
+            return;
+        }
         // Whoever holds the place is about to hear it.
         if let Ok(mut slot) = peer.link.try_lock() {
             *slot = None;

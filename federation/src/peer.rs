@@ -26,6 +26,8 @@ use crate::{
 
 /// Connections that one domain may hold to us at once.
 const INBOUND_MAX: usize = 8;
+/// A peer makes us open a new link by its word no more often than this.
+const ANEW_EVERY: Duration = Duration::from_secs(1);
 /// Files brought from one peer at once. What all of them may have on the way is less than the window of
 /// a connection, so that other calls always get through.
 pub(crate) const FILES_IN_MAX: usize = 3;
@@ -46,6 +48,8 @@ pub(crate) struct Peer {
     greets: AtomicBool,
     /// A hello has changed what waits.
     outdated: AtomicBool,
+    /// When the peer last made us open a new link by saying that it has lost something.
+    begun_anew: Mutex<Option<Instant>>,
     pub(crate) signals: Mutex<Pump>,
     pub(crate) questions: Mutex<HashMap<FindQuery, Question>>,
     /// Places for files that it brings us, and that we give it.
@@ -95,6 +99,7 @@ impl Peer {
             stirred: Notify::new(),
             greets: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
+            begun_anew: Mutex::default(),
             signals: Mutex::default(),
             questions: Mutex::default(),
             files_in: Arc::new(Semaphore::new(FILES_IN_MAX)),
@@ -112,6 +117,16 @@ impl Peer {
     /// The worker is to say hello once, with or without anything to deliver.
     pub(crate) fn greet(&self) {
         self.greets.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the peer's word that it has lost something is acted on now: not again and again.
+    pub(crate) fn may_begin_anew(&self) -> bool {
+        let mut last = self.begun_anew.lock();
+        let may = last.is_none_or(|it| it.elapsed() >= ANEW_EVERY);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
     }
 
     /// What was looked up in the outbox before now is out of date.

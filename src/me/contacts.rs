@@ -135,7 +135,10 @@ fn contact_row(
     let standing = storage::standing(&contact.row);
     let topic = Some(contact.shown(user, &server.ids));
     let face = match contact.peer_of(user) {
-        Some(peer) => face_of_person(tables, &server.ids, peer)?,
+        Some(peer) => Face {
+            cleared: cleared_of_pair(tables, contact.topic)?,
+            ..face_of_person(tables, &server.ids, peer)?
+        },
         None => face_of_room(tables, contact.topic)?,
     };
     if let Some(deleted) = standing.deleted.or(face.deleted) {
@@ -200,6 +203,12 @@ struct Face {
     members: u32,
     /// Of a copy of a group: the position behind which it begins.
     base: u32,
+}
+
+/// The last deletion for both in a topic between two people.
+fn cleared_of_pair(tables: &Tables, topic: TopicKey) -> Result<u32, StoreError> {
+    let cleared = tables.topic(topic)?.and_then(|it| it.cleared);
+    Ok(cleared.map_or(0, |it| it.last_hard))
 }
 
 fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {

@@ -37,10 +37,11 @@ fn cleared_after(before: ClearedRow) -> ClearedRow {
     }
 }
 
-/// How somebody of ours stands once a topic has leapt: with as many unread messages as before, and
-/// with a version that nobody has seen.
-pub(super) fn standing_after(before: SubscriptionRow) -> SubscriptionRow {
+/// How somebody of ours stands once a topic has leapt: with as many unread messages as before, with a
+/// version that nobody has seen, and as news to their devices.
+pub(super) fn standing_after(before: SubscriptionRow, now: Timestamp) -> SubscriptionRow {
     SubscriptionRow {
+        updated: now.as_millis(),
         read: before.read.saturating_add(LEAP),
         received: before.received.saturating_add(LEAP),
         want_version: before.want_version + u64::from(LEAP),
@@ -292,7 +293,7 @@ mod tests {
             want_version: 2,
             ..SubscriptionRow::default()
         };
-        let after = standing_after(before);
+        let after = standing_after(before, NOW);
         assert_eq!((after.read, after.received), (8 + LEAP, 9 + LEAP));
         assert_eq!(after.want_version, 2 + u64::from(LEAP));
     }

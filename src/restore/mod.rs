@@ -8,7 +8,7 @@ mod leap;
 use std::{sync::Arc, time::Duration};
 
 use freehold_federation::{Federation, StreamPosition};
-use freehold_proto::{DomainName, UserId};
+use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
@@ -261,8 +261,8 @@ async fn leap_people(server: &Arc<Server>) -> Result<(), StoreError> {
         };
         let mut after = None;
         loop {
-            let wanted = user.clone();
-            let read = move |tables: &Tables| standings(tables, &wanted, after);
+            let (wanted, now) = (user.clone(), server.clock.now());
+            let read = move |tables: &Tables| standings(tables, (&wanted, now), after);
             let (batch, last) = server.tables.read(read).await?;
             after = last;
             if after.is_none() {
@@ -276,7 +276,7 @@ async fn leap_people(server: &Arc<Server>) -> Result<(), StoreError> {
 /// A page of what leaps of a person, and where the next one goes on. Blocks.
 fn standings(
     tables: &Tables,
-    user: &UserId,
+    (user, now): (&UserId, Timestamp),
     after: Option<TopicKey>,
 ) -> Result<(Batch, Option<TopicKey>), StoreError> {
     let mut batch = Batch::new();
@@ -288,7 +288,7 @@ fn standings(
             None => tables.topic(key)?.is_some(),
         };
         if leaps {
-            put_subscription(&mut batch, user, key, &leap::standing_after(row));
+            put_subscription(&mut batch, user, key, &leap::standing_after(row, now));
         }
     }
     Ok((batch, last))

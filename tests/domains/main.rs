@@ -67,6 +67,7 @@ mod raw;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod restored;
 mod running;
 #[cfg(test)]
 mod searching;

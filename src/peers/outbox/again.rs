@@ -35,6 +35,9 @@ const AGAIN_MAX: u32 = 3;
 /// Positions that are given away before the next are noted.
 const AHEAD: u64 = 256;
 
+/// Further than any stream gets. A peer that says it is there does not make ours end.
+const POSITION_MAX: u64 = 1 << 62;
+
 /// What a peer's word on our stream means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Standing {
@@ -51,6 +54,9 @@ pub(crate) enum Standing {
 /// a restore of ours, or none: positions go on across epochs, so they count all the same.
 #[must_use]
 pub(crate) fn compare(ours: &StreamRow, theirs: StreamPosition) -> Standing {
+    if theirs.position > POSITION_MAX {
+        return Standing::Agrees;
+    }
     if theirs.position > ours.offered {
         return Standing::Ahead(match theirs.epoch == ours.epoch {
             true => ours.epoch.wrapping_add(1).max(1),
@@ -77,7 +83,7 @@ fn next_epoch(ours: &StreamRow, theirs: Option<StreamPosition>) -> (u64, u64) {
     while known.contains(&epoch) {
         epoch = epoch.wrapping_add(1);
     }
-    (epoch, theirs.position)
+    (epoch, theirs.position.min(POSITION_MAX))
 }
 
 /// True for what only its last word counts of.
@@ -483,5 +489,12 @@ mod tests {
             position: 5000,
         };
         assert_eq!(compare(&last, theirs), Standing::Ahead(1));
+        // Nobody has so much: there must be positions left.
+        assert_eq!(word(7, u64::MAX), Standing::Agrees);
+        let endless = StreamPosition {
+            epoch: 7,
+            position: u64::MAX,
+        };
+        assert_eq!(next_epoch(&OURS, Some(endless)), (8, POSITION_MAX));
     }
 }
