@@ -106,7 +106,8 @@ impl Site {
 
     /// Takes an entry, or not; true when others are missing before it.
     fn take(&mut self, entry: &Entry, successors: &[DomainName]) -> bool {
-        match succession::judge(&self.home, &self.log, successors, entry) {
+        let successors_at = |_| successors.to_vec();
+        match succession::judge(&self.home, &self.log, successors_at, entry) {
             Judgement::Next => self.apply(entry),
             Judgement::Missing => return true,
             Judgement::Fences(base) => {
@@ -143,7 +144,9 @@ impl Site {
 
     /// Takes what another shows that says it is the home.
     fn take_page(&mut self, page: &[Entry], successors: &[DomainName]) {
-        let branch = succession::branch(&self.log, successors, page, |it| self.hash_at(it));
+        let successors_at = |_| successors.to_vec();
+        let hash_at = |it| self.hash_at(it);
+        let branch = succession::branch(&self.log, successors_at, page, hash_at);
         let behind = match branch {
             Some(branch) => {
                 self.fence(usize::try_from(branch.base).unwrap());

@@ -13,7 +13,7 @@ use freehold_proto::{
 use super::{Random, play, start};
 use crate::topic::{
     log::{Admission, Claim, Log},
-    succession::{agrees, named_in, taken_over},
+    succession::{agrees, named_in, next_takeover, taken_over},
 };
 
 const STEPS: u64 = 60;
@@ -228,7 +228,7 @@ impl World {
         let agreed = self.members[which].consented.as_ref().map_or(0, |it| it.0);
         let asked = wire::GroupConsent {
             home: candidate.to_string(),
-            epoch: succession::next_takeover(log.epoch.max(agreed)),
+            epoch: next_takeover(log.epoch.max(agreed)),
             index: log.index,
             hash: log.hash.to_vec().into(),
             last_epoch: log.epoch,

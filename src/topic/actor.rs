@@ -15,7 +15,7 @@ use freehold_store::{Batch, Outcome, StoreError, Tables, TopicKey, tables::rows:
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{error, warn};
 
@@ -49,6 +49,8 @@ use crate::{
 const COMMITS_MAX: usize = 256;
 /// How long cursors may wait to be written; they are outside the promise of durability (rules.md 29).
 const CURSORS_AFTER: Duration = Duration::from_secs(5);
+/// When what could not be finished after reading a topic is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How long a topic stays loaded that nobody uses.
 const UNLOAD_AFTER: Duration = Duration::from_secs(60);
 
@@ -136,7 +138,11 @@ pub(super) struct Actor {
     /// The home of this group is another now: what waits for the former one is to be moved.
     pub(super) home_moved: bool,
     /// How many entries before the end of our log another home was asked for last.
-    pub(super) steps_back: u64,
+    pub(super) steps_back: (Option<DomainName>, u64),
+    /// Other successors are being asked whether we may take over.
+    pub(super) electing: bool,
+    /// A home that does not say how everybody stands, after a former one was fenced.
+    pub(super) silent_home: Option<DomainName>,
     /// A copy: people who wait for the home to let them in.
     pub(super) joining: Vec<Joining>,
     pub(super) place: Place,
@@ -164,7 +170,9 @@ impl Actor {
             regaining: false,
             pulling: false,
             home_moved: false,
-            steps_back: 0,
+            steps_back: (None, 0),
+            electing: false,
+            silent_home: None,
             joining: Vec::new(),
             place,
             is_stored: false,
@@ -195,6 +203,12 @@ impl Actor {
                 }
                 // What was interrupted goes on.
                 self.follow_home().await;
+                if self.stale {
+                    tokio::select! {
+                        () = sleep(READ_AGAIN) => continue,
+                        () = stop.cancelled() => break,
+                    }
+                }
             }
             let ready = !self.stale && self.commits.len() < COMMITS_MAX;
             let unload = self.unload_at();

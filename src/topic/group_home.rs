@@ -163,6 +163,7 @@ impl Actor {
     ) -> Result<(), KeyError> {
         let now = self.now();
         let names = succession::names_successors(&change);
+        let described = change.description.as_ref().map(|it| it.aux.clone());
         let moves = change.succession.is_some();
         let envelope = self.server.signer.seal(
             Destination::Group(group),
@@ -176,8 +177,14 @@ impl Actor {
         };
         let hash = (envelope.header_hash(), false);
         let placed = self.place_entry(batch, group, hash, entry);
-        if let Some((_, room)) = self.homed().filter(|_| names || moves) {
-            room.note_step(placed, moves);
+        if let Some((_, room)) = self.homed() {
+            if names || moves {
+                room.note_step(placed, moves);
+            }
+            let index = room.log.map_or(0, |it| it.index);
+            if let Some(aux) = described {
+                room.note_successors(index, &aux);
+            }
         }
         Ok(())
     }
@@ -746,5 +753,6 @@ pub(crate) fn state(
         members,
         more,
         succession: group_wire::steps(&room.succession),
+        charter: group_wire::steps(room.charter.as_slice()).pop(),
     }))
 }

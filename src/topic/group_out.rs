@@ -341,12 +341,15 @@ impl Actor {
         done: oneshot::Sender<()>,
     ) {
         let key = self.key();
-        let read = move |tables: &Tables| tables.message(key, seq);
+        let read =
+            move |tables: &Tables| Ok((tables.message(key, seq)?, tables.order_at(key, seq)?));
         // Dropping `done` says that nothing was decided.
-        let Ok(original) = self.server.tables.read(read).await else {
+        let Ok((original, order)) = self.server.tables.read(read).await else {
             return;
         };
-        let original = original.filter(|it| it.deleted == 0);
+        // Another home may have placed it meanwhile.
+        let placed = order.is_some_and(|it| it.0 == seq);
+        let original = original.filter(|it| it.deleted == 0 && !placed);
         let author = original
             .as_ref()
             .and_then(|it| it.author.parse::<UserId>().ok());

@@ -13,9 +13,9 @@ use freehold_proto::{
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        log::{extend_log, put_log_entry, put_log_tip, put_place},
+        log::{extend_log, put_follower, put_log_entry, put_log_tip, put_place},
         messages::{put_message, put_seen},
-        rows::{LogRow, PlaceRow, SeenRow, SpanRow},
+        rows::{FollowerRow, LogRow, PlaceRow, SeenRow, SpanRow},
     },
 };
 
@@ -31,6 +31,7 @@ use super::{
     log::Log,
     message, places,
     room::{Room, RoomKind},
+    storage,
     succession::{self, Judgement},
 };
 use crate::{
@@ -84,6 +85,7 @@ impl Actor {
                 };
             }
             Ok(Judged::Known) => Verdict::Duplicate,
+            Ok(Judged::Missing) if !self.may_show(&origin) => Verdict::Refused(not_home()),
             Ok(Judged::Missing) => {
                 self.pull(&origin);
                 Verdict::Later {
@@ -132,21 +134,24 @@ impl Actor {
             return Ok(Judged::Missing);
         };
         let home = room.home.clone().unwrap_or_else(|| us.clone());
-        let successors = succession::wishes(&room.description.aux).successors;
-        Ok(match succession::judge(&home, &log, &successors, entry) {
-            Judgement::Next if room.unsure => Judged::Missing,
-            Judgement::Next => Judged::Next,
-            Judgement::Missing => Judged::Missing,
-            Judgement::Known { former: false } => self.compare(entry, forked).await?,
-            Judgement::Known { former: true } => self.compare(entry, |_, _| not_home()).await?,
-            Judgement::Forked(why) => Judged::Refused(forked(&home, why)),
-            Judgement::Fences(base) => self.judge_base(entry, base).await?,
-            Judgement::NotHome(why) => {
-                let home = &entry.position.home;
-                tracing::warn!(peer = %home, why, "an entry is not of a group's home");
-                Judged::Refused(not_home())
-            }
-        })
+        let unsure = room.unsure && self.silent_home.as_ref() != Some(&home);
+        Ok(
+            match succession::judge(&home, &log, |it| room.successors_at(it), entry) {
+                // How everybody stands is asked first.
+                Judgement::Next if unsure => Judged::Missing,
+                Judgement::Next => Judged::Next,
+                Judgement::Missing => Judged::Missing,
+                Judgement::Known { former: false } => self.compare(entry, forked).await?,
+                Judgement::Known { former: true } => self.compare(entry, |_, _| not_home()).await?,
+                Judgement::Forked(why) => Judged::Refused(forked(&home, why)),
+                Judgement::Fences(base) => self.judge_base(entry, base).await?,
+                Judgement::NotHome(why) => {
+                    let home = &entry.position.home;
+                    tracing::warn!(peer = %home, why, "an entry is not of a group's home");
+                    Judged::Refused(not_home())
+                }
+            },
+        )
     }
 
     /// An entry of a domain that has taken over by right: our log must have the one before.
@@ -220,7 +225,7 @@ impl Actor {
         let index = entry.position.index;
         put_log_entry(&mut batch, self.key(), index, &row);
         extend_log(&mut batch, self.key(), index - 1, index);
-        let next = self.next_home(&entry);
+        let (next, key) = (self.next_home(&entry), self.key());
         let room = self.room_mut()?;
         if let Some(log) = &mut room.log {
             room.dirty |= log.epoch < entry.position.epoch;
@@ -236,8 +241,20 @@ impl Actor {
             }
             _ => {}
         }
+        if let Some(Kind::GroupChange(change)) = &entry.payload
+            && let Some(described) = &change.description
+        {
+            room.note_successors(index, &described.aux);
+        }
         if let Some((home, epoch)) = next {
-            room.move_home(home, epoch);
+            // A restored home reads back that it had handed over.
+            for (follower, since) in room.move_home(home, epoch) {
+                let row = FollowerRow {
+                    since,
+                    until: index,
+                };
+                put_follower(&mut batch, &follower, key, &row);
+            }
             self.home_moved = true;
         }
         Ok((batch, effects))
@@ -414,7 +431,18 @@ impl Actor {
         if orders.is_empty() {
             return Ok(());
         }
-        let (key, orders) = (self.key(), orders.to_vec());
+        let span = |it: &wire::Orders| SpanRow {
+            low: it.low,
+            high: it.high,
+        };
+        let orders = orders.iter().map(span).filter(|it| it.low < it.high);
+        let orders = freehold_store::tables::deletions::merged(orders.collect());
+        let orders = orders.into_iter().map(|it| wire::Orders {
+            low: it.low,
+            high: it.high,
+        });
+        let orders: Vec<_> = orders.take(super::deletion::SPANS_MAX).collect();
+        let key = self.key();
         // What came in before stands where it will be found only once it is there.
         self.finish_commits().await?;
         let opened = self.room_mut()?.opened;
@@ -454,7 +482,11 @@ impl Actor {
     /// The home has said how the group stands, and the copy begins there.
     pub(super) async fn take_state(&mut self, answer: Option<Box<Standings>>) {
         self.pulled();
-        let Some(answer) = answer else { return };
+        let Some(answer) = answer else {
+            let unsure = self.topic.room().filter(|it| it.unsure);
+            self.silent_home = unsure.and_then(|it| it.home.clone());
+            return;
+        };
         if let Err(reply) = self.begin_copy(*answer).await {
             tracing::warn!(code = reply.status.code, "a copy of a group did not begin");
             self.read_again();
@@ -472,7 +504,10 @@ impl Actor {
         if let Some(room) = self.topic.room().filter(|it| it.unsure) {
             return match room.home.as_ref() == Some(&head.position.home) {
                 true => self.believe(&state, &members).await,
-                false => Ok(()),
+                false => {
+                    self.silent_home.clone_from(&room.home);
+                    Ok(())
+                }
             };
         }
         let room = self.topic.room().filter(|_| self.is_stored());
@@ -501,6 +536,11 @@ impl Actor {
             room.created = freehold_proto::Timestamp::from_stored(created);
         }
         room.succession = succession;
+        room.charter = group_wire::step_rows(state.charter.as_slice()).pop();
+        room.successors.clear();
+        if let Some(described) = &state.description {
+            room.note_successors(log.index, &described.aux);
+        }
         room.fetched = 0;
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         self.take_members(&state, &members, &mut batch, &mut effects)
@@ -575,9 +615,16 @@ impl Actor {
         let now = self.now();
         let given = words.given.parse().unwrap_or(AccessMode::NONE);
         if !self.is_stored() {
-            self.found_stub(home, &words);
+            self.found_stub(home.clone(), &words);
         }
         let us = self.server.us.clone();
+        let Ok(room) = self.room_mut() else { return };
+        if room.home.as_ref().is_some_and(|it| *it != home) {
+            room.home = Some(home);
+            room.succession = group_wire::step_rows(&words.succession);
+            room.dirty = true;
+            self.home_moved = true;
+        }
         let Ok(room) = self.room_mut() else { return };
         let known = room.members.get(&invitee);
         let is_news = known.is_none_or(|it| {
@@ -633,8 +680,13 @@ impl Actor {
         let TopicName::Group(group) = self.name else {
             return Err(nobody());
         };
-        let known = match self.topic.room().filter(|_| self.is_stored()) {
-            Some(room) => room.home.clone(),
+        // Where nobody takes part, nothing has told us of another home.
+        let us = &self.server.us;
+        let follows = |it: &&Room| it.home.is_none() || it.log.is_some() && it.takes_part(us);
+        let room = self.topic.room().filter(|_| self.is_stored());
+        let known = room.filter(follows).map(|it| it.home.clone());
+        let known = match known {
+            Some(known) => known,
             None => succession::home_after(&record.home, group, steps).ok(),
         };
         if GroupId::of_record(&words.record) != group || known.as_ref() != Some(home) {
@@ -649,14 +701,26 @@ impl Actor {
         let (Some(room), TopicName::Group(group)) = (self.topic.room(), self.name.clone()) else {
             return;
         };
-        let asks_all = room.unsure && room.home.as_ref() == Some(home);
+        let asks_all = room.unsure
+            && room.home.as_ref() == Some(home)
+            && self.silent_home.as_ref() != Some(home);
         let after = room.log.map(|it| it.index).filter(|_| !asks_all);
         // A home that took over may have left our log before its end.
         let after = match room.home.as_ref().unwrap_or(&self.server.us) == home {
             true => after,
-            false => after.map(|it| it.saturating_sub(self.steps_back)),
+            false => {
+                let back = match &self.steps_back {
+                    (Some(last), back) if last == home => *back,
+                    _ => 0,
+                };
+                after.map(|it| it.saturating_sub(back))
+            }
         };
-        let home = home.clone();
+        if room.unsure && !asks_all {
+            // Who came later knows how everybody stands, and this one does not say so any more.
+            self.silent_home.clone_from(&room.home);
+        }
+        let (home, asked) = (home.clone(), home.clone());
         if !self.begin_pull() {
             return;
         }
@@ -668,6 +732,19 @@ impl Actor {
             };
             Hub::send(&server, &name, command).await;
         });
+        self.steps_back.0 = Some(asked);
+    }
+
+    /// Whether a domain has to do with the group, so that it may show us what is missing.
+    fn may_show(&self, domain: &DomainName) -> bool {
+        let Some(room) = self.topic.room() else {
+            return false;
+        };
+        let wished = succession::wishes(&room.description.aux);
+        room.home.as_ref() == Some(domain)
+            || wished.home.as_ref() == Some(domain)
+            || wished.successors.contains(domain)
+            || room.present().any(|(user, _)| user.domain() == domain)
     }
 
     /// Entries that this home had signed, and lost, have come back (rules.md 14).
@@ -700,8 +777,8 @@ impl Actor {
         };
         self.take_all(entries).await;
         let after = self.topic.room().and_then(|it| it.log);
-        self.steps_back = match before == after {
-            true => self.steps_back.saturating_add(STEP_BACK),
+        self.steps_back.1 = match before == after {
+            true => self.steps_back.1.saturating_add(STEP_BACK),
             false => 0,
         };
     }
@@ -714,16 +791,20 @@ impl Actor {
         let Some(log) = room.log else {
             return Ok(entries);
         };
-        let successors = succession::wishes(&room.description.aux).successors;
-        let Some(home) = entries.first().map(|it| it.position.index) else {
+        let Some(first) = entries.first().map(|it| it.position.index) else {
             return Ok(entries);
         };
-        let mut ours = std::collections::HashMap::new();
-        for index in home.saturating_sub(1)..home.saturating_add(entries.len() as u64) {
-            ours.extend(self.log_at(index).await?.map(|it| (index, it.hash)));
-        }
+        let (key, count) = (self.key(), entries.len().saturating_add(1));
+        let read = move |tables: &Tables| tables.log_after(key, first.saturating_sub(2), count);
+        let ours = self.server.tables.read(read).await?;
+        let ours = ours.iter().filter_map(|(_, row)| storage::log_behind(row));
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        let begun = room.begun.map(|it| it.0);
+        let ours: std::collections::HashMap<u64, [u8; 32]> =
+            ours.chain(begun).map(|it| (it.index, it.hash)).collect();
         let hash_at = |index: u64| ours.get(&index).copied();
-        let Some(branch) = succession::branch(&log, &successors, &entries, hash_at) else {
+        let successors_at = |index: u64| room.successors_at(index);
+        let Some(branch) = succession::branch(&log, successors_at, &entries, hash_at) else {
             return Ok(entries);
         };
         let Some(base) = self.log_at(branch.base).await? else {

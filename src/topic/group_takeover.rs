@@ -126,7 +126,7 @@ impl Actor {
         let Ok(Some(own)) = self.agree(&us, &asked).await else {
             return;
         };
-        if !self.begin_pull() {
+        if std::mem::replace(&mut self.electing, true) {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
@@ -192,7 +192,7 @@ impl Actor {
         asked: wire::GroupConsent,
         consents: Vec<(DomainName, Envelope)>,
     ) {
-        self.pulled();
+        self.electing = false;
         let successors = self.successors();
         let agreed = consents.iter().map(|it| &it.0);
         if !succession::is_majority(&successors, agreed) {
@@ -221,7 +221,7 @@ impl Actor {
             return Ok(());
         };
         let mut batch = Batch::new();
-        self.take_followers(&mut batch).await?;
+        let asked_in = self.take_followers(&mut batch).await?;
         let room = self.room_mut()?;
         room.home = None;
         room.log = Some(Log {
@@ -244,7 +244,7 @@ impl Actor {
         placed.map_err(|_| reply::INTERNAL)?;
         let room = self.room_mut()?;
         let last = room.log.map_or(log.index, |it| it.index);
-        let told = room.followers.keys().cloned().collect();
+        let told = room.followers.keys().cloned().chain(asked_in).collect();
         freehold_store::tables::log::extend_log(&mut batch, key, log.index, last);
         tracing::warn!("this domain has taken over a group whose home is away");
         self.commit_all(batch, vec![Effect::WakePeers(told, key)]);

@@ -2,13 +2,15 @@
 //! last entry, and what was on its way to the former goes to the next (PROTOCOL.md section 7.10; rules.md
 //! 8, 9 and 11).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use freehold_keys::{Entry, Opened};
-use freehold_proto::{Destination, DomainName, Envelope, Position, RefusalCode, UserId, wire};
+use freehold_proto::{
+    Destination, DomainName, Envelope, GroupRecord, Position, RefusalCode, UserId, wire,
+};
 use freehold_store::{
-    Batch, StoreError, Tables, TopicKey,
+    Batch, Tables,
     tables::{
         log::{
             cut_log, drop_follower, extend_log, put_follower, put_request, put_told, remove_request,
@@ -196,10 +198,12 @@ impl Actor {
         let room = self.room_mut()?;
         let tail = room.log.is_some_and(|it| it.index > base.index);
         let mut batch = Batch::new();
-        for follower in room.followers.keys() {
+        let followers = std::mem::take(&mut room.followers);
+        for follower in followers.keys() {
             drop_follower(&mut batch, follower, key);
         }
-        room.followers.clear();
+        // What was said of successors behind it is not said.
+        room.successors.retain(|it| it.0 <= base.index);
         if room.home.is_none() {
             room.begun.get_or_insert((base, base.order));
             room.fetched = 1;
@@ -208,6 +212,10 @@ impl Actor {
         room.home = Some(home.clone());
         room.unsure |= tail;
         room.dirty = true;
+        for follower in followers.keys() {
+            self.server.outbox.unfollow(follower, key);
+        }
+        self.silent_home = None;
         self.commit_now(batch).await?;
         let mut done = !tail;
         while !done {
@@ -250,62 +258,85 @@ impl Actor {
         if room.deleted.is_some() {
             return Ok(());
         }
-        let (key, home) = (self.key(), room.home.clone());
+        let home = room.home.clone();
         let steps = room.succession.clone();
-        let former = move |tables: &Tables| former_home(tables, key, &steps);
-        let former = self.server.tables.read(former).await?;
+        let former = former_homes(&steps, &room.record.0);
         match home {
             Some(home) if home == us => {
                 self.assume_home().await?;
-                self.place_waiting(former.as_ref()).await
+                self.place_waiting(&former).await
             }
-            Some(home) => self.send_on(former.as_ref(), &home).await,
-            None => self.place_waiting(former.as_ref()).await,
+            Some(home) => self.send_on(&former, &home).await,
+            None => self.place_waiting(&former).await,
         }
     }
 
     /// The former home has named us: from here on we place, and tell all domains with members.
     async fn assume_home(&mut self) -> Result<(), Reply> {
         let mut batch = Batch::new();
-        self.take_followers(&mut batch).await?;
+        let asked = self.take_followers(&mut batch).await?;
         self.room_mut()?.home = None;
         self.room_mut()?.dirty = true;
         tracing::info!("this domain is the home of a group now");
         // The first entry of the epoch: how the group is described.
-        self.commit_all(batch, vec![Effect::Redescribed(None)]);
+        let wakes = Effect::WakePeers(asked, self.key());
+        self.commit_all(batch, vec![Effect::Redescribed(None), wakes]);
         self.finish_commits().await
     }
 
     /// Every other domain of which somebody takes part follows our log from here on.
-    pub(super) async fn take_followers(&mut self, batch: &mut Batch) -> Result<(), Reply> {
+    /// Returns those of which somebody was asked in and has not answered: they hear who asks now.
+    pub(super) async fn take_followers(
+        &mut self,
+        batch: &mut Batch,
+    ) -> Result<Vec<DomainName>, Reply> {
         let (key, us) = (self.key(), self.server.us.clone());
         let room = self.topic.room().ok_or(reply::INTERNAL)?;
         let domains = room.domains(&us);
         for domain in &domains {
             self.server.outbox.prepare(domain).await?;
         }
-        let room = self.room_mut()?;
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
         let told = room.log.map_or(0, |it| it.index);
         let since = room.begun.map_or(0, |(log, _)| log.index);
         for domain in domains {
             put_follower(batch, &domain, key, &FollowerRow { since, until: 0 });
             put_told(batch, &domain, key, told);
-            room.followers.insert(domain, since);
+            self.server.outbox.unfollow(&domain, key);
+            self.room_mut()?.followers.insert(domain, since);
         }
-        Ok(())
+        self.ask_again(batch).await
+    }
+
+    async fn ask_again(&mut self, batch: &mut Batch) -> Result<Vec<DomainName>, Reply> {
+        let (key, us, now) = (self.key(), self.server.us.clone(), self.now());
+        let room = self.topic.room().ok_or(reply::INTERNAL)?;
+        let inviter = room.owner().cloned().unwrap_or_else(|| nobody_of(&us));
+        let outside =
+            |user: &UserId| *user.domain() != us && !room.followers.contains_key(user.domain());
+        let asked = room.present().map(|it| it.0).filter(|it| outside(it));
+        let asked: Vec<UserId> = asked.cloned().collect();
+        for invitee in &asked {
+            let outbox = &self.server.outbox;
+            outbox.prepare(invitee.domain()).await?;
+            let people = (key, invitee, &inviter);
+            outbox.put_invitation(batch, invitee.domain(), people, now);
+        }
+        Ok(asked.iter().map(|it| it.domain().clone()).collect())
     }
 
     /// Letters for a former home, in their order, and before them what it took and lost.
     async fn waiting_for(
         &self,
-        former: Option<&DomainName>,
+        former: &BTreeSet<DomainName>,
         present: Option<&DomainName>,
     ) -> Result<Vec<Waits>, Reply> {
         let (key, outbox) = (self.key(), &self.server.outbox);
         let mut letters = Vec::new();
-        if let Some(former) = former.filter(|it| **it != self.server.us && Some(*it) != present) {
+        let others = former.iter().filter(|it| **it != self.server.us);
+        for former in others.filter(|it| Some(*it) != present) {
             outbox.prepare(former).await?;
-            letters = outbox.letters(former, key).await?;
+            letters.extend(outbox.letters(former, key).await?);
         }
         let queued = match present {
             Some(present) => outbox.letters(present, key).await?,
@@ -322,7 +353,7 @@ impl Actor {
     /// What waits goes to another home.
     async fn send_on(
         &mut self,
-        former: Option<&DomainName>,
+        former: &BTreeSet<DomainName>,
         home: &DomainName,
     ) -> Result<(), Reply> {
         let (key, now) = (self.key(), self.now());
@@ -357,7 +388,7 @@ impl Actor {
     }
 
     /// We are the home now: what our people wrote and asked meanwhile is placed and ruled on.
-    async fn place_waiting(&mut self, former: Option<&DomainName>) -> Result<(), Reply> {
+    async fn place_waiting(&mut self, former: &BTreeSet<DomainName>) -> Result<(), Reply> {
         for waits in self.waiting_for(former, None).await? {
             let (mut batch, mut effects) = (Batch::new(), Vec::new());
             match &waits {
@@ -462,12 +493,17 @@ enum Waits {
 
 impl Room {
     /// The home says that another domain follows it, which may be ours.
-    pub(super) fn move_home(&mut self, home: DomainName, epoch: u64) {
+    /// If we were it, the domains that we told.
+    pub(super) fn move_home(&mut self, home: DomainName, epoch: u64) -> Vec<(DomainName, u64)> {
+        if self.home.is_none() {
+            return self.give_home(&home, epoch);
+        }
         if let Some(log) = &mut self.log {
             log.epoch = log.epoch.max(epoch);
         }
         self.home = Some(home);
         self.dirty = true;
+        Vec::new()
     }
 
     /// Another domain orders and rules from here on; the domains that were told so far.
@@ -488,23 +524,13 @@ pub(crate) fn nobody_of(domain: &DomainName) -> UserId {
     UserId::new([0; 8], domain.clone())
 }
 
-/// The home before the present one. Blocks.
-fn former_home(
-    tables: &Tables,
-    topic: TopicKey,
-    steps: &[LogRow],
-) -> Result<Option<DomainName>, StoreError> {
-    let read = |row: &LogRow| Position::decode(&row.position).ok();
-    let Some(step) = steps.last().and_then(read) else {
-        return Ok(None);
-    };
-    // Who took over says so in its own first entry, which follows the last one of the former home; who
-    // handed over, in its own last one.
-    let before = tables.log_entry(topic, step.index.saturating_sub(1))?;
-    let before = before.as_ref().and_then(read);
-    let took_over = before.as_ref().is_some_and(|it| it.epoch < step.epoch);
-    let former = before.filter(|_| took_over).unwrap_or(step);
-    Ok(Some(former.home))
+/// Every domain that ever was the home, the present one perhaps among them.
+fn former_homes(steps: &[LogRow], record: &[u8]) -> BTreeSet<DomainName> {
+    let placed = steps
+        .iter()
+        .filter_map(|it| Position::decode(&it.position).ok());
+    let first = GroupRecord::decode(record).ok().map(|it| it.home);
+    placed.map(|it| it.home).chain(first).collect()
 }
 
 /// Whether somebody is a placeholder for a domain.

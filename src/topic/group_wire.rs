@@ -16,8 +16,6 @@ use super::{
 /// Longest public description of a member that goes along with how they stand, in bytes. Of a longer
 /// one only the name does.
 const PUBLIC_MAX: usize = 32 * 1024;
-/// Entries that say how a home came to be it.
-const STEPS_MAX: usize = 2 * succession::MOVES_MAX;
 /// Pins of one group that are looked up.
 const PINS_READ_MAX: usize = 64;
 /// Longest title of an invitation, in characters.
@@ -143,7 +141,11 @@ pub(super) fn step_rows(steps: &[wire::LogEntry]) -> Vec<LogRow> {
             ..LogRow::default()
         })
     };
-    steps.iter().filter_map(row).take(STEPS_MAX).collect()
+    steps
+        .iter()
+        .filter_map(row)
+        .take(succession::STEPS_MAX)
+        .collect()
 }
 
 /// Reads what everybody sees of a group. Pins are still orders.

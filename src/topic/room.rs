@@ -98,6 +98,8 @@ pub struct Room {
     pub consented: Option<(u64, DomainName)>,
     /// How the home came to be it: the entries that say so.
     pub succession: Vec<LogRow>,
+    /// Who succeed the home, from which entry on: the last few times that this was said.
+    pub successors: Vec<(u64, Vec<DomainName>)>,
     /// The last entry in which the home named its successors.
     pub charter: Option<LogRow>,
     /// What a fenced home ruled last may not hold: the present one is to be asked how everybody stands.
@@ -172,6 +174,7 @@ impl Room {
             opened: 0,
             consented: None,
             succession: Vec::new(),
+            successors: Vec::new(),
             charter: None,
             unsure: false,
             fetched: 0,

@@ -8,7 +8,9 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         rooms::{put_member, put_room},
-        rows::{FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, TopicRow},
+        rows::{
+            FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, SuccessorsRow, TopicRow,
+        },
         topics::{put_subscription, put_topic},
     },
 };
@@ -131,21 +133,35 @@ fn load_room(
     Ok((room, stored))
 }
 
-/// Messages of ours among the last ones that the home has not placed.
+/// Messages of ours that the home has not placed, or that stood in a log behind where it was fenced: looked
+/// for from the last one on, until so many in a row have their place.
 pub(super) fn unplaced(
     tables: &Tables,
     key: TopicKey,
     room: &Room,
     us: &DomainName,
 ) -> Result<BTreeSet<u32>, StoreError> {
-    const LAST: usize = 1000;
-    let (low, behind) = (room.opened.saturating_add(1), room.head.saturating_add(1));
-    let mut waiting = BTreeSet::new();
-    for (seq, row) in tables.history(key, low, behind, LAST, usize::MAX)? {
-        let author: Option<UserId> = row.author.parse().ok();
-        let ours = author.is_some_and(|it| it.domain() == us) && row.deleted == 0;
-        if ours && tables.order_at(key, seq)?.is_none_or(|it| it.0 != seq) {
-            waiting.insert(seq);
+    const PLACED: usize = 1000;
+    const PAGE: usize = 500;
+    let low = room.opened.saturating_add(1);
+    let (mut waiting, mut placed) = (BTreeSet::new(), 0);
+    let mut behind = room.head.saturating_add(1);
+    while placed < PLACED && low < behind {
+        let page = tables.history(key, low, behind, PAGE, usize::MAX)?;
+        let Some((last, _)) = page.last() else {
+            break;
+        };
+        behind = *last;
+        for (seq, row) in page {
+            if row.deleted != 0 || tables.order_at(key, seq)?.is_some_and(|it| it.0 == seq) {
+                placed += 1;
+                continue;
+            }
+            placed = 0;
+            let author: Option<UserId> = row.author.parse().ok();
+            if author.is_some_and(|it| it.domain() == us) {
+                waiting.insert(seq);
+            }
         }
     }
     Ok(waiting)
@@ -206,6 +222,9 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
         .map(|home| (row.consented_epoch, home));
     room.succession = row.succession;
     room.charter = row.charter;
+    let names = |it: Vec<String>| it.iter().filter_map(|it| it.parse().ok()).collect();
+    let said = row.successors.into_iter();
+    room.successors = said.map(|it| (it.index, names(it.names))).collect();
     room.unsure = row.unsure;
     room.begun = row.begun.map(|it| {
         let log = Log {
@@ -393,6 +412,14 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             .map_or_else(String::new, |it| it.1.to_string()),
         succession: room.succession.clone(),
         charter: room.charter.clone(),
+        successors: room
+            .successors
+            .iter()
+            .map(|(index, names)| SuccessorsRow {
+                index: *index,
+                names: names.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
         unsure: room.unsure,
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
@@ -469,7 +496,14 @@ mod tests {
     use std::sync::Arc;
 
     use freehold_proto::GroupId;
-    use freehold_store::{MemoryEngine, Outcome};
+    use freehold_store::{
+        MemoryEngine, Outcome,
+        tables::{
+            log::put_place,
+            messages::put_message,
+            rows::{MessageRow, PlaceRow},
+        },
+    };
 
     use super::{super::room::RoomLimits, *};
 
@@ -549,5 +583,41 @@ mod tests {
         let (mut ended, _) = load(&tables, &name, (&us, false), at(5)).unwrap();
         assert_eq!(room(&mut ended).size(), 0);
         assert_eq!(room(&mut ended).deleted, Some(at(4)));
+    }
+
+    #[test]
+    fn a_fenced_tail_is_found_whole_however_long_it_is() {
+        let tables = Tables::open(Arc::new(MemoryEngine::new())).unwrap();
+        let group = GroupId::from_bytes([5; 16]);
+        let key = TopicKey::group(&group);
+        let us: DomainName = "alpha.test".parse().unwrap();
+        let foreign = UserId::new([1; 8], "beta.test".parse().unwrap());
+        let mut room = Room::new(RoomKind::Group, Some(group), at(0));
+        (room.opened, room.head) = (10, 4_000);
+        let mut batches = Vec::new();
+        for seq in 11..=room.head {
+            // The last ones have been placed since, and each fourth one is of somebody elsewhere.
+            let author = if seq % 4 == 0 {
+                foreign.clone()
+            } else {
+                user(1)
+            };
+            let row = MessageRow {
+                author: author.to_string(),
+                ..MessageRow::default()
+            };
+            let mut batch = Batch::new();
+            put_message(&mut batch, key, seq, &row);
+            if seq > 3_900 {
+                let (order, index) = (seq, u64::from(seq));
+                put_place(&mut batch, key, PlaceRow { order, seq, index });
+            }
+            batches.push(batch);
+        }
+        store(&tables, batches);
+        let found = unplaced(&tables, key, &room, &us).unwrap();
+        let expected = (11..=3_900).filter(|it| it % 4 != 0).count();
+        assert_eq!(found.len(), expected);
+        assert_eq!((found.first(), found.last()), (Some(&11), Some(&3_899)));
     }
 }

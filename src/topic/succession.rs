@@ -25,6 +25,13 @@ const SUCCESSORS_MIN: usize = 3;
 const SUCCESSORS_MAX: usize = 16;
 /// How often a group may have another home.
 pub(super) const MOVES_MAX: usize = 64;
+/// Entries kept that say how a home came to be it: for each move one, and one that named successors.
+pub(super) const STEPS_MAX: usize = 2 * MOVES_MAX;
+/// How many of the last namings of successors are remembered.
+const NAMINGS_MAX: usize = 8;
+/// A ballot is for the next takeover, or one of so many after it: others may have failed that we have not
+/// heard of.
+const AHEAD_MAX: u64 = 16 << 32;
 
 /// What the owner of a group has said of its home.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -104,11 +111,37 @@ impl Room {
     /// Remembers an entry that says who the home is, or one by which its successors are known.
     pub(super) fn note_step(&mut self, entry: LogRow, moves: bool) {
         self.dirty = true;
-        if moves {
-            self.succession.extend(self.charter.clone());
-            self.succession.push(entry);
-        } else {
+        if !moves {
             self.charter = Some(entry);
+            return;
+        }
+        let charter = self.charter.take();
+        // More moves than anybody wants are not kept: who hears of the group then cannot follow them.
+        if self.succession.len() < STEPS_MAX {
+            self.succession.extend(charter);
+            self.succession.push(entry);
+        }
+    }
+
+    /// Remembers who succeed the home from an entry on.
+    pub(super) fn note_successors(&mut self, index: u64, aux: &Bytes) {
+        let names = wishes(aux).successors;
+        if self.successors.last().map_or(&[][..], |it| &it.1) != names {
+            self.successors.push((index, names));
+            let many = self.successors.len().saturating_sub(NAMINGS_MAX);
+            self.successors.drain(..many);
+            self.dirty = true;
+        }
+    }
+
+    /// Who succeeded the home when an entry was the last one: a takeover that begins behind it is judged by
+    /// that, whatever a home said that nobody else has heard.
+    pub(super) fn successors_at(&self, index: u64) -> Vec<DomainName> {
+        let known = self.successors.iter().rev().find(|it| it.0 <= index);
+        match (known, self.successors.is_empty()) {
+            (Some((_, names)), _) => names.clone(),
+            (None, true) => wishes(&self.description.aux).successors,
+            (None, false) => Vec::new(),
         }
     }
 }
@@ -145,7 +178,7 @@ pub(crate) enum Judgement {
 pub(crate) fn judge(
     home: &DomainName,
     log: &Log,
-    successors: &[DomainName],
+    successors_at: impl Fn(u64) -> Vec<DomainName>,
     entry: &Entry,
 ) -> Judgement {
     let place = &entry.position;
@@ -162,7 +195,7 @@ pub(crate) fn judge(
         Claim::Later if named_in(entry).is_none() || log.index + 1 < place.index => {
             Judgement::Missing
         }
-        Claim::Later => match taken_over(log, successors, entry) {
+        Claim::Later => match taken_over(log, &successors_at(place.index - 1), entry) {
             Ok(()) => Judgement::Fences(place.index - 1),
             Err(why) => Judgement::NotHome(why),
         },
@@ -185,12 +218,13 @@ pub(crate) struct Branch {
 /// `hash_at` says what stands in our log.
 pub(crate) fn branch(
     log: &Log,
-    successors: &[DomainName],
+    successors_at: impl Fn(u64) -> Vec<DomainName>,
     shown: &[Entry],
     hash_at: impl Fn(u64) -> Option<[u8; 32]>,
 ) -> Option<Branch> {
-    let rightful = |it: &Entry| taken_over(log, successors, it).is_ok();
-    let last = shown.iter().position(rightful)?;
+    let last = shown
+        .iter()
+        .position(|it| named_in(it).is_some() && it.position.epoch > log.epoch)?;
     let way = shown.get(..=last)?;
     let linked = |pair: &[Entry]| {
         let [one, next] = pair else { return false };
@@ -203,6 +237,7 @@ pub(crate) fn branch(
     let begin = way.iter().position(|it| !ours(it))?;
     let first = &way.get(begin)?.position;
     let base = first.index.checked_sub(1)?;
+    taken_over(log, &successors_at(base), shown.get(last)?).ok()?;
     (hash_at(base) == Some(first.previous)).then_some(Branch {
         base,
         begin,
@@ -225,7 +260,7 @@ pub(crate) fn handed_over(log: &Log, entry: &Entry) -> Result<DomainName, &'stat
     let agreed = |it: &Consent| {
         it.domain == home && it.words.home == named.home && it.words.epoch == named.epoch
     };
-    match named.epoch == log.epoch + 1 && entry.consents.iter().any(agreed) {
+    match log.epoch.checked_add(1) == Some(named.epoch) && entry.consents.iter().any(agreed) {
         true => Ok(home),
         false => Err("the next home has not agreed"),
     }
@@ -249,7 +284,7 @@ pub(crate) fn taken_over(
     let agreed = |it: &Consent| {
         it.words.home == named.home
             && it.words.epoch == place.epoch
-            && it.words.index + 1 == place.index
+            && it.words.index.checked_add(1) == Some(place.index)
             && *it.words.hash == place.previous
     };
     let consents = entry.consents.iter().filter(|it| agreed(it));
@@ -267,7 +302,7 @@ fn takeovers(epoch: u64) -> u64 {
 
 /// The epoch of the next home that takes over, where this one is the latest known.
 pub(crate) fn next_takeover(epoch: u64) -> u64 {
-    (takeovers(epoch) + 1) << 32
+    (takeovers(epoch).saturating_add(1) << 32).max(epoch)
 }
 
 /// Whether these are most of the successors.
@@ -292,6 +327,10 @@ pub(crate) fn agrees(
     }
     if takeovers(asked.epoch) <= takeovers(log.epoch) {
         return Err("the group has that epoch, or a later one");
+    }
+    let latest = consented.map_or(log.epoch, |it| it.0.max(log.epoch));
+    if asked.epoch > next_takeover(latest).saturating_add(AHEAD_MAX) {
+        return Err("that epoch is too far ahead");
     }
     let before = consented.filter(|(epoch, _)| *epoch >= asked.epoch);
     if before.is_some_and(|(epoch, home)| *epoch > asked.epoch || *home != candidate) {
@@ -326,13 +365,17 @@ pub(super) fn home_after(
             None if place.home != home => return Err("a step is not of the home of then"),
             None => successors = wishes(&aux_in(entry)).successors,
             Some(named) if place.home == home && place.epoch < named.epoch => {
+                // A home that was restored has gone on in a later epoch.
+                log.epoch = log.epoch.max(place.epoch);
                 home = handed_over(&log, entry)?;
                 log.epoch = named.epoch;
+                successors.clear();
             }
             Some(_) => {
                 taken_over(&log, &successors, entry)?;
                 home = place.home.clone();
                 log.epoch = place.epoch;
+                successors = wishes(&aux_in(entry)).successors;
             }
         }
     }
@@ -540,13 +583,15 @@ mod tests {
         other.hash = vec![8; 32].into();
         assert!(agrees(None, &other).is_err());
         // A long tail of a former home is less than one entry of the home that followed.
-        let mut tail = asked("beta", 3, 9);
+        let mut tail = asked("beta", T, 9);
         let later = |asked: &_| super::agrees(&log(2, 7), None, &all, (&us, asked));
         assert!(later(&tail).is_err());
         tail.last_epoch = 3;
-        tail.epoch = 4;
         tail.index = 5;
         assert_eq!(later(&tail), Ok(()));
+        // Nobody can use up the epochs there are.
+        assert!(agrees(None, &asked("beta", u64::MAX, 9)).is_err());
+        assert!(agrees(None, &asked("beta", 40 * T, 9)).is_err());
     }
 
     #[test]
@@ -569,12 +614,25 @@ mod tests {
             consent("delta", "delta", T, 19),
             consent("gamma", "delta", T, 19),
         ];
-        let steps = [handed, charter, taken];
-        assert_eq!(home_after(&alpha, group, &steps), Ok(domain("delta")));
+        let mut again = entry("gamma", (2 * T, 30), Some(("gamma", 2 * T)));
+        again.consents = vec![
+            consent("beta", "gamma", 2 * T, 29),
+            consent("gamma", "gamma", 2 * T, 29),
+        ];
+        // Who took over described the group, and so said who succeeds.
+        if let (Some(Kind::GroupChange(change)), Some(Kind::GroupChange(named))) =
+            (&mut taken.payload, &charter.payload)
+        {
+            change.description.clone_from(&named.description);
+        }
+        let steps = [handed, charter, taken, again];
+        assert_eq!(home_after(&alpha, group, &steps), Ok(domain("gamma")));
+        let steps = &steps[..3];
+        assert_eq!(home_after(&alpha, group, steps), Ok(domain("delta")));
         assert_eq!(home_after(&alpha, group, &steps[..2]), Ok(domain("beta")));
         // Nobody names their own successors, and no step can be left out.
         assert!(home_after(&alpha, group, &steps[1..]).is_err());
         assert!(home_after(&alpha, group, &[steps[0].clone(), steps[2].clone()]).is_err());
-        assert!(home_after(&domain("gamma"), group, &steps).is_err());
+        assert!(home_after(&domain("gamma"), group, steps).is_err());
     }
 }

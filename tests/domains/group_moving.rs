@@ -223,6 +223,25 @@ async fn a_domain_that_comes_in_after_a_move_reads_everything_and_can_follow_who
 }
 
 #[tokio::test]
+async fn who_was_asked_in_before_a_move_comes_in_after_it() {
+    let mut club = Club::new().await;
+    let group = club.group.clone();
+    club.trusts(|it| &mut it.bob).await;
+    let delta = club.net().domain("delta.test").await;
+    let mut dan = delta.guest("dan").await;
+    club.ann.invites_to(&group, &dan).await;
+    dan.finds_in_contacts(&group).await;
+    club.wishes_home("beta.test").await;
+    lives_at(&mut club.ann, &group, "beta.test").await;
+    // The domain that asked is not needed any more.
+    club.alpha.stop().await;
+    dan.joins(&group).await;
+    dan.says_in(&group, "thank you for waiting").await;
+    club.bob.reads_in(&group, &["thank you for waiting"]).await;
+    club.cat.reads_in(&group, &["thank you for waiting"]).await;
+}
+
+#[tokio::test]
 async fn edits_pins_deletions_and_marks_go_on_behind_a_move() {
     let mut club = Club::new().await;
     let group = club.group.clone();

@@ -72,6 +72,7 @@ impl ScriptedPeer {
         };
         let state = wire::GroupState {
             succession: Vec::new(),
+            charter: None,
             record,
             signature,
             head: first.placed,

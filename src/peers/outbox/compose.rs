@@ -130,6 +130,10 @@ fn invitation_now(
     else {
         return Ok(None);
     };
+    // The home asks in, and this domain is it no more.
+    if !room.home.is_empty() {
+        return Ok(None);
+    }
     let invitation = wire::GroupInvitation {
         succession: topic::steps(&room.succession),
         record: room.record,

@@ -47,6 +47,16 @@ impl Outbox {
         followed.or_insert(Followed::behind(0)).lagging = true;
     }
 
+    /// What a peer has been told of a log counts no more: it is read from the store again.
+    pub fn unfollow(&self, peer: &DomainName, topic: TopicKey) {
+        if let Some(stream) = self.peers.lock().get(peer) {
+            let mut stream = stream.lock();
+            stream.logs.remove(&topic);
+            stream.told.remove(&topic);
+            stream.perhaps_over.remove(&topic);
+        }
+    }
+
     /// The next entries of all logs that the peer follows and has not been told whole.
     pub(super) async fn entries(
         &self,

@@ -54,6 +54,9 @@ impl Outbox {
                 if fails {
                     stream.lock().failing.insert(pair.clone());
                 }
+                if !self.waits(peer, position, &offer).await? {
+                    return Ok(());
+                }
                 if offer.parked_at.is_none() {
                     let mut batch = Batch::new();
                     let row = OutboxRow {
@@ -86,8 +89,11 @@ impl Outbox {
             }
             Verdict::Refused(refusal) => {
                 warn!(%peer, code = refusal.code.number(), detail = refusal.detail, "peer refused an item of ours");
-                let told = is_letter(&offer.row) && !is_call(&offer.row);
-                if told && self.waits(peer, position, &offer).await? {
+                if is_letter(&offer.row) && !is_call(&offer.row) {
+                    // Its topic has moved or withdrawn it meanwhile.
+                    if !self.waits(peer, position, &offer).await? {
+                        return Ok(());
+                    }
                     let refused = Refused {
                         peer: peer.clone(),
                         position,

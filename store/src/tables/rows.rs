@@ -284,6 +284,20 @@ pub struct RoomRow {
     /// The last entry in which the home named its successors.
     #[prost(message, optional, tag = "26")]
     pub charter: Option<LogRow>,
+    /// Who succeed the home: the last few times that this was said.
+    #[prost(message, repeated, tag = "27")]
+    pub successors: Vec<SuccessorsRow>,
+}
+
+/// Who succeed the home of a group, from an entry on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SuccessorsRow {
+    /// Its index.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Domains.
+    #[prost(string, repeated, tag = "2")]
+    pub names: Vec<String>,
 }
 
 /// The entry that a copy of a group's log begins behind.
