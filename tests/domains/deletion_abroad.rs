@@ -6,12 +6,13 @@ use std::time::Duration;
 use freehold::clock::SystemClock;
 use freehold_interop::{
     Frame, FrameKind,
-    peer::{Line, items},
+    peer::{Arrived, Line, Reply, items},
 };
 use freehold_proto::{
     Clock as _, Envelope, Header, UserId, wire, wire::payload::Kind, wire::result::Verdict,
 };
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     guest::{Couriers, Guest, SOON},
@@ -259,6 +260,64 @@ async fn a_domain_deletes_only_what_its_own_author_wrote_in_that_chat_and_once()
     let desc = bob.session.get(&chat, "desc").await.unwrap().unwrap();
     assert_eq!((&desc["clear"], &desc["seq"]), (&json!(1), &json!(2)));
     refuses(&mut line, &sealed, (&eve, &us)).await;
+}
+
+#[tokio::test]
+async fn the_deletion_goes_behind_its_message_and_its_author_is_told_when_it_is_refused() {
+    let net = Net::new().await;
+    net.clock.set(SystemClock.now());
+    let alpha = net.domain_with("alpha.test", ALLOWED).await;
+    let peer = net.stranger("older.test").await;
+    let unknown = |it: &Arrived| match &it.kind {
+        Some(Kind::DirectDeletion(_)) => Verdict::Refused(wire::Refused {
+            code: 129,
+            ..wire::Refused::default()
+        }),
+        _ => Verdict::Ok(wire::Ok {}),
+    };
+    peer.answers(move |batch| Reply::Verdicts(batch.iter().map(unknown).collect()));
+    let mut ann = alpha.guest("ann").await;
+    let topic = peer.person(1).to_string();
+    ann.session.subscribe(&topic).await.unwrap();
+    ann.session.publish(&topic, "hello").await.unwrap();
+    let body = json!({"topic": topic, "what": "msg", "delseq": [{"low": 1}], "hard": true});
+    let says_hello = |it: &Arrived| it.text().as_deref() == Some("hello");
+    let came = |it: &[Arrived]| it.iter().any(says_hello);
+    peer.waits_for("the message", SOON, came).await.unwrap();
+    ann.session.request("del", body).await.unwrap();
+    let deletes = |it: &Arrived| matches!(it.kind, Some(Kind::DirectDeletion(_)));
+    let came = |it: &[Arrived]| it.iter().any(deletes);
+    peer.waits_for("the deletion", SOON, came).await.unwrap();
+
+    let arrived = peer.arrived();
+    let message = arrived.iter().find(|it| says_hello(it)).unwrap();
+    for it in &arrived {
+        match &it.kind {
+            Some(Kind::DirectDeletion(words)) => {
+                let id = message.id.unwrap().as_bytes().to_vec();
+                assert_eq!(words.message_ids, [id]);
+                assert!(it.position > message.position);
+            }
+            // What one may do at home is nobody else's to know.
+            Some(Kind::Relation(words)) => assert_eq!(words.want, "JRWPA"),
+            _ => {}
+        }
+    }
+    let told = format!(
+        "In your chat with {topic}: what you deleted stays there: older.test refused it: \
+         kind of payload is not supported."
+    );
+    ann.session.subscribe("slf").await.unwrap();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let notes = ann.session.history("slf", 1).await.unwrap();
+        if let Some(note) = notes.first() {
+            assert_eq!(note.content, told);
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was told");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What is not to be understood is refused.
