@@ -114,8 +114,9 @@ pub(crate) struct Clients {
     /// Default: `1000`
     pub(crate) group_members_max: Given<u64>,
 
-    /// Whether in a chat between two people of this domain each may delete their own messages for both.
-    /// It counts for chats begun from then on; in others the two may give each other the right.
+    /// Whether in a chat between two people those of this domain may delete their own messages for
+    /// both; if the other one is of another domain, they are deleted there too. It counts for chats
+    /// begun from then on; in others the two, or with somebody elsewhere one alone, may take the right.
     ///
     /// Default: `false`
     pub(crate) delete_for_both: Given<bool>,

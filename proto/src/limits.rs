@@ -24,6 +24,8 @@ pub const ENVELOPE_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 6
 pub const FIRST_CONTACT_TEXTS_MAX: usize = 3;
 /// Length of each of those texts, in characters.
 pub const FIRST_CONTACT_CHARS_MAX: usize = 280;
+/// Messages that one deletion between two people names.
+pub const DELETED_IDS_MAX: usize = 1000;
 /// Files that one message may name.
 pub const ATTACHMENTS_MAX: usize = 128;
 /// Bytes of a file in one part.

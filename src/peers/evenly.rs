@@ -44,6 +44,7 @@ fn parties(item: &Arrived) -> Option<(UserId, UserId)> {
         Kind::DirectMessage(it) => (&it.author, &it.recipient),
         Kind::Relation(it) => (&it.user, &it.peer),
         Kind::Cursor(it) => (&it.reader, &it.author),
+        Kind::DirectDeletion(it) => (&it.author, &it.recipient),
         Kind::GroupInvitation(it) => (&it.inviter, &it.invitee),
         _ => return None,
     };

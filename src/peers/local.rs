@@ -69,6 +69,11 @@ impl Nobody {
         self.texts += usize::from(shown);
         shown
     }
+
+    /// The author has deleted messages: the rules of `OneToOne::let_go`.
+    fn lets_go(&mut self, ids: &[MessageId]) {
+        self.held.take_if(|it| ids.contains(it));
+    }
 }
 
 pub(super) fn unavailable(fault: StoreError) -> Unavailable {
@@ -108,6 +113,13 @@ impl Door {
             nobodies.clear();
         }
         nobodies.entry(people).or_default().shows(id, text)
+    }
+
+    /// Messages to somebody who does not exist are deleted.
+    pub(super) fn lets_go(&self, people: &(UserId, UserId), ids: &[MessageId]) {
+        if let Some(nobody) = self.nobodies.lock().get_mut(people) {
+            nobody.lets_go(ids);
+        }
     }
 
     pub(super) fn theirs(&self, text: &str, origin: &DomainName) -> Result<UserId, Refusal> {
@@ -172,6 +184,7 @@ impl Door {
                 "what is said in a group goes to the group",
             ))),
             Kind::CallEvent(event) => self.called(origin, event).await,
+            Kind::DirectDeletion(deletion) => self.deletion(origin, deletion).await,
             Kind::GroupCursors(cursors) => Ok(self.marks(origin, cursors).await),
         }
     }

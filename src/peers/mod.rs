@@ -2,6 +2,7 @@
 //! through which other domains' words come in.
 
 mod calls;
+mod deletions;
 mod evenly;
 pub(crate) mod groups;
 pub mod local;

@@ -345,6 +345,7 @@ impl Actor {
             } => drop(decision.send(unknown(fault))),
             Command::Relate { decision, .. }
             | Command::Progress { decision, .. }
+            | Command::TakenBack { decision, .. }
             | Command::Marks { decision, .. } => {
                 drop(decision.send(unknown(fault)));
             }
@@ -395,6 +396,11 @@ impl Actor {
                 payload,
                 decision,
             } => self.called(&from, began, (event, payload), decision),
+            Command::TakenBack {
+                author,
+                ids,
+                decision,
+            } => self.taken_back(&author, ids, decision).await,
             Command::Typing { user, what } => self.tell_typing(&user, what),
             Command::Letter(letter) => self.letter(*letter).await,
             Command::Entry(placing) => self.take_entry(*placing).await,

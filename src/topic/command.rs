@@ -81,6 +81,15 @@ pub enum Command {
         /// The answer.
         decision: oneshot::Sender<Result<Verdict, Unavailable>>,
     },
+    /// Another domain's person deletes some of what they wrote.
+    TakenBack {
+        /// Who.
+        author: UserId,
+        /// Which messages; others' among them do not count.
+        ids: Vec<MessageId>,
+        /// The answer.
+        decision: Decision,
+    },
     /// Another domain's person says something about a call.
     Called {
         /// Who.

@@ -167,7 +167,11 @@ impl Actor {
         let original = self
             .server
             .tables
-            .read(move |tables| tables.message(key, seq))
+            .read(move |tables| match tables.is_deleted(key, seq)? {
+                // Nobody wants it delivered any more.
+                true => Ok(None),
+                false => tables.message(key, seq),
+            })
             .await;
         // Dropping `done` says that nothing was decided.
         let (Ok(original), Ok(random)) = (original, freehold_keys::random()) else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_proto::{AccessMode, Timestamp, UserId};
+use freehold_proto::{AccessMode, Timestamp, UserId, limits};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
@@ -179,12 +179,24 @@ impl Actor {
         mut spans: Vec<SpanRow>,
     ) -> Result<Option<u32>, Reply> {
         let mut last = None;
+        let told = hard && self.tells_deletions_of(user);
         while !spans.is_empty() {
-            let (batch, deletion, left) = self.begin_deletion(user, hard, spans).await?;
+            let rest = match told {
+                true => split_off(&mut spans, limits::DELETED_IDS_MAX),
+                false => Vec::new(),
+            };
+            let (mut batch, deletion, left) = self.begin_deletion(user, hard, spans).await?;
             last = Some(deletion.id);
-            self.commit_all(batch, vec![Effect::Deleted(deletion)]);
+            let mut effects = Vec::new();
+            if told {
+                let spans = deletion.spans.clone();
+                self.delete_abroad(&mut batch, &mut effects, user, spans)
+                    .await?;
+            }
+            effects.push(Effect::Deleted(deletion));
+            self.commit_all(batch, effects);
             self.finish_commits().await?;
-            spans = left;
+            spans = [left, rest].concat();
         }
         Ok(last)
     }
@@ -358,6 +370,23 @@ pub(super) fn ranges(spans: &[SpanRow]) -> Vec<Range> {
     spans.iter().map(range).collect()
 }
 
+/// Leaves at most `max` positions in spans and returns the others.
+fn split_off(spans: &mut Vec<SpanRow>, max: usize) -> Vec<SpanRow> {
+    let mut room = u32::try_from(max).unwrap_or(u32::MAX);
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    for span in spans.drain(..) {
+        let cut = span.high.min(span.low.saturating_add(room));
+        room -= cut - span.low;
+        first.push(SpanRow { high: cut, ..span });
+        rest.push(SpanRow { low: cut, ..span });
+    }
+    let filled = |it: &SpanRow| it.low < it.high;
+    first.retain(filled);
+    rest.retain(filled);
+    *spans = first;
+    rest
+}
+
 /// The positions in `spans` of messages by `author`, and the others. Blocks.
 fn by_author(
     tables: &Tables,
@@ -477,6 +506,16 @@ mod tests {
             spans(&[range(5, 7), range(1, 3), range(3, 5)], 10),
             Ok(vec![span(1, 7)])
         );
+    }
+
+    #[test]
+    fn what_is_told_in_one_go_is_cut_after_so_many_positions() {
+        let span = |low, high| SpanRow { low, high };
+        let mut spans = vec![span(1, 4), span(6, 10), span(12, 13)];
+        assert_eq!(split_off(&mut spans, 5), [span(8, 10), span(12, 13)]);
+        assert_eq!(spans, [span(1, 4), span(6, 8)]);
+        assert_eq!(split_off(&mut spans, 5), []);
+        assert_eq!(spans, [span(1, 4), span(6, 8)]);
     }
 
     #[test]

@@ -389,6 +389,11 @@ impl Actor {
         refused: &Refused,
         done: oneshot::Sender<()>,
     ) {
+        let reason = match self.topic.pair() {
+            // Between two people only deletions are asked for.
+            Some(_) => &format!("what you deleted stays there: {reason}"),
+            None => reason,
+        };
         if !self.tell_declined(actor, id.as_bytes(), reason).await {
             return;
         }
@@ -417,6 +422,9 @@ impl Actor {
     }
 
     fn title(&self) -> String {
+        if let Some(abroad) = self.topic.pair().and_then(|it| it.foreigner()) {
+            return format!("your chat with {}", abroad.id);
+        }
         let room = self.topic.room();
         let title = room.map(|it| group_wire::title(&it.description.public));
         title

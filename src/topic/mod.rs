@@ -18,6 +18,7 @@ mod command;
 pub(crate) mod conversation;
 mod crossing;
 mod deletion;
+mod deletion_abroad;
 mod erase;
 mod group_history;
 mod group_home;

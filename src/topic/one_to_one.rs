@@ -71,7 +71,7 @@ pub struct OneToOne {
     /// A message from elsewhere that was answered *later*. Until it is offered again nothing behind it
     /// is taken, even if the recipient accepts in between, so that the author's order holds.
     pub held: Option<MessageId>,
-    /// Both may take their own messages from each other.
+    /// Our people may take their own messages from both.
     pub deletes: bool,
     /// What is attached to the topic (pins), JSON; empty for none.
     pub aux: Bytes,
@@ -130,6 +130,21 @@ impl OneToOne {
         self.people.iter().find(|it| !it.local)
     }
 
+    /// The operator lets our people take their own messages from both, or does not. Between two domains
+    /// that is for each to say of its own people, so it goes with every load, not with what they granted.
+    pub fn allow_deletion(&mut self, deletes: bool) {
+        self.deletes = deletes;
+        if self.foreigner().is_none() {
+            return;
+        }
+        for person in &mut self.people {
+            let allowed = deletes && person.local;
+            if let Some(standing) = &mut person.standing {
+                standing.given = given_to(standing.given, allowed);
+            }
+        }
+    }
+
     fn pair_mut(&mut self, user: &UserId) -> (&mut Person, &mut Person) {
         let [low, high] = &mut self.people;
         if low.id == *user {
@@ -166,7 +181,8 @@ impl OneToOne {
         let mut changes = vec![renew(me, want, given, user, now)];
         if other.standing.is_none() {
             let their_want = if other.local { may } else { AccessMode::NONE };
-            let mut standing = Standing::new(their_want, own(grant), now);
+            let granted = with_deletion(one_to_one(grant), deletes && other.local);
+            let mut standing = Standing::new(their_want, granted, now);
             if !other.local {
                 // That is for the other domain to count.
                 standing.want_version = 0;
@@ -226,8 +242,9 @@ impl OneToOne {
         mode: &str,
         now: Timestamp,
     ) -> Result<Option<AccessChange>, Status> {
-        let mask = with_deletion(AccessMode::ONE_TO_ONE, self.deletes);
+        let deletes = self.deletes;
         let (me, other) = self.pair_mut(actor);
+        let mask = with_deletion(AccessMode::ONE_TO_ONE, deletes && other.local);
         active_mut(me)?;
         let standing = other.standing.as_mut().ok_or(reply::NOT_FOUND)?;
         let before = standing.given;
@@ -419,6 +436,11 @@ impl OneToOne {
         Reception::Shown(self.append(now))
     }
 
+    /// The author has deleted messages: none of them is offered again, so nothing waits for one of them.
+    pub fn let_go(&mut self, ids: &[MessageId]) {
+        self.held.take_if(|it| ids.contains(it));
+    }
+
     /// The domain of `peer` says how its person stands. `ours` is what our person lets strangers do;
     /// `writes` says that a message comes with it, which may bring somebody back who had left.
     pub fn relate(
@@ -430,6 +452,7 @@ impl OneToOne {
         now: Timestamp,
     ) -> Vec<AccessChange> {
         let mut changes = Vec::new();
+        let given = given_to(relation.given, self.deletes);
         let (them, me) = self.pair_mut(peer);
         let told = them.standing.is_some();
         let standing = them.standing.get_or_insert_with(|| {
@@ -465,11 +488,7 @@ impl OneToOne {
             }
         };
         if me.active().is_none() && invites && !silenced {
-            let mut invited = Standing::new(
-                AccessMode::INVITED,
-                relation.given.and(AccessMode::ONE_TO_ONE),
-                now,
-            );
+            let mut invited = Standing::new(AccessMode::INVITED, given, now);
             invited.given_version = relation.given_version;
             if let Some(before) = &me.standing {
                 invited.want_version = before.want_version + 1;
@@ -484,7 +503,7 @@ impl OneToOne {
             && relation.given_version > standing.given_version
         {
             let before = standing.given;
-            standing.given = relation.given.and(AccessMode::ONE_TO_ONE);
+            standing.given = given;
             standing.given_version = relation.given_version;
             standing.updated = now;
             me.dirty = true;
@@ -523,6 +542,12 @@ fn with_deletion(mode: AccessMode, deletes: bool) -> AccessMode {
     } else {
         mode
     }
+}
+
+/// What somebody of ours is given by somebody elsewhere: the right to delete is not theirs to give.
+fn given_to(mode: AccessMode, deletes: bool) -> AccessMode {
+    let given = mode.and(AccessMode::ONE_TO_ONE);
+    with_deletion(given, deletes && given.has(AccessMode::JOIN))
 }
 
 /// Masks a mode to what a one-to-one topic knows; approval is always part of it.

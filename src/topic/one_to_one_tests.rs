@@ -248,6 +248,43 @@ fn a_stranger_cannot_tell_being_blocked_from_not_being_looked_at() {
 }
 
 #[test]
+fn nothing_waits_for_a_message_that_its_author_has_deleted() {
+    let mut topic = invited();
+    let hears =
+        |topic: &mut OneToOne, number, text| topic.receive(&carol(), id(number), text, at(1));
+    assert_eq!(hears(&mut topic, 1, Some(281)), Reception::AwaitingConsent);
+    assert_eq!(hears(&mut topic, 2, Some(5)), Reception::AwaitingConsent);
+    topic.let_go(&[id(3)]);
+    assert_eq!(hears(&mut topic, 2, Some(5)), Reception::AwaitingConsent);
+    topic.let_go(&[id(3), id(1)]);
+    assert_eq!(hears(&mut topic, 2, Some(5)), Reception::Shown(1));
+}
+
+#[test]
+fn between_domains_each_says_for_its_own_people_whether_they_delete_for_both() {
+    let mut topic = invited();
+    let given = |topic: &OneToOne, user: &UserId| topic.person(user).active().unwrap().given;
+    topic.allow_deletion(true);
+    let with = ALL.or(AccessMode::DELETE);
+    assert_eq!(given(&topic, &alice()), with);
+    assert_eq!(given(&topic, &carol()), ALL);
+    assert_eq!(topic.grant(&alice(), "JRWPAD", at(1)).unwrap(), None);
+    assert_eq!(given(&topic, &carol()), ALL);
+    // Another word of hers does not take it, unless she wants nothing of it any more.
+    topic.relate(&carol(), &from_carol(2, 2), ALL, false, at(2));
+    assert_eq!(given(&topic, &alice()), with);
+    let out = PeerRelation {
+        given: AccessMode::NONE,
+        ..from_carol(3, 3)
+    };
+    topic.relate(&carol(), &out, ALL, false, at(3));
+    assert_eq!(given(&topic, &alice()), AccessMode::NONE);
+    topic.relate(&carol(), &from_carol(4, 4), ALL, false, at(4));
+    topic.allow_deletion(false);
+    assert_eq!(given(&topic, &alice()), ALL);
+}
+
+#[test]
 fn an_older_word_from_elsewhere_changes_nothing() {
     let mut topic = invited();
     topic.relate(&carol(), &from_carol(5, 5), ALL, false, at(1));

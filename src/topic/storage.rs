@@ -54,8 +54,7 @@ pub(crate) fn load(
         return Ok((Conversation::Room(Box::new(room)), stored));
     };
     let mut pair = load_pair(tables, people, us)?;
-    // Deletion does not cross the border yet.
-    pair.deletes = deletes && pair.foreigner().is_none();
+    pair.allow_deletion(deletes);
     let stored = pair.created.is_some();
     Ok((Conversation::Pair(Box::new(pair)), stored))
 }

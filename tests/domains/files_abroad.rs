@@ -113,7 +113,10 @@ impl Scene {
     async fn with(files: &str) -> Self {
         let net = Net::new().await;
         let alpha = net
-            .domain_with("alpha.test", "[files]\nfile_mib_max = 64")
+            .domain_with(
+                "alpha.test",
+                "delete_for_both = true\n[files]\nfile_mib_max = 64",
+            )
             .await;
         let files = format!("[files]\n{files}");
         let beta = net.domain_with("beta.test", &files).await;
@@ -576,6 +579,29 @@ async fn in_a_group_every_domain_has_a_file_from_its_author_s_and_it_goes_with_t
     club.gamma.keeps_copies(0).await;
     club.scene.alpha.keeps_copies(0).await;
     assert!(club.scene.beta.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_goes_at_both_domains_with_the_message_that_its_author_takes_back() {
+    let mut scene = Scene::new().await;
+    let sent = bytes(1000);
+    let url = scene.ann_sends(&sent).await;
+    assert_eq!(gets(&scene.bob, &scene.beta, &url).await.body, sent);
+    scene.beta.keeps_copies(1).await;
+    let body = json!({"topic": scene.ann.name_of(&scene.bob), "what": "msg", "hard": true,
+                      "delseq": [{"low": 3}]});
+    scene.ann.session.request("del", body).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    while scene.bob_asks_for(&url, &[]).await.status != 404 {
+        assert!(Instant::now() < deadline, "it is still there");
+        sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..3 {
+        scene.net.clock.advance(HOUR);
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.beta.keeps_copies(0).await;
+    assert!(scene.alpha.files().is_empty());
 }
 
 #[tokio::test]

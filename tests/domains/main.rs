@@ -17,6 +17,8 @@ mod credentials;
 #[cfg(test)]
 mod crossing;
 #[cfg(test)]
+mod deletion_abroad;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod edge;

@@ -12,7 +12,7 @@ use freehold::{Domain, Running};
 use freehold_config::Config;
 use freehold_directory::NegativeCache;
 use freehold_federation::Backoff;
-use freehold_interop::{DnsServer, Endpoint, Person};
+use freehold_interop::{DnsServer, Endpoint, Person, ScriptedPeer};
 use freehold_keys::{KeyRing, fingerprint_to_text};
 use freehold_proto::{Clock as _, DomainName, ManualClock, Timestamp};
 use tempfile::TempDir;
@@ -36,6 +36,8 @@ pub(crate) struct House {
     pub(crate) endpoint: Endpoint,
     /// Where they connect with gRPC, if they can.
     pub(crate) grpc: Option<SocketAddr>,
+    /// Where other domains connect, from its first start on.
+    pub(crate) federation: SocketAddr,
     folder: PathBuf,
     settings: String,
     clock: Arc<ManualClock>,
@@ -63,6 +65,15 @@ impl Net {
         self.folder.path()
     }
 
+    /// A peer that says what the scene wants, known to all domains.
+    pub(crate) async fn stranger(&self, name: &str) -> ScriptedPeer {
+        let here = [127, 0, 0, 1].into();
+        let peer = ScriptedPeer::start(name, here).await.unwrap();
+        let (name, at) = (peer.domain(), peer.address());
+        self.dns.publish(name, at, &peer.root()).unwrap();
+        peer
+    }
+
     /// A domain where everybody may make an account.
     pub(crate) async fn domain(&self, name: &str) -> House {
         self.domain_with(name, "").await
@@ -80,6 +91,7 @@ impl Net {
                 client: self.dns.address(),
             },
             grpc: None,
+            federation: self.dns.address(),
             settings: settings(&name, clients, &self.dns),
             name,
             folder,
@@ -146,6 +158,7 @@ impl House {
             .unwrap();
         self.endpoint.client = domain.client_address();
         self.grpc = domain.grpc_address();
+        self.federation = domain.federation_address();
         self.running = Some(domain.start());
     }
 

@@ -37,6 +37,7 @@ impl Composed {
                 wire::payload::Kind::Relation(it) => it.encoded_len() + HEADER,
                 wire::payload::Kind::GroupInvitation(it) => it.encoded_len() + HEADER,
                 wire::payload::Kind::GroupRequest(it) => it.encoded_len() + HEADER,
+                wire::payload::Kind::DirectDeletion(it) => it.encoded_len() + HEADER,
                 _ => HEADER,
             },
         }
@@ -54,13 +55,14 @@ pub(super) fn compose(
     };
     if is_letter(row) {
         let envelope = match is_message(row) {
+            // What was deleted before it went does not go, erased or not yet.
+            true if tables.is_deleted(topic, row.seq)? => None,
             true => tables.message(topic, row.seq)?.and_then(|it| it.envelope),
             false => tables
                 .request(topic, &row.request)?
                 .and_then(|it| it.envelope),
         };
         let envelope = envelope.and_then(message::envelope_of);
-        // What was deleted before it went does not go.
         let envelope = envelope.filter(|it| !it.is_erased());
         let composed = envelope.map(|it| match lasting::anew(&it, now) {
             Some((to, words)) => Composed::Fresh(to, Box::new(words)),
@@ -100,7 +102,8 @@ fn relation_now(
     // Who blocks does not say so (federation.md 8).
     let wants: AccessMode = own.want.parse().unwrap_or_default();
     let want = if wants.has(AccessMode::JOIN) || gone {
-        own.want
+        // Whether one may delete for both is nobody else's to know: it means something here only.
+        wants.and(AccessMode::ONE_TO_ONE).to_string()
     } else {
         AccessMode::ONE_TO_ONE.to_string()
     };

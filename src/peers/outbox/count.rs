@@ -25,8 +25,9 @@ impl Outbox {
             let parked = tables.parked_pair(&peer, pair.0, &pair.1, PARKED_PAGE)?;
             let rows = tables.outbox(&peer, 0, PAGE)?;
             let own = |row| is_message(row) && pair_of(row).as_ref() == Some(&pair);
-            let waiting = rows.iter().filter(|(_, row)| own(row)).count();
-            Ok(u32::try_from(waiting + parked.len()).unwrap_or(u32::MAX))
+            let all = rows.iter().chain(&parked);
+            let waiting = all.filter(|(_, row)| own(row)).count();
+            Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
         };
         self.tables.read(count).await
     }

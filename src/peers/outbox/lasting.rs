@@ -43,14 +43,18 @@ pub(crate) fn ends(what: &What) -> bool {
     }
 }
 
-fn request_in(envelope: &Envelope) -> Option<(Kind, What)> {
-    let payload = wire::Payload::decode(envelope.payload.clone()).ok()?;
-    let kind = payload.kind?;
-    let Kind::GroupRequest(request) = &kind else {
-        return None;
-    };
-    let what = request.what.clone()?;
-    Some((kind, what))
+fn words_of(envelope: &Envelope) -> Option<Kind> {
+    wire::Payload::decode(envelope.payload.clone()).ok()?.kind
+}
+
+/// True for words of which `counts` holds, if they are a request to the home of a group; for a deletion
+/// between two people always.
+fn holds(words: &Kind, counts: impl Fn(&What) -> bool) -> bool {
+    match words {
+        Kind::GroupRequest(request) => request.what.as_ref().is_some_and(counts),
+        Kind::DirectDeletion(_) => true,
+        _ => false,
+    }
 }
 
 /// The words of a request that has waited for long and must arrive all the same, to be sealed anew.
@@ -59,8 +63,8 @@ pub(super) fn anew(envelope: &Envelope, now: Timestamp) -> Option<(Destination, 
     if now.since(header.issued_at) < FRESH_FOR {
         return None;
     }
-    let (kind, what) = request_in(envelope)?;
-    lasts(&what).then_some((header.to, kind))
+    let words = words_of(envelope).filter(|it| holds(it, lasts))?;
+    Some((header.to, words))
 }
 
 /// Whether a waiting item takes something away or somebody out: a request of that kind, or the last
@@ -78,9 +82,8 @@ pub(crate) fn is_ending(tables: &Tables, row: &OutboxRow) -> Result<bool, StoreE
     let stored = tables.request(topic, &row.request)?;
     let envelope = stored.and_then(|it| it.envelope);
     let request = envelope.and_then(message::envelope_of);
-    Ok(request
-        .and_then(|it| request_in(&it))
-        .is_some_and(|it| ends(&it.1)))
+    let words = request.and_then(|it| words_of(&it));
+    Ok(words.is_some_and(|it| holds(&it, ends)))
 }
 
 /// How many entries of a log that a peer has not been told take messages away or somebody out. Looks at
@@ -162,6 +165,18 @@ mod tests {
                 assert_eq!((to, again.what), (group.clone(), Some(what.clone())));
             }
         }
+        let taken_back = Kind::DirectDeletion(wire::DirectDeletion::default());
+        let to = Destination::Domain("beta.test".parse().unwrap());
+        let id = MessageId::from_bytes([1; 16]);
+        let sealed_at = |kind| ring.signer().seal(to.clone(), id, at, kind).unwrap();
+        let waits = sealed_at(taken_back.clone());
+        assert_eq!(anew(&waits, at.plus(6 * DAY)), None);
+        assert_eq!(
+            anew(&waits, at.plus(40 * DAY)),
+            Some((to.clone(), taken_back))
+        );
+        let message = sealed_at(Kind::DirectMessage(wire::DirectMessage::default()));
+        assert_eq!(anew(&message, at.plus(40 * DAY)), None);
         // What somebody else has to decide is not asked a month later.
         let evict = sealed(What::Evict("usrAAAAAAAAAAA@beta.test".to_owned()));
         assert_eq!(anew(&evict, at.plus(40 * DAY)), None);

@@ -85,6 +85,10 @@ impl Outbox {
             }
             Verdict::Ok | Verdict::Duplicate => {
                 self.finish(peer, position, &offer, Some(now)).await?;
+                if is_request(&offer.row) {
+                    // What was kept waiting behind a message that is deleted now may go.
+                    self.release(peer, pair.0, &pair.1);
+                }
                 self.forget_empty_pair(peer, stream, &offer, pair).await?;
             }
             Verdict::Refused(refusal) => {

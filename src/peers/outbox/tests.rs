@@ -9,10 +9,14 @@ use freehold_store::{
     Engine, MemoryEngine, Outcome,
     tables::{
         accounts::put_account,
+        deletions,
         log::{extend_log, put_follower, put_log_entry},
         messages::put_message,
         outbox::RELATION,
-        rows::{AccountRow, FollowerRow, LogRow, MessageRow, RoomRow, SubscriptionRow},
+        rows::{
+            AccountRow, DeletionRow, FollowerRow, LogRow, MessageRow, RoomRow, SpanRow,
+            SubscriptionRow,
+        },
         topics::put_subscription,
     },
 };
@@ -186,6 +190,35 @@ impl Stage {
             .unwrap();
         self.commit(batch).await;
     }
+}
+
+#[tokio::test]
+async fn a_deleted_message_is_not_offered_even_before_it_is_erased() {
+    let stage = Stage::new().await;
+    for seq in 1..=3 {
+        stage.says(&alice(), seq).await;
+    }
+    let topic = with_bob(&alice());
+    let deletes = move |tables: &Tables| {
+        let mut batch = Batch::new();
+        let for_both = DeletionRow {
+            spans: vec![SpanRow { low: 2, high: 3 }],
+            ..DeletionRow::default()
+        };
+        deletions::delete(tables, &mut batch, (topic, None), 1, for_both)?;
+        let for_oneself = DeletionRow {
+            spans: vec![SpanRow { low: 3, high: 4 }],
+            ..DeletionRow::default()
+        };
+        deletions::delete(tables, &mut batch, (topic, Some(&alice())), 2, for_oneself)?;
+        Ok(batch)
+    };
+    stage
+        .commit(stage.tables.read(deletes).await.unwrap())
+        .await;
+    let offered = stage.offered(at(0)).await;
+    let ids: Vec<_> = offered.iter().map(|it| it.2).collect();
+    assert_eq!(ids, [1, 3]);
 }
 
 #[tokio::test]

@@ -87,6 +87,12 @@ impl Tables {
         Ok(found)
     }
 
+    /// Whether a message was deleted for everybody, even if its content is still on disk.
+    pub fn is_deleted(&self, topic: TopicKey, seq: u32) -> Result<bool, StoreError> {
+        let hole = self.last_hole(topic, None, seq.saturating_add(1))?;
+        Ok(hole.is_some_and(|it| it.high > seq))
+    }
+
     /// The last hole that begins below `high`.
     fn last_hole(
         &self,
