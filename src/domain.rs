@@ -20,7 +20,7 @@ use crate::{
     edge::{grpc, http, ids::Ids},
     files::{Files, StorageError},
     mail::{MailError, Post},
-    peers::{local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
+    peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
     rekey,
     server::{CallRules, ClientRules, Server},
@@ -118,7 +118,8 @@ impl Domain {
             .await
             .map_err(|_| BuildError::Runtime)?
             .map_err(fault)?;
-        let pins = Arc::new(StoredPins(tables.clone()));
+        let lives = Lives::read(&tables).await.map_err(AccountError::from)?;
+        let pins = Arc::new(StoredPins::new(tables.clone(), Arc::clone(&lives)));
         let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
         let configured = config.federation.policy.with(&[], &[]);
         let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
@@ -166,6 +167,7 @@ impl Domain {
             audit: config.audit,
             plugins,
             files,
+            lives,
             tasks,
             post,
             service,
@@ -292,6 +294,7 @@ struct Parts {
     audit: freehold_config::Audit,
     plugins: Plugins,
     files: Arc<Files>,
+    lives: Arc<Lives>,
     tasks: Tasks,
     post: Option<Post>,
     service: Option<Service>,
@@ -307,6 +310,7 @@ fn server(
         audit,
         plugins,
         files,
+        lives,
         tasks,
         post,
         service,
@@ -335,6 +339,7 @@ fn server(
         files,
         file_bounds: Default::default(),
         outbox: Arc::clone(&outbox),
+        lives,
         tasks,
         federation: Default::default(),
         account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),

@@ -10,9 +10,9 @@ use crate::{NegativeCache, ResolveError};
 
 /// A stranger's claim makes us look up one name at most this often.
 const STRANGER_INTERVAL: Duration = Duration::from_secs(60);
-/// A claim that turned out to be true may be followed by others sooner, in that time so many in all: a
-/// domain that has just been met may change its keys.
-const TRUE_CLAIMS_MAX: u32 = 4;
+/// The name of a domain that was met before is looked up so much more often: it may come back, or change
+/// its keys, just after somebody has claimed its name in vain.
+const MET_INTERVAL: Duration = Duration::from_secs(5);
 /// Look-ups that all strangers together can cause in that time.
 const STRANGER_LOOKUPS_MAX: usize = 120;
 /// Failures remembered at once.
@@ -24,15 +24,7 @@ pub(crate) struct Budget {
     negative: NegativeCache,
     failures: HashMap<DomainName, Failure>,
     // Invariant: at most STRANGER_LOOKUPS_MAX entries, none older than STRANGER_INTERVAL when read.
-    asked: HashMap<DomainName, Asked>,
-}
-
-#[derive(Debug)]
-struct Asked {
-    since: Instant,
-    count: u32,
-    /// The last look-up found what was claimed.
-    fruitful: bool,
+    asked: HashMap<DomainName, Instant>,
 }
 
 #[derive(Debug)]
@@ -61,6 +53,12 @@ impl Budget {
         self.failures.remove(domain);
     }
 
+    /// The operator has decided something about a domain: it may be looked up at once.
+    pub(crate) fn forget(&mut self, domain: &DomainName) {
+        self.failures.remove(domain);
+        self.asked.remove(domain);
+    }
+
     pub(crate) fn failed(&mut self, domain: &DomainName, error: ResolveError, now: Instant) {
         if self.failures.len() >= FAILURES_MAX {
             self.failures.retain(|_, failure| now < failure.until);
@@ -79,33 +77,21 @@ impl Budget {
         self.failures.insert(domain.clone(), failure);
     }
 
-    /// Takes one look-up of `domain` from what strangers may cause, if there is one left.
-    pub(crate) fn admit_stranger(&mut self, domain: &DomainName, now: Instant) -> bool {
+    /// Takes one look-up of `domain` from what strangers may cause, if there is one left. `met` says
+    /// whether we know it from before.
+    pub(crate) fn admit_stranger(&mut self, domain: &DomainName, met: bool, now: Instant) -> bool {
         self.asked
-            .retain(|_, asked| now.duration_since(asked.since) < STRANGER_INTERVAL);
-        if let Some(asked) = self.asked.get_mut(domain) {
-            let admitted = asked.fruitful && asked.count < TRUE_CLAIMS_MAX;
-            asked.count += u32::from(admitted);
-            asked.fruitful = false;
-            return admitted;
-        }
-        if self.asked.len() >= STRANGER_LOOKUPS_MAX {
+            .retain(|_, asked| now.duration_since(*asked) < STRANGER_INTERVAL);
+        let interval = if met { MET_INTERVAL } else { STRANGER_INTERVAL };
+        let recent = |asked: &Instant| now.duration_since(*asked) < interval;
+        if self.asked.get(domain).is_some_and(recent) {
             return false;
         }
-        let asked = Asked {
-            since: now,
-            count: 1,
-            fruitful: false,
-        };
-        self.asked.insert(domain.clone(), asked);
-        true
-    }
-
-    /// A look-up that a stranger caused found what was claimed.
-    pub(crate) fn was_fruitful(&mut self, domain: &DomainName) {
-        if let Some(asked) = self.asked.get_mut(domain) {
-            asked.fruitful = true;
+        if self.asked.len() >= STRANGER_LOOKUPS_MAX && !self.asked.contains_key(domain) {
+            return false;
         }
+        self.asked.insert(domain.clone(), now);
+        true
     }
 }
 
@@ -143,20 +129,20 @@ mod tests {
     #[test]
     fn a_stranger_causes_one_look_up_of_a_name_a_minute() {
         let (mut budget, now) = (budget(), Instant::now());
-        assert!(budget.admit_stranger(&name(1), now));
-        assert!(!budget.admit_stranger(&name(1), now + STRANGER_INTERVAL / 2));
-        assert!(budget.admit_stranger(&name(2), now));
-        assert!(budget.admit_stranger(&name(1), now + STRANGER_INTERVAL));
+        assert!(budget.admit_stranger(&name(1), false, now));
+        assert!(!budget.admit_stranger(&name(1), false, now + STRANGER_INTERVAL / 2));
+        assert!(budget.admit_stranger(&name(2), false, now));
+        assert!(budget.admit_stranger(&name(1), false, now + STRANGER_INTERVAL));
     }
 
     #[test]
     fn strangers_together_have_a_budget() {
         let (mut budget, now) = (budget(), Instant::now());
         for number in 0..STRANGER_LOOKUPS_MAX {
-            assert!(budget.admit_stranger(&name(number), now));
+            assert!(budget.admit_stranger(&name(number), false, now));
         }
-        assert!(!budget.admit_stranger(&name(99_999), now));
-        assert!(budget.admit_stranger(&name(99_999), now + STRANGER_INTERVAL));
+        assert!(!budget.admit_stranger(&name(99_999), false, now));
+        assert!(budget.admit_stranger(&name(99_999), false, now + STRANGER_INTERVAL));
     }
 
     #[test]
@@ -169,18 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn a_true_claim_may_be_followed_by_a_few_others_and_a_false_one_ends_that() {
+    fn a_domain_that_was_met_is_looked_up_sooner() {
         let (mut budget, now) = (budget(), Instant::now());
-        let mut claims = |fruitful: bool| {
-            let admitted = budget.admit_stranger(&name(1), now);
-            if admitted && fruitful {
-                budget.was_fruitful(&name(1));
-            }
-            admitted
-        };
-        assert_eq!([true; 5].map(&mut claims), [true, true, true, true, false]);
-        let mut other = self::budget();
-        assert!(other.admit_stranger(&name(2), now));
-        assert!(!other.admit_stranger(&name(2), now), "it was not true");
+        assert!(budget.admit_stranger(&name(1), false, now));
+        assert!(!budget.admit_stranger(&name(1), true, now + MET_INTERVAL / 2));
+        assert!(!budget.admit_stranger(&name(1), false, now + MET_INTERVAL));
+        assert!(budget.admit_stranger(&name(1), true, now + MET_INTERVAL));
+        assert!(!budget.admit_stranger(&name(1), true, now + MET_INTERVAL));
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    AnchorLevel, Config, DirectoryError, Hold, Pin, PinError, Pins, ResolveError, StaticPeer,
+    AnchorLevel, Config, DirectoryError, Hold, Life, Pin, PinError, Pins, ResolveError, StaticPeer,
     Trust,
     address_filter::AddressFilter,
     anchor::{self, Anchor, Judgement, Reset, Voices, counts, from_txt, judge, judge_reset},
@@ -40,6 +40,8 @@ const ADDRESSES_MAX: usize = 16;
 const KNOWN_MAX: usize = 4096;
 /// Look-ups on behalf of strangers that run at once.
 const STRANGERS_MAX: usize = 16;
+/// Reasons for an alarm about one domain that are kept.
+const REASONS_MAX: usize = 4;
 /// Addresses of a domain's web server that are asked.
 const WEB_ADDRESSES_MAX: usize = 2;
 /// Time for a whole look-up, all addresses together.
@@ -70,8 +72,8 @@ pub struct Directory {
     budget: Mutex<Budget>,
     strangers: Semaphore,
     flights: Mutex<HashMap<DomainName, Weak<AsyncMutex<()>>>>,
-    // Why an alarm was raised for a domain: each reason once, and nothing that a peer does repeats it.
-    alarmed: Mutex<HashMap<DomainName, String>>,
+    // Why alarms were raised for a domain: each reason once, and nothing that a peer does repeats it.
+    alarmed: Mutex<HashMap<DomainName, Vec<String>>>,
 }
 
 /// A domain met before.
@@ -79,7 +81,7 @@ pub struct Directory {
 struct Known {
     record: Arc<VerifiedRecord>,
     level: AnchorLevel,
-    incarnation: u32,
+    life: Life,
     hold: Option<Hold>,
 }
 
@@ -159,13 +161,17 @@ impl Directory {
 
     /// Which life of its name a domain is in, as we have seen it; 1 for one never met.
     pub async fn incarnation(&self, domain: &DomainName) -> Result<u32, ResolveError> {
-        Ok(self.known(domain).await?.map_or(1, |it| it.incarnation))
+        Ok(self
+            .known(domain)
+            .await?
+            .map_or(1, |it| it.life.incarnation))
     }
 
     /// Why the identity of a domain is disputed, if it is.
     #[must_use]
     pub fn dispute(&self, domain: &DomainName) -> Option<String> {
-        self.alarmed.lock().get(domain).cloned()
+        let alarmed = self.alarmed.lock();
+        alarmed.get(domain).map(|reasons| reasons.join("; "))
     }
 
     /// The record of a domain that somebody *claims* to be, naming the hash of its record. What a
@@ -215,21 +221,17 @@ impl Directory {
         if let Some(record) = sufficient(&standing) {
             return Ok(record);
         }
+        let met = self.remembered(domain).is_some();
         let current = match standing {
             Standing::Good(record) | Standing::Due(record) => Some(record),
             Standing::Gone => None,
         };
         let found = match self.strangers.try_acquire() {
-            Ok(_permit) if self.admit_stranger(domain) => self.find(domain).await,
+            Ok(_permit) if self.admit_stranger(domain, met) => self.find(domain).await,
             _ => Err(ResolveError::Busy),
         };
         match (found, current) {
-            (Ok(record), _) => {
-                if suffices(&record, false) {
-                    self.budget.lock().was_fruitful(domain);
-                }
-                Ok(record)
-            }
+            (Ok(record), _) => Ok(record),
             (Err(error), None) => Err(error),
             (Err(error), _) if error.is_dispute() => Err(error),
             (Err(error), Some(record)) => Ok(still_good(domain, &error, record)),
@@ -257,7 +259,8 @@ impl Directory {
             (None, Some(pin)) => pin.root_fingerprint == fingerprint,
             (None, None) => true,
         };
-        let life = before.as_ref().map_or(1, |it| it.incarnation);
+        let now = self.clock.now();
+        let life = before.as_ref().map_or(Life::first(now), |it| it.life);
         let pin = match before {
             Some(pin) if follows => Pin {
                 anchor: AnchorLevel::Admin,
@@ -269,8 +272,8 @@ impl Directory {
                 record: Vec::new(),
                 root_fingerprint: fingerprint,
                 anchor: AnchorLevel::Admin,
-                pinned_at: self.clock.now(),
-                incarnation: life + u32::from(!follows),
+                pinned_at: now,
+                life: life.or_next(follows, now),
                 hold: None,
             },
         };
@@ -299,7 +302,7 @@ impl Directory {
         self.pins.save(pin).await?;
         self.known.lock().remove(&domain);
         self.alarmed.lock().remove(&domain);
-        self.budget.lock().succeeded(&domain);
+        self.budget.lock().forget(&domain);
         Ok(())
     }
 
@@ -420,7 +423,7 @@ impl Directory {
         let known = Known {
             record: Arc::new(record),
             level: pin.anchor,
-            incarnation: pin.incarnation,
+            life: pin.life,
             hold: pin.hold,
         };
         Ok(Some(self.remember(domain, known)))
@@ -481,11 +484,12 @@ impl Directory {
             Some(anchor) => self.fetch(domain, Some(&anchor.fingerprint)).await?,
             None => self.fetch(domain, None).await?,
         };
-        let incarnation = before.map_or(1, |it| {
-            it.incarnation + u32::from(!record.has_root(&it.root_fingerprint))
+        let now = self.clock.now();
+        let life = before.map_or(Life::first(now), |it| {
+            it.life.or_next(record.has_root(&it.root_fingerprint), now)
         });
         let level = anchor.map_or(AnchorLevel::FirstUse, |it| it.level);
-        self.keep(domain, record, level, incarnation).await
+        self.keep(domain, record, level, life).await
     }
 
     /// A domain met before: a newer record under the same root, or one that follows from it.
@@ -510,7 +514,7 @@ impl Directory {
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
         match fetched {
-            Ok((record, level)) => self.keep(domain, record, level, known.incarnation).await,
+            Ok((record, level)) => self.keep(domain, record, level, known.life).await,
             Err(error) => {
                 if let ResolveError::Record(fault) = &error {
                     self.alarm(domain, &fault.to_string());
@@ -529,7 +533,7 @@ impl Directory {
         domain: &DomainName,
         record: VerifiedRecord,
         level: AnchorLevel,
-        incarnation: u32,
+        life: Life,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
         self.pins
             .save(Pin {
@@ -538,17 +542,17 @@ impl Directory {
                 root_fingerprint: record.root_fingerprint(),
                 anchor: level,
                 pinned_at: self.clock.now(),
-                incarnation,
+                life,
                 hold: None,
             })
             .await?;
         let serial = record.record().serial;
-        tracing::info!(peer = %domain, serial, anchor = %level, incarnation, "identity record pinned");
+        tracing::info!(peer = %domain, serial, anchor = %level, life = life.incarnation, "identity record pinned");
         let record = Arc::new(record);
         let known = Known {
             record: Arc::clone(&record),
             level,
-            incarnation,
+            life,
             hold: None,
         };
         self.remember(domain, known);
@@ -581,8 +585,8 @@ impl Directory {
                 let strongest = voices.anchors().first().map(|it| it.level);
                 let level = strongest.unwrap_or(AnchorLevel::Dns);
                 tracing::warn!(peer = %domain, "a peer has started anew with other keys, as DNS and its web server have said for a week: whoever it spoke for before is nobody now");
-                self.keep(domain, record, level, known.incarnation + 1)
-                    .await
+                let life = known.life.or_next(false, self.clock.now());
+                self.keep(domain, record, level, life).await
             }
         }
     }
@@ -791,9 +795,12 @@ impl Directory {
 
     fn alarm(&self, domain: &DomainName, why: &str) {
         let mut alarmed = self.alarmed.lock();
-        let known = alarmed.get(domain).is_some_and(|it| it == why);
-        if !known && (alarmed.len() < KNOWN_MAX || alarmed.contains_key(domain)) {
-            alarmed.insert(domain.clone(), why.to_owned());
+        if alarmed.len() >= KNOWN_MAX && !alarmed.contains_key(domain) {
+            return;
+        }
+        let reasons = alarmed.entry(domain.clone()).or_default();
+        if reasons.len() < REASONS_MAX && !reasons.iter().any(|it| it == why) {
+            reasons.push(why.to_owned());
             tracing::error!(peer = %domain, why, "ALARM: the identity of a peer is disputed");
         }
     }
@@ -807,8 +814,9 @@ impl Directory {
         VerifiedRecord::verify(bytes, domain, root, self.clock.now())
     }
 
-    fn admit_stranger(&self, domain: &DomainName) -> bool {
-        self.budget.lock().admit_stranger(domain, Instant::now())
+    fn admit_stranger(&self, domain: &DomainName, met: bool) -> bool {
+        let now = Instant::now();
+        self.budget.lock().admit_stranger(domain, met, now)
     }
 
     /// Waits until nobody else looks up `domain`. Dropping the guard, also by giving up half-way,

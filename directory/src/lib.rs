@@ -30,5 +30,5 @@ pub use directory::{Directory, Target};
 pub use error::{DirectoryError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
 pub use ipnet::IpNet as IpRange;
-pub use pin::{AnchorLevel, Hold, MemoryPins, Pin, PinError, Pins};
+pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
 pub use well_known::PATH as WELL_KNOWN_PATH;

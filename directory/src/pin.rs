@@ -75,11 +75,43 @@ pub struct Pin {
     pub anchor: AnchorLevel,
     /// When this record took its place here.
     pub pinned_at: Timestamp,
-    /// Which life of the name this is, as we have seen it: 1 for the first, one more each time that it
-    /// started anew with keys that no earlier one has named.
-    pub incarnation: u32,
+    /// Which life of the name this is.
+    pub life: Life,
     /// Another root key that is being watched, if one is.
     pub hold: Option<Hold>,
+}
+
+/// A life of a domain's name, as we have seen it. Another one begins each time that the domain starts anew
+/// with keys that no earlier one has named.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Life {
+    /// 1 for the first.
+    pub incarnation: u32,
+    /// When we saw it begin.
+    pub began: Timestamp,
+}
+
+impl Life {
+    /// The first, beginning now.
+    #[must_use]
+    pub fn first(now: Timestamp) -> Self {
+        Self {
+            incarnation: 1,
+            began: now,
+        }
+    }
+
+    /// This one if `same`, or the next, beginning now.
+    #[must_use]
+    pub fn or_next(self, same: bool, now: Timestamp) -> Self {
+        match same {
+            true => self,
+            false => Self {
+                incarnation: self.incarnation.saturating_add(1),
+                began: now,
+            },
+        }
+    }
 }
 
 /// A root key that a domain shows instead of the pinned one, which has not named it.

@@ -214,7 +214,7 @@ impl PeerDesk {
 
     async fn list(&self) -> Result<Vec<PeerReport>, PeerFault> {
         let mut names: Vec<DomainName> = self.decided().await?.into_keys().collect();
-        let pins = StoredPins(self.server.tables.clone());
+        let pins = StoredPins::new(self.server.tables.clone(), Arc::clone(&self.server.lives));
         let mut after = None;
         loop {
             let page = pins.list(after.as_ref(), PAGE).await?;
@@ -231,7 +231,7 @@ impl PeerDesk {
 
     async fn reports(&self, names: Vec<DomainName>) -> Result<Vec<PeerReport>, PeerFault> {
         let (decided, policy) = (self.decided().await?, self.policy().await?);
-        let pins = StoredPins(self.server.tables.clone());
+        let pins = StoredPins::new(self.server.tables.clone(), Arc::clone(&self.server.lives));
         let links = self.server.federation.get().map(|it| it.links());
         let mut reports = Vec::new();
         for name in names {
@@ -278,7 +278,7 @@ fn in_words(link: &LinkReport) -> String {
 /// What a pin says.
 fn described(pin: Pin) -> PeerReport {
     let mut report = PeerReport {
-        incarnation: pin.incarnation,
+        incarnation: pin.life.incarnation,
         ..PeerReport::default()
     };
     if let Some(hold) = pin.hold {

@@ -332,7 +332,10 @@ impl Actor {
             Some(profile.ok_or(reply::USER_NOT_FOUND)?.access)
         } else {
             // Somebody elsewhere is asked first.
-            if !self.server.permits(target.domain()) {
+            let (lives, wanted) = (self.server.lives.clone(), target.clone());
+            let read = move |tables: &Tables| lives.is_former(tables, &wanted);
+            let former = self.server.tables.read(read).await?;
+            if former || !self.server.permits(target.domain()) {
                 return Err(reply::PERMISSION_DENIED.into());
             }
             self.server.outbox.prepare(target.domain()).await?;

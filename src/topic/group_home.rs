@@ -288,15 +288,20 @@ impl Actor {
         before: u64,
     ) -> BTreeSet<DomainName> {
         let (key, now, us) = (self.key(), self.now(), self.server.us.clone());
+        let lives = self.server.lives.clone();
         let Some((_, room)) = self.homed() else {
             return BTreeSet::new();
         };
-        let domains = room.domains(&us);
+        let domains = room.domains(&us, |domain, joined| !lives.is_over(domain, joined));
         let until = room.log.map_or(0, |it| it.index);
         let mut told: BTreeSet<_> = room.followers.keys().cloned().collect();
         room.followers.retain(|gone, &mut since| {
             let stays = domains.contains(gone);
-            if !stays {
+            // Of what a former life of the domain took part in, the present one is told nothing.
+            let took_part = room.members.iter().any(|(user, it)| {
+                user.domain() == gone && !lives.is_over(gone, it.created.as_millis())
+            });
+            if !stays && took_part {
                 put_follower(batch, gone, key, &FollowerRow { since, until });
             }
             stays

@@ -49,7 +49,9 @@ impl Actor {
         let Some(home) = self.home_abroad() else {
             return Ok(());
         };
-        if !self.server.permits(home) {
+        let begun = self.topic.room().map(|it| it.created.as_millis());
+        let former = begun.is_some_and(|it| self.server.lives.is_over(home, it));
+        if former || !self.server.permits(home) {
             return Err(reply::PERMISSION_DENIED.into());
         }
         let federation = self.server.federation.get();

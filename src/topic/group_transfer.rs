@@ -291,8 +291,11 @@ impl Actor {
         batch: &mut Batch,
     ) -> Result<Vec<DomainName>, Reply> {
         let (key, us) = (self.key(), self.server.us.clone());
-        let room = self.topic.room().ok_or(reply::INTERNAL)?;
-        let domains = room.domains(&us);
+        let (room, lives) = (
+            self.topic.room().ok_or(reply::INTERNAL)?,
+            &self.server.lives,
+        );
+        let domains = room.domains(&us, |domain, joined| !lives.is_over(domain, joined));
         for domain in &domains {
             self.server.outbox.prepare(domain).await?;
         }

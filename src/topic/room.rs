@@ -191,9 +191,15 @@ impl Room {
 
     /// Domains of which somebody takes part, but for `us`.
     #[must_use]
-    pub fn domains(&self, us: &DomainName) -> BTreeSet<DomainName> {
+    pub fn domains(
+        &self,
+        us: &DomainName,
+        counts: impl Fn(&DomainName, i64) -> bool,
+    ) -> BTreeSet<DomainName> {
         let takes_part = |(user, it): &(&UserId, &Standing)| {
-            user.domain() != us && it.rights() != AccessMode::NONE
+            user.domain() != us
+                && it.rights() != AccessMode::NONE
+                && counts(user.domain(), it.created.as_millis())
         };
         let present = self.present().filter(takes_part);
         present.map(|(user, _)| user.domain().clone()).collect()

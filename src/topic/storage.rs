@@ -46,9 +46,11 @@ pub(crate) fn load(
             room.unplaced = unplaced(tables, name.key(), &room, us)?;
         }
         if room.home.is_none() && room.log.is_some() {
-            for peer in room.domains(us) {
-                let row = tables.follower(&peer, name.key())?.unwrap_or_default();
-                room.followers.insert(peer, row.since);
+            for peer in room.domains(us, |_, _| true) {
+                // One without a row has begun another life since.
+                if let Some(row) = tables.follower(&peer, name.key())? {
+                    room.followers.insert(peer, row.since);
+                }
             }
         }
         return Ok((Conversation::Room(Box::new(room)), stored));

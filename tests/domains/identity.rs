@@ -8,12 +8,13 @@ use freehold::{
     peers::operator::{PeerCommand, PeerReport},
 };
 use freehold_directory::WELL_KNOWN_PATH;
-use freehold_keys::{KeyRing, Lost, RecoveryPhrase, VerifiedRecord};
+use freehold_keys::{KeyRing, Lost, RecoveryPhrase, VerifiedRecord, fingerprint_to_text};
 use freehold_proto::Clock as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    group_crossing::Club,
     guest::Guest,
     net::{House, Net},
     postman,
@@ -267,4 +268,83 @@ async fn the_web_server_shows_the_record_that_peers_get() {
     record.check_fresh(net.clock.now()).unwrap();
     let keys = KeyRing::load(&alpha.data().join("keys"), &alpha.name, net.clock.now());
     assert_eq!(record.hash(), keys.unwrap().record().hash());
+}
+
+/// Beta has lost every key and begins anew, with all that it has stored.
+fn beta_begins_anew(club: &Club) -> String {
+    let (keys, now) = (club.beta.data().join("keys"), club.net().clock.now());
+    std::fs::remove_dir_all(&keys).unwrap();
+    let (ring, _) = KeyRing::create(&keys, &club.beta.name, now).unwrap();
+    fingerprint_to_text(&ring.record().root_fingerprint())
+}
+
+#[tokio::test]
+async fn who_comes_under_the_name_of_a_domain_that_was_inherits_nothing_of_it() {
+    let mut club = Club::new().await;
+    club.ann.says_in(&club.group, "for all of us").await;
+    club.everybody_reads(&["for all of us"]).await;
+    let mut dan = club.alpha.guest("dan").await;
+    dan.meets(&mut club.bob).await;
+    club.beta.stop().await;
+    club.ann.says_in(&club.group, "while beta is away").await;
+    dan.says(&club.bob, "for the Bob I know").await;
+
+    club.net().clock.advance(Duration::from_secs(1));
+    let root = beta_begins_anew(&club);
+    club.beta.start().await;
+    club.beta.logs_in_again(&mut club.bob).await;
+    // Nobody believes it until an operator does.
+    club.bob.opens(&dan).await;
+    club.bob.says(&dan, "it is me").await;
+    sleep(Duration::from_secs(1)).await;
+    let pin = || PeerCommand::Pin("beta.test".to_owned(), root.clone());
+    let known = tells(&club.alpha, pin()).await.unwrap();
+    assert_eq!(known[0].incarnation, 2);
+    tells(&club.gamma, pin()).await.unwrap();
+    // Whoever it is now, the friend and the member he was are nobody's.
+    let told = club.bob.name_of(&dan);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = club.bob.session.history(&told, 1).await.unwrap();
+        if seen
+            .iter()
+            .any(|it| it.content.to_string().contains("Not delivered"))
+        {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "beta is still believed: {seen:?}"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    let bob = dan.name_of(&club.bob);
+    let body = json!({"topic": bob, "content": "Bob?"});
+    assert_eq!(dan.is_refused("pub", body).await.0, 403);
+    let told = dan.session.history(&bob, 1).await.unwrap();
+    let texts: Vec<String> = told.iter().map(|it| it.content.to_string()).collect();
+    assert!(texts.iter().all(|it| !it.contains("it is me")), "{texts:?}");
+    club.ann.says_in(&club.group, "without beta").await;
+    let all = ["for all of us", "while beta is away", "without beta"];
+    club.cat.reads_in(&club.group, &all).await;
+    club.bob.session.subscribe(&club.group).await.unwrap();
+    let kept = club.bob.session.history(&club.group, 2).await.unwrap();
+    let kept: Vec<String> = kept.iter().map(|it| it.content.to_string()).collect();
+    assert_eq!(kept, ["\"for all of us\""], "beta is told of the group");
+
+    // People that it never had before are strangers like all others.
+    let mut eve = club.beta.guest("eve").await;
+    eve.meets(&mut dan).await;
+    eve.says(&dan, "good day").await;
+    dan.hears(&eve, "good day").await;
+    // And it stays like that over a restart.
+    club.alpha.stop().await;
+    club.alpha.start().await;
+    club.alpha.welcomes_back(&mut dan).await;
+    dan.session.subscribe(&bob).await.unwrap();
+    let body = json!({"topic": bob, "content": "Bob?"});
+    assert_eq!(dan.is_refused("pub", body).await.0, 403);
+    dan.opens(&eve).await;
+    dan.says(&eve, "and to you").await;
+    eve.hears(&dan, "and to you").await;
 }

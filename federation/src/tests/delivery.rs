@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use freehold_directory::{AnchorLevel, MemoryPins, Pin, Pins as _};
+use freehold_directory::{AnchorLevel, Life, MemoryPins, Pin, Pins as _};
 use freehold_proto::{Refusal, RefusalCode, wire};
 
 use super::{
@@ -253,7 +253,7 @@ pub(super) async fn alpha_and_fake(keys: &Keys, failing: Failing) -> (House, fak
         root_fingerprint: keys.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
-        incarnation: 1,
+        life: Life::first(start_time()),
         hold: None,
     })
     .await

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_directory::{AnchorLevel, MemoryPins, Pin, Pins as _};
+use freehold_directory::{AnchorLevel, Life, MemoryPins, Pin, Pins as _};
 use freehold_proto::{Refusal, limits, wire};
 use rustls::{
     ClientConfig,
@@ -257,7 +257,7 @@ async fn a_server_with_another_key_gets_nothing_from_us() {
         root_fingerprint: beta.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
-        incarnation: 1,
+        life: Life::first(start_time()),
         hold: None,
     })
     .await

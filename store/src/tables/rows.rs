@@ -649,6 +649,9 @@ pub struct PinRow {
     /// Since when that is, ms.
     #[prost(int64, tag = "7")]
     pub hold_since: i64,
+    /// When the life began, ms.
+    #[prost(int64, tag = "8")]
+    pub began: i64,
 }
 
 /// What the operator has decided about dealings with a peer, beside the configuration.
