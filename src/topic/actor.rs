@@ -415,6 +415,8 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Channel(shown) => self.take_channel(shown).await,
+            Command::FeedMissed(entries) => self.take_missed_feed(entries).await,
             Command::JoinLate(user) => {
                 self.fail_joins(&user, reply::UNAVAILABLE);
             }
@@ -431,8 +433,12 @@ impl Actor {
             Command::Marks {
                 origin,
                 cursors,
+                readers,
                 decision,
-            } => self.marks_in(&origin, cursors, decision).await,
+            } => {
+                let marks = (cursors, readers);
+                self.marks_in(&origin, marks, decision).await;
+            }
             Command::MemberTyping { origin, user, what } => self.typing_in(&origin, &user, what),
             Command::Keep { id, note, done } => self.keep(id, note, done).await,
             Command::Erase { user, done } => self.erase(&user, done).await,

@@ -82,7 +82,7 @@ impl Actor {
     pub(super) async fn marks_in(
         &mut self,
         origin: &DomainName,
-        cursors: Vec<wire::GroupCursor>,
+        (cursors, readers): (Vec<wire::GroupCursor>, Option<u32>),
         decision: Decision,
     ) {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
@@ -106,6 +106,11 @@ impl Actor {
                 return drop(decision.send(Err(freehold_federation::Unavailable(why))));
             }
         }
+        let noted = readers.map(|it| self.note_readers(origin, it, &mut batch));
+        let verdict = match noted {
+            Some(Err(refusal)) => Verdict::Refused(refusal),
+            _ => verdict,
+        };
         effects.push(Effect::Decided(decision, verdict));
         self.commit(batch, effects);
     }

@@ -110,6 +110,12 @@ pub struct Room {
     pub unplaced: BTreeSet<u32>,
     /// At the home: other domains whose people take part, and the last entry before they did.
     pub followers: BTreeMap<DomainName, u64>,
+    /// Of a channel: where its feed has got to; elsewhere than at the home, as far as it is here.
+    pub feed: Option<Log>,
+    /// At the home of a channel: how many people of other domains read it, by their word.
+    pub reading: BTreeMap<DomainName, u32>,
+    /// Those of them that get the feed, and its last entry before they did.
+    pub fed: BTreeMap<DomainName, u64>,
 }
 
 /// What a room lets its people hold.
@@ -180,6 +186,9 @@ impl Room {
             fetched: 0,
             unplaced: BTreeSet::new(),
             followers: BTreeMap::new(),
+            feed: None,
+            reading: BTreeMap::new(),
+            fed: BTreeMap::new(),
         }
     }
 
@@ -187,6 +196,13 @@ impl Room {
     #[must_use]
     pub fn is_renumbered(&self) -> bool {
         self.begun.is_some()
+    }
+
+    /// How many read the channel, here and elsewhere.
+    #[must_use]
+    pub fn readers_everywhere(&self) -> u32 {
+        let abroad = self.reading.values().copied();
+        abroad.fold(self.readers_count, u32::saturating_add)
     }
 
     /// Domains of which somebody takes part, but for `us`.

@@ -428,6 +428,7 @@ mod tests {
             home: domain(home),
             key_id: KeyId::of(&[2; 32]),
             group: GroupId::from_bytes([1; 16]),
+            feed: false,
             epoch,
             index,
             order: 0,

@@ -127,6 +127,7 @@ impl Line {
             to: self.to.to_string(),
             group: group.as_bytes().to_vec().into(),
             what: Some(what),
+            feed: false,
         };
         self.call("ReadGroup", &request).await
     }
