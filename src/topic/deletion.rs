@@ -7,6 +7,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         deletions,
+        log::erase_from_feed,
         messages::erase_message,
         rows::{ClearedRow, DeletionRow, SpanRow},
     },

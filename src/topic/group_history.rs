@@ -79,16 +79,16 @@ pub(crate) fn page(
 }
 
 /// An order, a position, and the message there.
-type Placed = (u32, u32, MessageRow);
+pub(super) type Placed = (u32, u32, MessageRow);
 
 /// Messages at positions below `before` where that is their order, newest first. Blocks.
-fn by_position(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_position(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
     let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
     Ok(rows.into_iter().map(|(seq, row)| (seq, seq, row)).collect())
 }
 
 /// Messages with an order below `before` where that is not their position, newest first. Blocks.
-fn by_order(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_order(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
     let (mut found, mut bytes) = (Vec::new(), 0);
     for place in tables.places_before(key, before, PAGE)? {
         let Some(row) = tables.message(key, place.seq)? else {

@@ -74,6 +74,9 @@ impl Actor {
             decision,
         } = placing;
         let index = entry.position.index;
+        if entry.position.feed {
+            return self.take_feed(&origin, entry, decision).await;
+        }
         let verdict = match self.judge(&entry).await {
             Ok(Judged::Next) => {
                 return match self.apply(entry, seen).await {
@@ -100,7 +103,7 @@ impl Actor {
         self.decide(Batch::new(), Vec::new(), decision, verdict);
     }
 
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         batch: Batch,
         mut effects: Vec<Effect>,
@@ -112,7 +115,7 @@ impl Actor {
     }
 
     /// Nothing is decided, and memory may be ahead of the disk.
-    fn undecided(&mut self, decision: Decision, reply: &Reply) {
+    pub(super) fn undecided(&mut self, decision: Decision, reply: &Reply) {
         self.read_again();
         let why = reply.status.text.to_owned();
         drop(decision.send(Err(freehold_federation::Unavailable(why))));
@@ -358,7 +361,7 @@ impl Actor {
     }
 
     /// Who is meant when nobody is named: somebody of the home.
-    fn somebody(&self) -> Result<UserId, freehold_proto::Malformed> {
+    pub(super) fn somebody(&self) -> Result<UserId, freehold_proto::Malformed> {
         let home = self.topic.room().and_then(|it| it.home.clone());
         let home = home.unwrap_or_else(|| self.server.us.clone());
         Ok(UserId::new([0; 8], home))
@@ -399,7 +402,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn describe_copy(
+    pub(super) async fn describe_copy(
         &mut self,
         seen: &wire::GroupDescription,
         batch: &mut Batch,
@@ -427,7 +430,7 @@ impl Actor {
     }
 
     /// Messages go for everybody, wherever they stand here.
-    async fn delete_orders(&mut self, by: &UserId, orders: &[wire::Orders]) -> Result<(), Reply> {
+    pub(super) async fn delete_orders(&mut self, by: &UserId, orders: &[wire::Orders]) -> Result<(), Reply> {
         if orders.is_empty() {
             return Ok(());
         }
@@ -455,7 +458,7 @@ impl Actor {
     }
 
     /// The group has ended.
-    async fn close_copy(
+    pub(super) async fn close_copy(
         &mut self,
         actor: &UserId,
         batch: &mut Batch,
@@ -852,7 +855,7 @@ impl Actor {
 }
 
 /// Another domain is the home, or was not any more when it said this.
-fn not_home() -> Refusal {
+pub(super) fn not_home() -> Refusal {
     Refusal::new(
         RefusalCode::NotHome,
         "another domain is the home of this group",
@@ -860,7 +863,7 @@ fn not_home() -> Refusal {
 }
 
 /// The home contradicts itself: nothing of this log is taken any more.
-fn forked(home: &DomainName, why: &str) -> Refusal {
+pub(super) fn forked(home: &DomainName, why: &str) -> Refusal {
     tracing::error!(peer = %home, why, fault = "peer", "the home of a group contradicts itself");
     Refusal::new(RefusalCode::LogForked, why)
 }

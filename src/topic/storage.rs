@@ -120,6 +120,9 @@ fn load_room(
     }
     room.head = tables.head(key)?;
     load_log(tables, key, epoch, &mut room)?;
+    if room.kind == RoomKind::Channel {
+        room.load_feed(tables, key)?;
+    }
     if room.head > 0
         && let Some(last) = tables.message(key, room.head)?
     {
@@ -225,6 +228,15 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     let said = row.successors.into_iter();
     room.successors = said.map(|it| (it.index, names(it.names))).collect();
     room.unsure = row.unsure;
+    room.feed = row.feed.and_then(|it| {
+        let start = it.start?;
+        Some(Log {
+            epoch: it.epoch,
+            index: start.index,
+            order: start.order,
+            hash: start.hash.as_ref().try_into().ok()?,
+        })
+    });
     room.begun = row.begun.map(|it| {
         let log = Log {
             epoch: row.epoch,
@@ -420,6 +432,18 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             })
             .collect(),
         unsure: room.unsure,
+        // At the home it is read from the feed itself.
+        feed: room
+            .feed
+            .filter(|_| room.home.is_some())
+            .map(|it| FeedStartRow {
+                epoch: it.epoch,
+                start: Some(LogStartRow {
+                    index: it.index,
+                    order: it.order,
+                    hash: Bytes::copy_from_slice(&it.hash),
+                }),
+            }),
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
             index: log.index,

@@ -1,0 +1,396 @@
+//! The feed of a channel whose home we are: what its readers at other domains get, in a chain of its own
+//! that names no author and no member (PROTOCOL.md section 7.11; rules.md 22).
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use freehold_keys::{KeyError, Signer};
+use freehold_proto::{Destination, DomainName, GroupId, Refusal, Timestamp, wire};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        log::{extend_log, put_follower, put_log_entry, put_place, put_reading_domain},
+        rows::{CHANNEL, FollowerRow, LogRow, MessageRow, PlaceRow, RoomRow},
+    },
+};
+use prost::Message as _;
+use wire::payload::Kind;
+
+use super::{
+    actor::{Actor, Effect},
+    group_history::{Placed, by_order, by_position},
+    group_home::nobody,
+    group_replica::not_home,
+    group_wire,
+    log::Log,
+    message, places,
+    room::{Room, RoomKind},
+    storage,
+};
+use crate::{
+    files::{self, Referrer},
+    peers::outbox::logs,
+};
+
+/// Domains whose people read one channel.
+const DOMAINS_MAX: usize = 1000;
+
+impl Actor {
+    /// A domain says how many of its people read the channel. What follows from that is done with the
+    /// next commit.
+    pub(super) fn note_readers(
+        &mut self,
+        origin: &DomainName,
+        readers: u32,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        let (key, stored) = (self.key(), self.is_stored());
+        if self.home_abroad().is_some() {
+            return Err(not_home());
+        }
+        let Some((_, room)) = self.homed().filter(|_| stored) else {
+            return Err(nobody());
+        };
+        let known = room.reading.get(origin).copied().unwrap_or(0);
+        if known == readers {
+            return Ok(());
+        }
+        let lives = room.kind == RoomKind::Channel && room.deleted.is_none();
+        let full = known == 0 && room.reading.len() >= DOMAINS_MAX;
+        if readers > 0 && (!lives || full) {
+            return Err(nobody());
+        }
+        match readers {
+            0 => room.reading.remove(origin),
+            readers => room.reading.insert(origin.clone(), readers),
+        };
+        put_reading_domain(batch, key, origin, readers);
+        Ok(())
+    }
+
+    /// Adds to a batch what its effects mean for readers at other domains. Nothing while there are none
+    /// and never were.
+    pub(super) fn chronicle_feed(
+        &mut self,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), KeyError> {
+        if self.regaining {
+            return Ok(());
+        }
+        let Some((group, room)) = self.homed() else {
+            return Ok(());
+        };
+        let wanted = room.kind == RoomKind::Channel && !room.reading.is_empty();
+        if room.feed.is_none() && !wanted {
+            return Ok(());
+        }
+        let appended = |it: &&Effect| matches!(it, Effect::Appended { .. });
+        let count = u32::try_from(effects.iter().filter(appended).count()).unwrap_or(u32::MAX);
+        // The log, or the room, has the new messages already.
+        let last = room.log.map_or(room.head, |it| it.order);
+        let before = last.saturating_sub(count);
+        let opens = room.feed.is_none();
+        let begun = *room.feed.get_or_insert(Log {
+            epoch: room.log.map_or(1, |it| it.epoch),
+            ..Log::opened(before)
+        });
+        if opens {
+            let item = self.told_channel();
+            self.place_item(batch, group, item, None)?;
+        }
+        for effect in effects.iter() {
+            if let Effect::Appended { seq, row, .. } = effect {
+                let item = self.told_message(*seq, row);
+                self.place_item(batch, group, item, Some(*seq))?;
+            }
+        }
+        if let Some(item) = self.item_in(effects) {
+            self.place_item(batch, group, item, None)?;
+        }
+        let told = self.update_fed(batch, begun.index);
+        let moved = self.homed().and_then(|(_, it)| it.feed);
+        if let Some(last) = moved.filter(|it| *it != begun) {
+            extend_log(batch, self.key().feed(), begun.index, last.index);
+        }
+        if !told.is_empty() {
+            let told = told.into_iter().collect();
+            effects.push(Effect::WakePeers(told, self.key().feed()));
+        }
+        Ok(())
+    }
+
+    /// Seals an item, signs the next position and adds the entry. `seq` is where a message stands here.
+    fn place_item(
+        &mut self,
+        batch: &mut Batch,
+        group: GroupId,
+        item: wire::FeedItem,
+        seq: Option<u32>,
+    ) -> Result<(), KeyError> {
+        let (feed, now, signer) = (self.key().feed(), self.now(), self.server.signer.clone());
+        let to = Destination::Group(group);
+        let envelope = signer.seal(to, message::mint(now)?, now, Kind::FeedItem(item))?;
+        let Some(log) = self.homed().and_then(|(_, it)| it.feed.as_mut()) else {
+            return Ok(());
+        };
+        let ours = (signer.domain(), signer.key_id());
+        let hash = envelope.header_hash();
+        let mut position = log.next(group, hash, seq.is_some(), ours, now);
+        position.feed = true;
+        let placed = signer.place(position.clone());
+        log.advance(&position, &placed);
+        let entry = LogRow {
+            position: placed.position,
+            signature: Bytes::copy_from_slice(&placed.signature),
+            seq: seq.unwrap_or_default(),
+            envelope: Some(message::envelope_row(&envelope)),
+        };
+        put_log_entry(batch, feed, position.index, &entry);
+        if let Some(seq) = seq {
+            let place = PlaceRow {
+                order: position.order,
+                index: position.index,
+                seq,
+            };
+            put_place(batch, feed, place);
+        }
+        Ok(())
+    }
+
+    /// A message without its author. Reads the store here for what it refers to, as few do.
+    fn told_message(&self, seq: u32, row: &MessageRow) -> wire::FeedItem {
+        let opened = self.topic.room().filter(|it| it.is_renumbered());
+        let opened = opened.map(|it| it.opened);
+        let (tables, key) = (&self.server.tables, self.key());
+        let read = message_item(tables, key, opened, (seq, row));
+        read.unwrap_or_else(|fault| {
+            tracing::error!(%fault, seq, "what a message refers to cannot be read");
+            // It takes its place, and nobody elsewhere is shown it.
+            wire::FeedItem::default()
+        })
+    }
+
+    /// What everybody sees of the channel.
+    fn told_channel(&self) -> wire::FeedItem {
+        wire::FeedItem {
+            description: self.topic.room().map(shown_description),
+            ..wire::FeedItem::default()
+        }
+    }
+
+    /// What effects mean for readers, but for messages.
+    fn item_in(&self, effects: &[Effect]) -> Option<wire::FeedItem> {
+        let (mut item, mut any) = (wire::FeedItem::default(), false);
+        for effect in effects {
+            match effect {
+                Effect::Redescribed(_) => item.description = self.told_channel().description,
+                Effect::Deleted(it) if it.hard => {
+                    let orders = it.orders.iter().map(|it| wire::Orders {
+                        low: it.low,
+                        high: it.high,
+                    });
+                    item.deleted.extend(orders);
+                }
+                Effect::Closed(_) => item.closed = true,
+                _ => continue,
+            }
+            any = true;
+        }
+        any.then_some(item)
+    }
+
+    /// Domains with readers and no members get what comes now, and those that do not any more only what
+    /// came up to here. Returns whom to tell.
+    fn update_fed(&mut self, batch: &mut Batch, before: u64) -> BTreeSet<DomainName> {
+        let (key, us) = (self.key().feed(), self.server.us.clone());
+        let Some((_, room)) = self.homed() else {
+            return BTreeSet::new();
+        };
+        let members = room.domains(&us);
+        let until = room.feed.map_or(0, |it| it.index);
+        let told: BTreeSet<_> = room.fed.keys().cloned().collect();
+        let reading = &room.reading;
+        room.fed.retain(|gone, &mut since| {
+            let stays = reading.contains_key(gone) && !members.contains(gone);
+            if !stays {
+                put_follower(batch, gone, key, &FollowerRow { since, until });
+            }
+            stays
+        });
+        let hears = |it: &&DomainName| !members.contains(*it) && !told.contains(*it);
+        let came: BTreeSet<_> = room.reading.keys().filter(hears).cloned().collect();
+        for new in &came {
+            let row = FollowerRow {
+                since: before,
+                until: 0,
+            };
+            put_follower(batch, new, key, &row);
+            room.fed.insert(new.clone(), before);
+        }
+        match until == before {
+            true => came,
+            false => told.into_iter().chain(came).collect(),
+        }
+    }
+}
+
+/// What readers at other domains see of a group: its tags and what is attached to it is for members.
+fn shown_description(room: &Room) -> wire::GroupDescription {
+    let mut shown = group_wire::description(room, Bytes::new());
+    shown.tags.clear();
+    shown
+}
+
+/// A message as readers at other domains get it. `opened` is up to where its position is its order, in
+/// what once was a copy. Blocks.
+fn message_item(
+    tables: &Tables,
+    key: TopicKey,
+    opened: Option<u32>,
+    (seq, row): (u32, &MessageRow),
+) -> Result<wire::FeedItem, StoreError> {
+    let order = |seq: u32| match opened {
+        None => Ok(Some(seq)),
+        Some(opened) => places::order_of(tables, key, opened, seq),
+    };
+    let (head, content) = message::for_readers(tables, key, (seq, row), order)?;
+    Ok(wire::FeedItem {
+        head,
+        content,
+        attachments: message::attachments_in(row),
+        ..wire::FeedItem::default()
+    })
+}
+
+/// The row of a group that lives here and has a channel. Blocks.
+pub(crate) fn channel_row(tables: &Tables, key: TopicKey) -> Result<Option<RoomRow>, StoreError> {
+    let channel = |it: &RoomRow| it.home.is_empty() && it.kind == CHANNEL && it.deleted == 0;
+    Ok(tables.room(key)?.filter(channel))
+}
+
+/// How a channel stands, for whoever asks. Blocks.
+pub(crate) fn channel_state(
+    tables: &Tables,
+    group: GroupId,
+) -> Result<Option<wire::GroupState>, StoreError> {
+    let key = TopicKey::group(&group);
+    let Some(row) = channel_row(tables, key)? else {
+        return Ok(None);
+    };
+    let mut room = Room::new(RoomKind::Channel, Some(group), Timestamp::EPOCH);
+    storage::take_row(&mut room, row);
+    room.reading.extend(reading(tables, key)?);
+    let head = tables.log_head(key.feed())?.map(|(_, row)| wire::Placed {
+        position: row.position,
+        signature: row.signature,
+    });
+    Ok(Some(wire::GroupState {
+        record: room.record.0.clone(),
+        signature: room.record.1.clone(),
+        head,
+        description: Some(shown_description(&room)),
+        succession: group_wire::steps(&room.succession),
+        readers: room.readers_everywhere(),
+        ..wire::GroupState::default()
+    }))
+}
+
+/// Domains that read a channel of ours, and how many they are. Blocks.
+pub(super) fn reading(
+    tables: &Tables,
+    key: TopicKey,
+) -> Result<Vec<(DomainName, u32)>, StoreError> {
+    tables.reading_domains(key, None, DOMAINS_MAX)
+}
+
+/// Messages of a channel with an order below `before`, newest first, without their authors. Blocks.
+pub(crate) fn channel_past(
+    signer: &Signer,
+    tables: &Tables,
+    group: GroupId,
+    before: u32,
+) -> Result<Option<wire::LogPage>, StoreError> {
+    let key = TopicKey::group(&group);
+    let Some(room) = channel_row(tables, key)? else {
+        return Ok(None);
+    };
+    let renumbered = room.begun.is_some();
+    let opened = renumbered.then_some(room.opened);
+    let (mut page, mut before) = (wire::LogPage::default(), before);
+    // Where everything has been deleted there is nothing to show, and older may be left.
+    while page.entries.is_empty() && page.past.is_empty() && before > 1 {
+        let same = room.opened.saturating_add(1);
+        let (rows, low) = match renumbered && before > same {
+            true => (by_order(tables, key, before)?, same),
+            false => (by_position(tables, key, before)?, 1),
+        };
+        before = rows.last().map_or(low, |it| it.0).min(before - 1);
+        for placed in rows.into_iter().filter(|it| it.2.deleted == 0) {
+            show(signer, tables, (group, opened), placed, &mut page)?;
+        }
+    }
+    page.more = before > 1;
+    Ok(Some(page))
+}
+
+fn show(
+    signer: &Signer,
+    tables: &Tables,
+    (group, opened): (GroupId, Option<u32>),
+    (order, seq, row): Placed,
+    page: &mut wire::LogPage,
+) -> Result<(), StoreError> {
+    let key = TopicKey::group(&group);
+    let index = tables.place(key.feed(), order)?.map_or(0, |it| it.index);
+    if let Some(entry) = tables.log_entry(key.feed(), index)? {
+        let entry = logs::entry(tables, key.feed(), &entry)?;
+        page.entries
+            .extend(entry.map(|(placed, envelope)| wire::LogEntry {
+                placed: Some(placed.into()),
+                envelope: Some(envelope.into()),
+            }));
+        return Ok(());
+    }
+    let mut item = message_item(tables, key, opened, (seq, &row))?;
+    let referrer = Referrer::Message(key, seq);
+    item.attachments = files::attachments_of(tables, signer.domain(), &referrer)?;
+    let issued = Timestamp::from_stored(row.issued);
+    let sealed = message::mint(issued)
+        .and_then(|id| signer.seal(Destination::Group(group), id, issued, Kind::FeedItem(item)));
+    page.past
+        .extend(sealed.ok().map(|envelope| wire::PastMessage {
+            order,
+            envelope: Some(envelope.into()),
+        }));
+    Ok(())
+}
+
+impl Room {
+    /// Reads what there is to know of the feed of a channel. Blocks.
+    pub(super) fn load_feed(
+        &mut self,
+        tables: &Tables,
+        key: TopicKey,
+    ) -> Result<(), StoreError> {
+        let begun = self.feed;
+        let last = tables.log_head(key.feed())?;
+        let last = last.and_then(|(_, row)| storage::log_behind(&row));
+        // Entries of a feed that another home began anew say nothing about where this one is.
+        let follows = |it: &Log| begun.is_none_or(|b| it.epoch >= b.epoch && it.index > b.index);
+        self.feed = last.filter(follows).or(begun);
+        if self.home.is_some() {
+            let base = self.begun.map_or(0, |(_, base)| base);
+            self.head = self.head.max(base);
+            return Ok(());
+        }
+        self.reading.extend(reading(tables, key)?);
+        for peer in self.reading.keys() {
+            let row = tables.follower(peer, key.feed())?;
+            if let Some(row) = row.filter(|it| it.until == 0) {
+                self.fed.insert(peer.clone(), row.since);
+            }
+        }
+        Ok(())
+    }
+}
