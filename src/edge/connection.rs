@@ -243,6 +243,9 @@ impl Connection {
             return Err(reply::MALFORMED.into());
         }
         let user = caller.user.clone();
+        if self.meets_channel(&sub.id, &sub.topic) {
+            return Ok(());
+        }
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
                 // An administrator speaks for others, but does not stand for them.
@@ -307,6 +310,35 @@ impl Connection {
                 asked
             }
         }
+    }
+
+    /// Answers who names a channel together with the domain it lives at: that domain is asked, beside the
+    /// session's queue, unless the channel is known; then it has another name here. False for all else.
+    fn meets_channel(&self, id: &Option<String>, topic: &str) -> bool {
+        let parts = topic.strip_prefix("chn").and_then(|it| it.split_once('@'));
+        let Some((rest, home)) = parts else {
+            return false;
+        };
+        let group = format!("grp{rest}").parse::<GroupId>();
+        let (Ok(group), Ok(home)) = (group, home.to_lowercase().parse::<DomainName>()) else {
+            return false;
+        };
+        if home == self.server.us {
+            return false;
+        }
+        let (server, session) = (Arc::clone(&self.server), self.session.clone());
+        let (id, topic) = (id.clone(), topic.to_owned());
+        self.beside(async move {
+            let reply = match meet_channel(&server, group, &home).await {
+                Ok(()) => {
+                    let other = json!({ "topic": channel_name(&group) });
+                    Reply::with(reply::USE_OTHER, other)
+                }
+                Err(refusal) => refusal.into(),
+            };
+            session.send(&reply.into_frame(id, Some(topic), server.clock.now()));
+        });
+        true
     }
 
     /// Makes a group.
@@ -513,6 +545,9 @@ impl Connection {
     async fn get(&mut self, caller: Caller, get: Get) -> Result<(), Reply> {
         if !get.query.is_sound() {
             return Err(reply::MALFORMED.into());
+        }
+        if self.meets_channel(&get.id, &get.topic) {
+            return Ok(());
         }
         let user = &caller.user;
         match self.resolve(user, &get.topic)? {

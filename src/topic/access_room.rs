@@ -131,6 +131,9 @@ impl Actor {
         if given.is_some_and(|it| !it.has(AccessMode::JOIN)) {
             return Err(reply::PERMISSION_DENIED.into());
         }
+        if as_reader && room.home.is_some() {
+            return self.read_copy(asked, mode, private, get).await;
+        }
         if room.home.is_some() {
             return self.subscribe_copy(asked, mode, private, get).await;
         }
@@ -160,7 +163,7 @@ impl Actor {
         get: &GetQuery,
     ) -> Result<(), Reply> {
         let now = self.now();
-        let standing = self.topic.active(&asked.user);
+        let standing = self.topic.active(&asked.user).filter(|it| !it.reader);
         let Some(standing) = standing else {
             return self.ask_to_join(asked, mode, get).await;
         };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery, Past};
 use freehold_keys::{Entry, Opened, Signer};
 use freehold_proto::{
-    Destination, Envelope, GroupId, MessageId, Timestamp, UserId, limits, wire, wire::payload::Kind,
+    Destination, Envelope, GroupId, Header, MessageId, Timestamp, UserId, limits, wire, wire::payload::Kind,
 };
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
@@ -178,8 +178,12 @@ impl Actor {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
+        let fed = room.reads_feed(&self.server.us);
         self.server.tasks.spawn("group history", async move {
-            let query = GroupQuery::MessagesBefore(before);
+            let query = match fed {
+                true => GroupQuery::FeedBefore(before),
+                false => GroupQuery::MessagesBefore(before),
+            };
             let answer = match server.federation.get() {
                 Some(federation) => federation.read_group(&home, group, query).await,
                 None => Ok(None),
@@ -273,6 +277,8 @@ struct Found {
     header_hash: Bytes,
     row: MessageRow,
     files: Vec<Attached>,
+    /// As readers get it: without author, and known by its order alone.
+    fed: bool,
 }
 
 fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
@@ -282,6 +288,10 @@ fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
 
 /// What an entry of the log says, if it is a message that can be shown.
 fn written(entry: Entry, now: Timestamp) -> Option<Found> {
+    if entry.position.feed {
+        let order = entry.position.order;
+        return fed(order, entry.payload?, &entry.envelope, entry.header, now);
+    }
     let Some(Kind::GroupMessage(words)) = &entry.payload else {
         return None;
     };
@@ -299,6 +309,7 @@ fn written(entry: Entry, now: Timestamp) -> Option<Found> {
         row: as_old(message_row(&author, &entry.envelope, &entry.header, now)),
         header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
         from: entry.header.from,
+        fed: false,
     })
 }
 
@@ -310,6 +321,9 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         header,
         payload,
     } = past.envelope;
+    if let Kind::FeedItem(_) = payload {
+        return fed(past.order, payload, &envelope, header, now);
+    }
     let Kind::GroupMessage(words) = payload else {
         return None;
     };
@@ -331,6 +345,39 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         header_hash: hash,
         from: header.from,
         files,
+        fed: false,
+    })
+}
+
+/// What the home of a channel shows its readers, if it is a message that can be shown.
+fn fed(
+    order: u32,
+    payload: Kind,
+    envelope: &Envelope,
+    header: Header,
+    now: Timestamp,
+) -> Option<Found> {
+    let Kind::FeedItem(item) = payload else {
+        return None;
+    };
+    message::makes_sense(&item.head, &item.content).ok()?;
+    let row = MessageRow {
+        message_id: Bytes::copy_from_slice(header.message_id.as_bytes()),
+        issued: header.issued_at.as_millis(),
+        received: now.as_millis(),
+        head: item.head,
+        content: item.content,
+        ..MessageRow::default()
+    };
+    Some(Found {
+        order,
+        index: 0,
+        placed: None,
+        row: as_old(row),
+        header_hash: Bytes::copy_from_slice(&envelope.header_hash()),
+        from: header.from,
+        files: Attached::read(&item.attachments).ok()?,
+        fed: true,
     })
 }
 
@@ -354,7 +401,10 @@ fn keep(
     let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
         return Ok(false);
     };
-    if tables.message(key, seq)?.is_some() || tables.seen(&found.from, id)?.is_some() {
+    // What came without its author, while only readers were here, is had with them now.
+    let whole = |it: &MessageRow| found.fed || it.deleted != 0 || !it.author.is_empty();
+    let stands = tables.message(key, seq)?.is_some_and(|it| whole(&it));
+    if stands || (!found.fed && tables.seen(&found.from, id)?.is_some()) {
         return Ok(false);
     }
     put_message(batch, key, seq, &found.row);
@@ -366,6 +416,9 @@ fn keep(
     put_place(batch, key, place);
     if let Some(row) = &found.placed {
         put_log_entry(batch, key, found.index, row);
+    }
+    if found.fed {
+        return Ok(true);
     }
     let mark = SeenRow {
         header_hash: found.header_hash.clone(),

@@ -54,7 +54,7 @@ const MEMBERS_MAX: usize = 50_000;
 const NOBODYS: &str = "nobody.invalid";
 
 /// What becomes of an entry.
-enum Judged {
+pub(super) enum Judged {
     /// It is the next: a message, or something else.
     Next,
     /// It came before.

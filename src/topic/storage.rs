@@ -9,7 +9,8 @@ use freehold_store::{
     tables::{
         rooms::{put_member, put_room},
         rows::{
-            FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, SuccessorsRow, TopicRow,
+            FeedStartRow, FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow,
+            SuccessorsRow, TopicRow,
         },
         topics::{put_subscription, put_topic},
     },

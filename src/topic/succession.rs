@@ -358,7 +358,7 @@ pub(super) fn home_after(
     let (mut home, mut log, mut successors) = (first.clone(), Log::opened(0), Vec::new());
     for entry in steps {
         let place = &entry.position;
-        if place.group != group || entry.header.from != place.home {
+        if place.group != group || place.feed || entry.header.from != place.home {
             return Err("a step is not of a home of this group");
         }
         match named_in(entry) {
