@@ -6,7 +6,7 @@
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use freehold_proto::{GroupId, Timestamp, UserId};
+use freehold_proto::{DomainName, GroupId, Timestamp, UserId};
 use freehold_store::{Tables, TopicKey};
 use serde_json::json;
 
@@ -26,7 +26,8 @@ use crate::{
     me,
     server::Server,
     topic::{
-        CallEvent, Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts,
+        CallEvent, Command, Founding, TopicName, TopicRequest, channel_name, hub::Hub,
+        meet_channel, message::Draft, parts,
     },
 };
 

@@ -15,6 +15,8 @@ mod calls;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod channel_crossing;
+#[cfg(test)]
 mod crossing;
 #[cfg(test)]
 mod deletion_abroad;

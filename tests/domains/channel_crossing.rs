@@ -1,0 +1,219 @@
+//! Channels that people of other domains read: a feed without authors and members.
+
+use std::time::Duration;
+
+use freehold_interop::{Frame, FrameKind};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    group_crossing::Club,
+    guest::{Guest, SOON},
+    net::{House, Net},
+};
+
+/// Ann of alpha has a channel; Bob of beta and Cat of gamma have found it.
+struct News {
+    ann: Guest,
+    bob: Guest,
+    cat: Guest,
+    alpha: House,
+    beta: House,
+    group: String,
+    channel: String,
+    net: Net,
+}
+
+impl Guest {
+    /// Opens a channel by its whole address, as typed; returns its name here.
+    async fn finds_channel(&mut self, address: &str) -> String {
+        let body = json!({"topic": address});
+        let answer = self.session.request("sub", body).await.unwrap();
+        assert_eq!(answer.code(), 303, "{}", answer.body);
+        let name = answer.body["params"]["topic"].as_str().unwrap().to_owned();
+        let answer = self.session.subscribe(&name).await.unwrap();
+        assert_eq!(answer.body["params"]["acs"]["mode"], "JRP");
+        name
+    }
+
+    /// Waits until so many read the channel, as far as it is known here.
+    async fn counts_in(&mut self, topic: &str, count: u64) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let desc = self.session.get(topic, "desc").await.unwrap().unwrap();
+            if desc["subcnt"] == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{desc}, not {count}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl News {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let alpha = net.domain("alpha.test").await;
+        let beta = net.domain("beta.test").await;
+        let gamma = net.domain("gamma.test").await;
+        let mut ann = alpha.guest("ann").await;
+        let (mut bob, mut cat) = (beta.guest("bob").await, gamma.guest("cat").await);
+        let described = json!({"desc": {"public": {"fn": "News"}}});
+        let group = ann.founds("nch1", described).await;
+        let channel = group.replacen("grp", "chn", 1);
+        ann.says_in(&group, "before anybody read").await;
+        let address = format!("{channel}@alpha.test");
+        for reader in [&mut bob, &mut cat] {
+            assert_eq!(reader.finds_channel(&address).await, channel);
+            reader.reads_all(&channel, &["before anybody read"]).await;
+        }
+        Self {
+            ann,
+            bob,
+            cat,
+            alpha,
+            beta,
+            group,
+            channel,
+            net,
+        }
+    }
+
+    /// Both readers have this in the channel, in order.
+    async fn readers_have(&mut self, texts: &[&str]) {
+        for reader in [&mut self.bob, &mut self.cat] {
+            reader.reads_all(&self.channel, texts).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn readers_at_other_domains_get_what_is_written_and_not_by_whom() {
+    let mut news = News::new().await;
+    news.ann.says_in(&news.group, "one").await;
+    let name = news.channel.clone();
+    let fits = move |it: &Frame| {
+        let one = it.kind == FrameKind::Data && it.body["content"] == "one";
+        one && it.text("topic") == name
+    };
+    let frame = news.bob.session.wait_for("one", SOON, fits).await.unwrap();
+    assert!(frame.body.get("from").is_none(), "{}", frame.body);
+    news.ann.says_in(&news.group, "two").await;
+    let all = ["before anybody read", "one", "two"];
+    news.readers_have(&all).await;
+    let history = news.bob.session.history(&news.channel, 1).await.unwrap();
+    assert!(history.iter().all(|it| it.from.is_empty()));
+    // Nobody sees anybody: a reader no member, a member no reader of another domain, all how many.
+    let rows = news.bob.session.get(&news.channel, "sub").await.unwrap();
+    assert_eq!(rows.unwrap().as_array().unwrap().len(), 1);
+    let rows = news.ann.session.get(&news.group, "sub").await.unwrap();
+    assert_eq!(rows.unwrap().as_array().unwrap().len(), 1);
+    news.ann.counts_in(&news.group, 3).await;
+    let body = json!({"topic": news.channel, "noecho": true, "content": "x"});
+    assert_eq!(news.bob.is_refused("pub", body).await.0, 403);
+}
+
+#[tokio::test]
+async fn what_is_deleted_or_described_anew_is_so_for_readers_elsewhere() {
+    let mut news = News::new().await;
+    let seq = news.ann.says_in(&news.group, "wrong").await;
+    news.ann.says_in(&news.group, "right").await;
+    let all = ["before anybody read", "wrong", "right"];
+    news.readers_have(&all).await;
+    let body = json!({"topic": news.group, "what": "msg", "hard": true, "delseq": [{"low": seq}]});
+    news.ann.session.request("del", body).await.unwrap();
+    news.readers_have(&["before anybody read", "right"]).await;
+    let body = json!({"topic": news.group, "desc": {"public": {"fn": "Good news"}}});
+    news.ann.session.request("set", body).await.unwrap();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let desc = news.cat.session.get(&news.channel, "desc").await.unwrap();
+        if desc.unwrap()["public"]["fn"] == "Good news" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the description does not come");
+        sleep(Duration::from_millis(20)).await;
+    }
+    // Whoever comes later is not shown what is gone.
+    let mut dan = news.net.domain("delta.test").await.guest("dan").await;
+    let address = format!("{}@alpha.test", news.channel);
+    dan.finds_channel(&address).await;
+    let left = ["before anybody read", "right"];
+    dan.reads_all(&news.channel, &left).await;
+}
+
+#[tokio::test]
+async fn readers_read_while_the_home_is_away_and_get_the_rest_when_it_is_back() {
+    let mut news = News::new().await;
+    let channel = news.channel.clone();
+    news.beta.stop().await;
+    news.ann.says_in(&news.group, "while beta was away").await;
+    news.beta.start().await;
+    Club::returns(&news.beta, &mut news.bob, &channel).await;
+    let all = ["before anybody read", "while beta was away"];
+    news.readers_have(&all).await;
+    news.alpha.stop().await;
+    let dan = &mut news.beta.guest("dan").await;
+    // Known here: the home is not asked.
+    dan.session.subscribe(&channel).await.unwrap();
+    dan.reads_all(&channel, &all).await;
+    let elsewhere = format!("{}@alpha.test", channel.replace(|it: char| it.is_numeric(), "A"));
+    let body = json!({"topic": elsewhere});
+    assert!(dan.is_refused("sub", body).await.0 >= 400);
+    news.alpha.start().await;
+    news.alpha.welcomes_back(&mut news.ann).await;
+    news.ann.session.subscribe(&news.group).await.unwrap();
+    news.ann.counts_in(&news.group, 4).await;
+}
+
+#[tokio::test]
+async fn the_last_reader_of_a_domain_ends_the_feed_there_and_one_who_comes_again_has_it_all() {
+    let mut news = News::new().await;
+    news.ann.counts_in(&news.group, 3).await;
+    let leave = json!({"topic": news.channel, "unsub": true});
+    news.bob.session.request("leave", leave).await.unwrap();
+    news.ann.counts_in(&news.group, 2).await;
+    news.ann.says_in(&news.group, "nobody at beta").await;
+    let all = ["before anybody read", "nobody at beta"];
+    news.cat.reads_all(&news.channel, &all).await;
+    news.bob.session.subscribe(&news.channel).await.unwrap();
+    news.ann.counts_in(&news.group, 3).await;
+    news.ann.says_in(&news.group, "back").await;
+    let all = ["before anybody read", "nobody at beta", "back"];
+    news.readers_have(&all).await;
+}
+
+#[tokio::test]
+async fn where_somebody_becomes_a_member_readers_are_served_from_the_copy() {
+    let mut news = News::new().await;
+    let (group, channel) = (news.group.clone(), news.channel.clone());
+    let mut dan = news.beta.guest("dan").await;
+    news.ann.says_in(&group, "one").await;
+    news.readers_have(&["before anybody read", "one"]).await;
+    news.ann.invites_to(&group, &dan).await;
+    dan.finds_in_contacts(&group).await;
+    dan.joins(&group).await;
+    news.ann.says_in(&group, "two").await;
+    let all = ["before anybody read", "one", "two"];
+    news.readers_have(&all).await;
+    dan.reads_all(&group, &all).await;
+    // What came without its author has one, for members.
+    let deadline = Instant::now() + SOON;
+    let ann = dan.name_of(&news.ann);
+    loop {
+        let history = dan.session.history(&group, 1).await.unwrap();
+        if history.iter().all(|it| it.from == ann) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "an author is missing: {history:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let history = news.bob.session.history(&channel, 1).await.unwrap();
+    assert!(history.iter().all(|it| it.from.is_empty()));
+    // Without members again, the feed goes on.
+    let leave = json!({"topic": group, "unsub": true});
+    dan.session.request("leave", leave).await.unwrap();
+    news.ann.says_in(&group, "three").await;
+    let all = ["before anybody read", "one", "two", "three"];
+    news.readers_have(&all).await;
+}
