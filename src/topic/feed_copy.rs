@@ -368,7 +368,16 @@ impl Actor {
         let Some(feed) = room.feed else {
             return Ok(Judged::Missing);
         };
-        Ok(match feed.admit(&entry.position) {
+        let admission = feed.admit(&entry.position);
+        let follows = matches!(admission, Admission::Message | Admission::Change);
+        if entry.position.epoch > feed.epoch && !follows {
+            // The home has lost some of it and goes on: the copy begins anew.
+            let room = self.room_mut()?;
+            room.feed = None;
+            room.dirty = true;
+            return Ok(Judged::Missing);
+        }
+        Ok(match admission {
             Admission::Message | Admission::Change => Judged::Next,
             Admission::Missing => Judged::Missing,
             Admission::Forked(why) => Judged::Refused(forked(&home, why)),

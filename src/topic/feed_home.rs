@@ -90,12 +90,17 @@ impl Actor {
         // The log, or the room, has the new messages already.
         let last = room.log.map_or(room.head, |it| it.order);
         let before = last.saturating_sub(count);
-        let opens = room.feed.is_none();
-        let begun = *room.feed.get_or_insert(Log {
-            epoch: room.log.map_or(1, |it| it.epoch),
-            ..Log::opened(before)
-        });
+        let epoch = room.log.map_or(1, |it| it.epoch);
+        // After a loss of ours, or where another domain was the home meanwhile, it goes on in a later epoch.
+        let goes_on = |it: &Log| it.order == before && it.epoch >= epoch;
+        let opens = !room.feed.as_ref().is_some_and(goes_on);
+        let begun = room.feed.unwrap_or(Log::opened(before));
         if opens {
+            room.feed = Some(Log {
+                epoch: epoch.max(begun.epoch + u64::from(room.feed.is_some())),
+                order: before,
+                ..begun
+            });
             let item = self.told_channel();
             self.place_item(batch, group, item, None)?;
         }
@@ -118,6 +123,44 @@ impl Actor {
             effects.push(Effect::WakePeers(told, self.key().feed()));
         }
         Ok(())
+    }
+
+    /// Another domain is the home from now on: the last item says so, and nothing comes behind it. Returns
+    /// whom to tell.
+    pub(super) fn end_feed(
+        &mut self,
+        batch: &mut Batch,
+        next: &DomainName,
+    ) -> Result<Vec<DomainName>, KeyError> {
+        let key = self.key();
+        let Some((group, room)) = self.homed() else {
+            return Ok(Vec::new());
+        };
+        let Some(begun) = room.feed else {
+            return Ok(Vec::new());
+        };
+        let item = wire::FeedItem {
+            next_home: next.to_string(),
+            ..wire::FeedItem::default()
+        };
+        self.place_item(batch, group, item, None)?;
+        let Some((_, room)) = self.homed() else {
+            return Ok(Vec::new());
+        };
+        let until = room.feed.take().map_or(begun.index, |it| it.index);
+        extend_log(batch, key.feed(), begun.index, until);
+        for peer in std::mem::take(&mut room.reading).keys() {
+            put_reading_domain(batch, key, peer, 0);
+        }
+        let fed = std::mem::take(&mut room.fed);
+        for (peer, since) in &fed {
+            let row = FollowerRow {
+                since: *since,
+                until,
+            };
+            put_follower(batch, peer, key.feed(), &row);
+        }
+        Ok(fed.into_keys().collect())
     }
 
     /// Seals an item, signs the next position and adds the entry. `seq` is where a message stands here.
@@ -278,10 +321,14 @@ pub(crate) fn channel_state(
     let Some(row) = channel_row(tables, key)? else {
         return Ok(None);
     };
+    let epoch = row.epoch;
     let mut room = Room::new(RoomKind::Channel, Some(group), Timestamp::EPOCH);
     storage::take_row(&mut room, row);
     room.reading.extend(reading(tables, key)?);
-    let head = tables.log_head(key.feed())?.map(|(_, row)| wire::Placed {
+    // What we placed before another domain was the home for a while is no beginning.
+    let present = |it: &LogRow| storage::log_behind(it).is_some_and(|it| it.epoch >= epoch);
+    let last = last_of_feed(tables, key)?.filter(present);
+    let head = last.map(|row| wire::Placed {
         position: row.position,
         signature: row.signature,
     });
@@ -294,6 +341,14 @@ pub(crate) fn channel_state(
         readers: room.readers_everywhere(),
         ..wire::GroupState::default()
     }))
+}
+
+/// The entry that a feed was last brought up to. Blocks.
+fn last_of_feed(tables: &Tables, key: TopicKey) -> Result<Option<LogRow>, StoreError> {
+    match tables.log_tip(key.feed())? {
+        Some(tip) => tables.log_entry(key.feed(), tip),
+        None => Ok(None),
+    }
 }
 
 /// Domains that read a channel of ours, and how many they are. Blocks.
@@ -374,16 +429,17 @@ impl Room {
         key: TopicKey,
     ) -> Result<(), StoreError> {
         let begun = self.feed;
-        let last = tables.log_head(key.feed())?;
-        let last = last.and_then(|(_, row)| storage::log_behind(&row));
-        // Entries of a feed that another home began anew say nothing about where this one is.
-        let follows = |it: &Log| begun.is_none_or(|b| it.epoch >= b.epoch && it.index > b.index);
-        self.feed = last.filter(follows).or(begun);
+        let last = last_of_feed(tables, key)?;
+        let last = last.and_then(|row| storage::log_behind(&row));
         if self.home.is_some() {
+            // A copy stands at the entry that it began behind, or further.
+            let follows = |it: &Log| begun.is_some_and(|b| it.index >= b.index);
+            self.feed = last.filter(follows).or(begun);
             let base = self.begun.map_or(0, |(_, base)| base);
             self.head = self.head.max(base);
             return Ok(());
         }
+        self.feed = last;
         self.reading.extend(reading(tables, key)?);
         for peer in self.reading.keys() {
             let row = tables.follower(peer, key.feed())?;

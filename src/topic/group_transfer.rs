@@ -144,6 +144,8 @@ impl Actor {
         let mut batch = Batch::new();
         let placed = self.place_change(&mut batch, group, change);
         placed.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
+        let fed = self.end_feed(&mut batch, to);
+        let fed = fed.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
         let room = self.room_mut()?;
         let followers = room.give_home(to, words.epoch);
         let last = room.log.map_or(0, |it| it.index);
@@ -157,7 +159,11 @@ impl Actor {
         }
         tracing::info!(home = %to, "a group has another home now");
         let told = followers.into_iter().map(|it| it.0).collect();
-        Ok((batch, vec![Effect::WakePeers(told, key)]))
+        let effects = vec![
+            Effect::WakePeers(told, key),
+            Effect::WakePeers(fed, key.feed()),
+        ];
+        Ok((batch, effects))
     }
 
     /// Whether an entry that is being taken gives the group another home: which, from which epoch on.
@@ -513,6 +519,9 @@ impl Room {
             self.begun.get_or_insert((*log, self.head));
         }
         self.fetched = 1;
+        self.feed = None;
+        self.reading.clear();
+        self.fed.clear();
         self.home = Some(to.clone());
         self.dirty = true;
         std::mem::take(&mut self.followers).into_iter().collect()

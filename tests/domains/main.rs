@@ -13,9 +13,9 @@ mod bot;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
-mod credentials;
-#[cfg(test)]
 mod channel_crossing;
+#[cfg(test)]
+mod credentials;
 #[cfg(test)]
 mod crossing;
 #[cfg(test)]

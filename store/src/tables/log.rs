@@ -31,6 +31,19 @@ impl Tables {
         Ok(last.into_iter().next())
     }
 
+    /// Index of the entry that a log was last brought up to; `None` where there is no log. Entries above
+    /// it are of one that was given up.
+    pub fn log_tip(&self, topic: TopicKey) -> Result<Option<u64>, StoreError> {
+        let key = keys::log_tip(topic);
+        let bytes = self.engine.get(&key)?;
+        bytes
+            .map(|it| {
+                let index = it.as_ref().try_into().map_err(|_| damaged(&key))?;
+                Ok(u64::from_be_bytes(index))
+            })
+            .transpose()
+    }
+
     /// Entries above `after`, in order.
     pub fn log_after(
         &self,
