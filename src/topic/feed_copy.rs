@@ -91,7 +91,9 @@ async fn read_channel(
     group: GroupId,
 ) -> Result<Option<ChannelShown>, Status> {
     let federation = server.federation.get().ok_or(reply::UNAVAILABLE)?;
-    let answer = federation.read_group(home, group, GroupQuery::Channel).await;
+    let answer = federation
+        .read_group(home, group, GroupQuery::Channel)
+        .await;
     let (head, state) = match answer {
         Ok(Some(GroupAnswer::Channel { head, state })) => (head, state),
         Ok(_) => return Ok(None),
@@ -215,7 +217,10 @@ impl Actor {
             return;
         }
         if let Err(reply) = self.begin_feed(*shown).await {
-            tracing::warn!(code = reply.status.code, "the copy of a channel did not begin");
+            tracing::warn!(
+                code = reply.status.code,
+                "the copy of a channel did not begin"
+            );
             self.read_again();
         }
     }
@@ -541,9 +546,7 @@ impl Actor {
         let (server, name) = (self.server.clone(), self.name.clone());
         self.server.tasks.spawn("feed pull", async move {
             let command = match after {
-                Some(after) => {
-                    Command::FeedMissed(read_feed(&server, &home, group, after).await)
-                }
+                Some(after) => Command::FeedMissed(read_feed(&server, &home, group, after).await),
                 None => {
                     let shown = read_channel(&server, &home, group).await;
                     Command::Channel(shown.ok().flatten().map(Box::new))

@@ -13,7 +13,6 @@ use freehold_store::{
         rows::{CHANNEL, FollowerRow, LogRow, MessageRow, PlaceRow, RoomRow},
     },
 };
-use prost::Message as _;
 use wire::payload::Kind;
 
 use super::{
@@ -423,11 +422,7 @@ fn show(
 
 impl Room {
     /// Reads what there is to know of the feed of a channel. Blocks.
-    pub(super) fn load_feed(
-        &mut self,
-        tables: &Tables,
-        key: TopicKey,
-    ) -> Result<(), StoreError> {
+    pub(super) fn load_feed(&mut self, tables: &Tables, key: TopicKey) -> Result<(), StoreError> {
         let begun = self.feed;
         let last = last_of_feed(tables, key)?;
         let last = last.and_then(|row| storage::log_behind(&row));

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery, Past};
 use freehold_keys::{Entry, Opened, Signer};
 use freehold_proto::{
-    Destination, Envelope, GroupId, Header, MessageId, Timestamp, UserId, limits, wire, wire::payload::Kind,
+    Destination, Envelope, GroupId, Header, MessageId, Timestamp, UserId, limits, wire,
+    wire::payload::Kind,
 };
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
@@ -82,13 +83,21 @@ pub(crate) fn page(
 pub(super) type Placed = (u32, u32, MessageRow);
 
 /// Messages at positions below `before` where that is their order, newest first. Blocks.
-pub(super) fn by_position(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_position(
+    tables: &Tables,
+    key: TopicKey,
+    before: u32,
+) -> Result<Vec<Placed>, StoreError> {
     let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
     Ok(rows.into_iter().map(|(seq, row)| (seq, seq, row)).collect())
 }
 
 /// Messages with an order below `before` where that is not their position, newest first. Blocks.
-pub(super) fn by_order(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_order(
+    tables: &Tables,
+    key: TopicKey,
+    before: u32,
+) -> Result<Vec<Placed>, StoreError> {
     let (mut found, mut bytes) = (Vec::new(), 0);
     for place in tables.places_before(key, before, PAGE)? {
         let Some(row) = tables.message(key, place.seq)? else {
@@ -171,6 +180,7 @@ impl Actor {
             fetched => fetched,
         };
         let enough = begun.order.saturating_sub(before) >= FETCHED_MAX;
+        let fed = room.reads_feed(&self.server.us);
         let TopicName::Group(group) = self.name else {
             return;
         };
@@ -178,7 +188,6 @@ impl Actor {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
-        let fed = room.reads_feed(&self.server.us);
         self.server.tasks.spawn("group history", async move {
             let query = match fed {
                 true => GroupQuery::FeedBefore(before),

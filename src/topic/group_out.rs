@@ -170,7 +170,11 @@ impl Actor {
 
     /// Somebody of ours leaves.
     pub(super) async fn leave_copy(&mut self, asked: &Asked) -> Result<(), Reply> {
-        if self.topic.room().is_some_and(|it| it.is_reader(&asked.user)) {
+        if self
+            .topic
+            .room()
+            .is_some_and(|it| it.is_reader(&asked.user))
+        {
             return self.leave_feed(asked);
         }
         let now = self.now();

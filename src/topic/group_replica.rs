@@ -430,7 +430,11 @@ impl Actor {
     }
 
     /// Messages go for everybody, wherever they stand here.
-    pub(super) async fn delete_orders(&mut self, by: &UserId, orders: &[wire::Orders]) -> Result<(), Reply> {
+    pub(super) async fn delete_orders(
+        &mut self,
+        by: &UserId,
+        orders: &[wire::Orders],
+    ) -> Result<(), Reply> {
         if orders.is_empty() {
             return Ok(());
         }
