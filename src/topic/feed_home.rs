@@ -80,26 +80,12 @@ impl Actor {
         let Some((group, room)) = self.homed() else {
             return Ok(());
         };
-        let wanted = room.kind == RoomKind::Channel && !room.reading.is_empty();
-        if room.feed.is_none() && !wanted {
-            return Ok(());
-        }
         let appended = |it: &&Effect| matches!(it, Effect::Appended { .. });
         let count = u32::try_from(effects.iter().filter(appended).count()).unwrap_or(u32::MAX);
-        // The log, or the room, has the new messages already.
-        let last = room.log.map_or(room.head, |it| it.order);
-        let before = last.saturating_sub(count);
-        let epoch = room.log.map_or(1, |it| it.epoch);
-        // After a loss of ours, or where another domain was the home meanwhile, it goes on in a later epoch.
-        let goes_on = |it: &Log| it.order == before && it.epoch >= epoch;
-        let opens = !room.feed.as_ref().is_some_and(goes_on);
-        let begun = room.feed.unwrap_or(Log::opened(before));
+        let Some((begun, opens)) = room.open_feed(count) else {
+            return Ok(());
+        };
         if opens {
-            room.feed = Some(Log {
-                epoch: epoch.max(begun.epoch + u64::from(room.feed.is_some())),
-                order: before,
-                ..begun
-            });
             let item = self.told_channel();
             self.place_item(batch, group, item, None)?;
         }
@@ -421,6 +407,32 @@ fn show(
 }
 
 impl Room {
+    /// The feed as it is before the last `count` messages are placed in it, and whether it begins, or goes
+    /// on in a later epoch, by which its first item describes the channel. `None` while nobody elsewhere
+    /// reads, nor ever did.
+    fn open_feed(&mut self, count: u32) -> Option<(Log, bool)> {
+        let wanted = self.kind == RoomKind::Channel && !self.reading.is_empty();
+        if self.feed.is_none() && !wanted {
+            return None;
+        }
+        // The log, or the room, has the new messages already.
+        let last = self.log.map_or(self.head, |it| it.order);
+        let before = last.saturating_sub(count);
+        let epoch = self.log.map_or(1, |it| it.epoch);
+        // After a loss of ours, or where another domain was the home meanwhile, the orders do not follow.
+        let goes_on = |it: &Log| it.order == before && it.epoch >= epoch;
+        if let Some(feed) = self.feed.filter(goes_on) {
+            return Some((feed, false));
+        }
+        let begun = self.feed.unwrap_or(Log::opened(before));
+        self.feed = Some(Log {
+            epoch: epoch.max(begun.epoch + u64::from(self.feed.is_some())),
+            order: before,
+            ..begun
+        });
+        Some((begun, true))
+    }
+
     /// Reads what there is to know of the feed of a channel. Blocks.
     pub(super) fn load_feed(&mut self, tables: &Tables, key: TopicKey) -> Result<(), StoreError> {
         let begun = self.feed;
@@ -443,5 +455,53 @@ impl Room {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel() -> Room {
+        let group = GroupId::from_bytes([1; 16]);
+        Room::new(RoomKind::Channel, Some(group), Timestamp::EPOCH)
+    }
+
+    #[test]
+    fn a_feed_begins_with_the_first_domain_that_reads_at_the_order_of_then() {
+        let mut room = channel();
+        room.head = 7;
+        assert_eq!(room.open_feed(0), None);
+        room.reading.insert("beta.test".parse().unwrap(), 1);
+        // The seventh is being written now, and is to be placed.
+        let (begun, opens) = room.open_feed(1).unwrap();
+        assert_eq!(
+            (begun.index, begun.order, begun.epoch, opens),
+            (0, 6, 1, true)
+        );
+        room.feed = Some(Log {
+            index: 2,
+            order: 7,
+            ..begun
+        });
+        assert_eq!(room.open_feed(0).map(|it| it.1), Some(false));
+        // It stays when nobody reads: who comes again finds it without a gap.
+        room.reading.clear();
+        assert_eq!(room.open_feed(0).map(|it| it.1), Some(false));
+    }
+
+    #[test]
+    fn a_feed_whose_orders_do_not_follow_goes_on_in_a_later_epoch() {
+        let mut room = channel();
+        room.head = 7;
+        room.feed = Some(Log {
+            index: 3,
+            ..Log::opened(7)
+        });
+        room.head = 1007;
+        let (begun, opens) = room.open_feed(0).unwrap();
+        let feed = room.feed.unwrap();
+        assert!(opens && begun.index == feed.index);
+        assert_eq!((feed.epoch, feed.order), (2, 1007));
     }
 }
