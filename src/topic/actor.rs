@@ -320,6 +320,7 @@ impl Actor {
             let spans = room.home.is_none() && room.log.is_some();
             let members = room.present().filter(|_| spans);
             peers.extend(members.map(|(user, _)| user.domain().clone()));
+            peers.extend(room.reading.keys().cloned());
             peers.remove(&self.server.us);
         }
         for peer in &peers {

@@ -392,9 +392,14 @@ impl Actor {
 
     /// An entry that came before must be the same again.
     async fn compare_feed(&mut self, home: &DomainName, entry: &Entry) -> Result<Judged, Reply> {
+        let (key, index) = (self.key().feed(), entry.position.index);
+        let begun = self.topic.room().and_then(|it| it.begun);
+        // What stands before the copy began is of another feed.
+        if begun.is_some_and(|(log, _)| index <= log.index) {
+            return Ok(Judged::Known);
+        }
         // It may have come a moment ago, in the same batch.
         self.finish_commits().await?;
-        let (key, index) = (self.key().feed(), entry.position.index);
         let read = move |tables: &Tables| tables.log_entry(key, index);
         let stored = self.server.tables.read(read).await?;
         Ok(match stored {

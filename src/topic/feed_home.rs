@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use freehold_keys::{KeyError, Signer};
-use freehold_proto::{Destination, DomainName, GroupId, Refusal, Timestamp, wire};
+use freehold_proto::{Destination, DomainName, GroupId, Timestamp, wire};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
-        log::{extend_log, put_follower, put_log_entry, put_place, put_reading_domain},
+        log::{extend_log, put_follower, put_log_entry, put_place, put_reading_domain, put_told},
         rows::{CHANNEL, FollowerRow, LogRow, MessageRow, PlaceRow, RoomRow},
     },
 };
@@ -18,7 +18,7 @@ use wire::payload::Kind;
 use super::{
     actor::{Actor, Effect},
     group_history::{Placed, by_order, by_position},
-    group_home::nobody,
+    group_home::{Unheard, nobody},
     group_replica::not_home,
     group_wire,
     log::Log,
@@ -37,18 +37,18 @@ const DOMAINS_MAX: usize = 1000;
 impl Actor {
     /// A domain says how many of its people read the channel. What follows from that is done with the
     /// next commit.
-    pub(super) fn note_readers(
+    pub(super) async fn note_readers(
         &mut self,
         origin: &DomainName,
         readers: u32,
         batch: &mut Batch,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unheard> {
         let (key, stored) = (self.key(), self.is_stored());
         if self.home_abroad().is_some() {
-            return Err(not_home());
+            return Err(not_home().into());
         }
         let Some((_, room)) = self.homed().filter(|_| stored) else {
-            return Err(nobody());
+            return Err(nobody().into());
         };
         let known = room.reading.get(origin).copied().unwrap_or(0);
         if known == readers {
@@ -57,12 +57,15 @@ impl Actor {
         let lives = room.kind == RoomKind::Channel && room.deleted.is_none();
         let full = known == 0 && room.reading.len() >= DOMAINS_MAX;
         if readers > 0 && (!lives || full) {
-            return Err(nobody());
+            return Err(nobody().into());
         }
         match readers {
             0 => room.reading.remove(origin),
             readers => room.reading.insert(origin.clone(), readers),
         };
+        // It is told of the feed from now on.
+        let prepared = self.server.outbox.prepare(origin).await;
+        prepared.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
         put_reading_domain(batch, key, origin, readers);
         Ok(())
     }
@@ -231,11 +234,11 @@ impl Actor {
     /// Domains with readers and no members get what comes now, and those that do not any more only what
     /// came up to here. Returns whom to tell.
     fn update_fed(&mut self, batch: &mut Batch, before: u64) -> BTreeSet<DomainName> {
-        let (key, us) = (self.key().feed(), self.server.us.clone());
+        let (key, server) = (self.key().feed(), self.server.clone());
         let Some((_, room)) = self.homed() else {
             return BTreeSet::new();
         };
-        let members = room.domains(&us);
+        let members = room.domains(&server.us);
         let until = room.feed.map_or(0, |it| it.index);
         let told: BTreeSet<_> = room.fed.keys().cloned().collect();
         let reading = &room.reading;
@@ -248,13 +251,14 @@ impl Actor {
         });
         let hears = |it: &&DomainName| !members.contains(*it) && !told.contains(*it);
         let came: BTreeSet<_> = room.reading.keys().filter(hears).cloned().collect();
+        // The last entry is told again: by that a domain sees what it missed since it had readers last, or
+        // since it asked how the channel stands.
+        let since = before.saturating_sub(1);
         for new in &came {
-            let row = FollowerRow {
-                since: before,
-                until: 0,
-            };
-            put_follower(batch, new, key, &row);
-            room.fed.insert(new.clone(), before);
+            put_follower(batch, new, key, &FollowerRow { since, until: 0 });
+            put_told(batch, new, key, since);
+            server.outbox.unfollow(new, key);
+            room.fed.insert(new.clone(), since);
         }
         match until == before {
             true => came,

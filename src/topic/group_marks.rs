@@ -8,6 +8,7 @@ use freehold_store::{Batch, Tables};
 use super::{
     actor::{Actor, Effect},
     command::Decision,
+    group_home::Unheard,
     group_replica::MISSING_RETRY,
     places::{marked_order, marked_seq},
     room::Room,
@@ -106,10 +107,17 @@ impl Actor {
                 return drop(decision.send(Err(freehold_federation::Unavailable(why))));
             }
         }
-        let noted = readers.map(|it| self.note_readers(origin, it, &mut batch));
+        let noted = match readers {
+            Some(readers) => self.note_readers(origin, readers, &mut batch).await,
+            None => Ok(()),
+        };
         let verdict = match noted {
-            Some(Err(refusal)) => Verdict::Refused(refusal),
-            _ => verdict,
+            Ok(()) => verdict,
+            Err(Unheard::Refused(refusal)) => Verdict::Refused(refusal),
+            Err(Unheard::Unavailable(why)) => {
+                self.read_again();
+                return drop(decision.send(Err(freehold_federation::Unavailable(why))));
+            }
         };
         effects.push(Effect::Decided(decision, verdict));
         self.commit(batch, effects);
