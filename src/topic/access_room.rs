@@ -521,6 +521,18 @@ impl Actor {
         Ok(())
     }
 
+    /// The same for all who are attached, when the channel has been read again.
+    pub(super) async fn load_attached_readers(&mut self) {
+        let attached: Vec<UserId> = self.attached.people().map(|it| it.0.clone()).collect();
+        for user in attached {
+            if let Err(reply) = self.load_reader(&user).await {
+                let code = reply.status.code;
+                tracing::warn!(code, "how a reader stands cannot be read");
+                return self.read_again();
+            }
+        }
+    }
+
     /// Everybody may write to the administrators without being attached.
     pub(super) fn may_publish_from_afar(&self) -> bool {
         matches!(self.name, TopicName::Reports(_))

@@ -66,6 +66,8 @@ pub(super) enum Effect {
         /// A session that does not want its own words back.
         except: Option<Session>,
     },
+    /// A message that stood here already has its order now.
+    Placed(u32, Box<MessageRow>),
     /// Somebody's access changed.
     Access(AccessChange, Option<Session>),
     /// Somebody got further.
@@ -290,6 +292,7 @@ impl Actor {
                 self.call.take_if(|it| it.began_at() > head);
                 self.cursors_due = None;
                 self.stale = false;
+                self.load_attached_readers().await;
                 true
             }
             Err(fault) => {

@@ -129,8 +129,9 @@ pub enum Command {
     Missed(Option<Vec<Entry>>),
     /// The home of a channel says how it stands, or did not answer.
     Channel(Option<Box<ChannelShown>>),
-    /// The home of a channel has answered with entries of its feed that were missing, or has not answered.
-    FeedMissed(Option<Vec<Entry>>),
+    /// The home of a channel has answered with entries of its feed that were missing, and whether there are
+    /// more, or has not answered.
+    FeedMissed(Option<(Vec<Entry>, bool)>),
     /// The home of a group has not said in time whether somebody may come in.
     JoinLate(UserId),
     /// The home of a group may be another now: what waits for the former one goes there.

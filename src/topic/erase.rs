@@ -122,7 +122,7 @@ impl Actor {
     ) -> Result<(), Reply> {
         let now = self.now();
         if self.topic.room().is_some_and(|it| it.is_reader(user)) {
-            self.erase_reader(user)?;
+            self.erase_reader(user).await?;
         }
         let room = self.room_mut()?;
         if room.members.contains_key(user) {

@@ -16,7 +16,7 @@ use freehold_proto::{
 use freehold_store::{
     Batch, Tables, TopicKey,
     tables::{
-        log::{extend_log, put_log_entry, put_log_tip, put_place},
+        log::{extend_log, put_log_entry, put_log_tip, put_place, remove_place},
         messages::put_message,
         rows::{LogRow, MessageRow, PlaceRow},
     },
@@ -45,6 +45,9 @@ use crate::{
     files::{Attached, Referrer},
     server::{REMOTE_WAIT, Server},
 };
+
+/// The last messages of a home that was, of which the next one may not know.
+const UNPLACED_MAX: usize = 1000;
 
 /// Makes a channel known here that lives at another domain, by asking that domain once.
 pub(crate) async fn meet(
@@ -121,17 +124,17 @@ async fn read_channel(
     }))
 }
 
-/// Reads what is missing of a feed behind an entry.
+/// Reads what is missing of a feed behind an entry, and whether there is more.
 async fn read_feed(
     server: &Server,
     home: &DomainName,
     group: GroupId,
     after: u64,
-) -> Option<Vec<Entry>> {
+) -> Option<(Vec<Entry>, bool)> {
     let federation = server.federation.get()?;
     let query = GroupQuery::FeedAfter(after);
     match federation.read_group(home, group, query).await {
-        Ok(Some(GroupAnswer::Page(entries, ..))) => Some(entries),
+        Ok(Some(GroupAnswer::Page(entries, _, more))) => Some((entries, more)),
         answer => {
             tracing::debug!(peer = %home, ?answer, "no answer to what is missing of a feed");
             None
@@ -163,7 +166,7 @@ impl Actor {
         }
         let (mut batch, mut more) = (Batch::new(), Vec::new());
         if change.as_ref().is_some_and(|it| it.fresh) {
-            self.tell_readers(&mut batch, &mut more);
+            more = self.tell_readers(&mut batch).await?;
         }
         let changes = change.into_iter().collect();
         self.enter(asked, get, changes, None, (batch, more)).await?;
@@ -177,35 +180,39 @@ impl Actor {
     }
 
     /// A reader of ours leaves.
-    pub(super) fn leave_feed(&mut self, asked: &Asked) -> Result<(), Reply> {
+    pub(super) async fn leave_feed(&mut self, asked: &Asked) -> Result<(), Reply> {
         let now = self.now();
         let change = self.room_mut()?.leave(&asked.user, now)?;
         let (mut batch, mut effects) = (Batch::new(), vec![asked.later(reply::OK, now)]);
-        self.tell_readers(&mut batch, &mut effects);
+        effects.extend(self.tell_readers(&mut batch).await?);
         effects.extend(self.access_effects(Some(&asked.session), vec![change]));
         self.commit_all(batch, effects);
         Ok(())
     }
 
     /// The account of a reader of ours is gone.
-    pub(super) fn erase_reader(&mut self, user: &UserId) -> Result<(), Reply> {
+    pub(super) async fn erase_reader(&mut self, user: &UserId) -> Result<(), Reply> {
         let now = self.now();
         let change = self.room_mut()?.abandon(user, now);
-        let (mut batch, mut effects) = (Batch::new(), Vec::new());
-        self.tell_readers(&mut batch, &mut effects);
+        let mut batch = Batch::new();
+        let mut effects = self.tell_readers(&mut batch).await?;
         effects.extend(self.access_effects(None, vec![change]));
         self.commit_all(batch, effects);
         Ok(())
     }
 
-    /// Another number of our people reads the channel: its home hears it.
-    fn tell_readers(&self, batch: &mut Batch, effects: &mut Vec<Effect>) {
-        let Some(home) = self.home_abroad().cloned() else {
-            return;
+    /// Another number of our people reads the channel, or it has another home: the home hears how many.
+    pub(super) async fn tell_readers(&self, batch: &mut Batch) -> Result<Vec<Effect>, Reply> {
+        let is_channel = |it: &&Room| it.kind == RoomKind::Channel;
+        let room = self.topic.room().filter(is_channel);
+        let home = room.and_then(|it| it.home.clone());
+        let Some(home) = home.filter(|it| *it != self.server.us) else {
+            return Ok(Vec::new());
         };
         let (key, now) = (self.key(), self.now());
+        self.server.outbox.prepare(&home).await?;
         self.server.outbox.put_readers(batch, &home, key, now);
-        effects.push(Effect::WakePeers(vec![home], key));
+        Ok(vec![Effect::WakePeers(vec![home], key)])
     }
 
     /// The home has said how the channel stands, or has not.
@@ -278,10 +285,10 @@ impl Actor {
             room.succession = group_wire::step_rows(&state.succession);
             room.feed = None;
             room.dirty = true;
-            self.tell_readers(&mut batch, &mut effects);
+            effects = self.tell_readers(&mut batch).await?;
         }
         if let Some(head) = head.filter(|_| self.topic.room().is_some_and(|it| it.feed.is_none())) {
-            self.begin_behind(&head, &mut batch)?;
+            self.begin_behind(&head, &mut batch).await?;
         }
         if let Some(seen) = &state.description {
             self.describe_copy(seen, &mut batch, &mut effects).await?;
@@ -309,14 +316,26 @@ impl Actor {
 
     /// The copy of the feed begins behind this entry; what was written before is fetched as history,
     /// under the home's numbers.
-    fn begin_behind(&mut self, head: &OpenedPosition, batch: &mut Batch) -> Result<(), Reply> {
+    async fn begin_behind(
+        &mut self,
+        head: &OpenedPosition,
+        batch: &mut Batch,
+    ) -> Result<(), Reply> {
         let mut log = Log::opened(0);
         log.advance(&head.position, &head.placed);
-        let key = self.key().feed();
+        let (topic, key) = (self.key(), self.key().feed());
+        // Orders above it were another home's, which this one has not followed to there: they are given
+        // again, to other messages.
+        let read = move |tables: &Tables| tables.places_before(topic, u32::MAX, UNPLACED_MAX);
+        let placed = self.server.tables.read(read).await?;
+        for place in placed.iter().take_while(|it| it.order > log.order) {
+            remove_place(batch, topic, *place);
+        }
         let room = self.room_mut()?;
         if room.begun.is_none() {
             room.opened = log.order;
         }
+        room.opened = room.opened.min(log.order);
         room.head = room.head.max(log.order);
         room.begun = Some((log, room.head));
         room.fetched = 0;
@@ -529,12 +548,11 @@ impl Actor {
         if next == self.server.us {
             return Ok(());
         }
-        self.server.outbox.prepare(&next).await?;
         let room = self.room_mut()?;
         room.home = Some(next.clone());
         room.feed = None;
         room.dirty = true;
-        self.tell_readers(batch, effects);
+        effects.extend(self.tell_readers(batch).await?);
         self.pull_feed(&next);
         Ok(())
     }
@@ -561,10 +579,12 @@ impl Actor {
         });
     }
 
-    /// Entries of the feed that were missing have come.
-    pub(super) async fn take_missed_feed(&mut self, entries: Option<Vec<Entry>>) {
+    /// Entries of the feed that were missing have come, or none; whether there are more.
+    pub(super) async fn take_missed_feed(&mut self, page: Option<(Vec<Entry>, bool)>) {
         self.pulled();
-        for entry in entries.unwrap_or_default() {
+        let Some((entries, more)) = page else { return };
+        let before = self.topic.room().and_then(|it| it.feed);
+        for entry in entries {
             if !matches!(self.judge_feed(&entry).await, Ok(Judged::Next)) {
                 continue;
             }
@@ -575,6 +595,10 @@ impl Actor {
             if self.is_stale() {
                 return;
             }
+        }
+        let after = self.topic.room().and_then(|it| it.feed);
+        if let Some(home) = self.home_abroad().filter(|_| more && before != after) {
+            self.pull_feed(&home.clone());
         }
     }
 }

@@ -27,6 +27,7 @@ use super::{
     storage,
 };
 use crate::{
+    edge::reply::Reply,
     files::{self, Referrer},
     peers::outbox::logs,
 };
@@ -83,8 +84,8 @@ impl Actor {
         let Some((group, room)) = self.homed() else {
             return Ok(());
         };
-        let appended = |it: &&Effect| matches!(it, Effect::Appended { .. });
-        let count = u32::try_from(effects.iter().filter(appended).count()).unwrap_or(u32::MAX);
+        let count = effects.iter().filter_map(message_in).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let Some((begun, opens)) = room.open_feed(count) else {
             return Ok(());
         };
@@ -92,11 +93,9 @@ impl Actor {
             let item = self.told_channel();
             self.place_item(batch, group, item, None)?;
         }
-        for effect in effects.iter() {
-            if let Effect::Appended { seq, row, .. } = effect {
-                let item = self.told_message(*seq, row);
-                self.place_item(batch, group, item, Some(*seq))?;
-            }
+        for (seq, row) in effects.iter().filter_map(message_in) {
+            let item = self.told_message(seq, row);
+            self.place_item(batch, group, item, Some(seq))?;
         }
         if let Some(item) = self.item_in(effects) {
             self.place_item(batch, group, item, None)?;
@@ -110,6 +109,16 @@ impl Actor {
             let told = told.into_iter().collect();
             effects.push(Effect::WakePeers(told, self.key().feed()));
         }
+        Ok(())
+    }
+
+    /// We become the home: our feed goes on behind what is here of a feed, ours of long ago or that of another
+    /// home, in a later epoch.
+    pub(super) async fn take_up_feed(&mut self) -> Result<(), Reply> {
+        let key = self.key();
+        let read = move |tables: &Tables| last_of_feed(tables, key);
+        let last = self.server.tables.read(read).await?;
+        self.room_mut()?.feed = last.as_ref().and_then(storage::log_behind);
         Ok(())
     }
 
@@ -264,6 +273,14 @@ impl Actor {
             true => came,
             false => told.into_iter().chain(came).collect(),
         }
+    }
+}
+
+/// The message that has its order with this effect.
+fn message_in(effect: &Effect) -> Option<(u32, &MessageRow)> {
+    match effect {
+        Effect::Appended { seq, row, .. } | Effect::Placed(seq, row) => Some((*seq, row)),
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         log::{put_log_entry, put_place},
-        messages::{put_message, put_seen},
+        messages::{put_message, put_seen, replace_message},
         rows::{LogRow, MessageRow, PlaceRow, SeenRow},
     },
 };
@@ -23,7 +23,7 @@ use super::{
     actor::{Actor, Effect},
     group_home::message_row,
     hub::Hub,
-    message,
+    message, places,
 };
 use crate::{
     edge::reply::Reply,
@@ -229,7 +229,10 @@ impl Actor {
     async fn keep_past(&mut self, page: PastPage) -> Result<(), Reply> {
         self.finish_commits().await?;
         let (key, now) = (self.key(), self.now());
-        let Some((begun, _)) = self.topic.room().and_then(|it| it.begun) else {
+        let Some(room) = self.topic.room() else {
+            return Ok(());
+        };
+        let (opened, Some((begun, _))) = (room.opened, room.begun) else {
             return Ok(());
         };
         let orders = page.entries.iter().map(|it| it.position.order);
@@ -249,9 +252,9 @@ impl Actor {
         let fill = move |tables: &Tables| {
             let (mut batch, mut kept, mut files) = (Batch::new(), Vec::new(), Vec::new());
             for (held, found) in all {
-                if keep(tables, &mut batch, key, &found, now)? {
-                    held.refer(&mut batch, &Referrer::Message(key, found.order), true);
-                    kept.push((found.order, found.row));
+                if let Some(seq) = keep(tables, &mut batch, (key, opened), &found, now)? {
+                    held.refer(&mut batch, &Referrer::Message(key, seq), true);
+                    kept.push((seq, found.row));
                     files.push(Effect::Referred(held));
                 }
             }
@@ -398,25 +401,30 @@ fn as_old(row: MessageRow) -> MessageRow {
     }
 }
 
-/// Adds a message of the past, unless something stands there; true when it was added. Blocks.
+/// Adds a message of the past, unless something stands there; its position, if it was added. Blocks.
 fn keep(
     tables: &Tables,
     batch: &mut Batch,
-    key: TopicKey,
+    (key, opened): (TopicKey, u32),
     found: &Found,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let seq = found.order;
+) -> Result<Option<u32>, StoreError> {
+    let known = places::seq_of(tables, key, opened, found.order)?;
+    let seq = known.unwrap_or(found.order);
     let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
-        return Ok(false);
+        return Ok(None);
     };
-    // What came without its author, while only readers were here, is had with them now.
-    let whole = |it: &MessageRow| found.fed || it.deleted != 0 || !it.author.is_empty();
-    let stands = tables.message(key, seq)?.is_some_and(|it| whole(&it));
-    if stands || (!found.fed && tables.seen(&found.from, id)?.is_some()) {
-        return Ok(false);
+    if !found.fed && tables.seen(&found.from, id)?.is_some() {
+        return Ok(None);
     }
-    put_message(batch, key, seq, &found.row);
+    match tables.message(key, seq)? {
+        None => put_message(batch, key, seq, &found.row),
+        // What came without its author, while only readers were here, is had with them now.
+        Some(it) if known.is_some() && !found.fed && it.deleted == 0 && it.author.is_empty() => {
+            replace_message(tables, batch, key, seq, &found.row)?;
+        }
+        Some(_) => return Ok(None),
+    }
     let place = PlaceRow {
         order: found.order,
         index: found.index,
@@ -424,10 +432,11 @@ fn keep(
     };
     put_place(batch, key, place);
     if let Some(row) = &found.placed {
-        put_log_entry(batch, key, found.index, row);
+        let row = LogRow { seq, ..row.clone() };
+        put_log_entry(batch, key, found.index, &row);
     }
     if found.fed {
-        return Ok(true);
+        return Ok(Some(seq));
     }
     let mark = SeenRow {
         header_hash: found.header_hash.clone(),
@@ -437,5 +446,5 @@ fn keep(
         ..SeenRow::default()
     };
     put_seen(batch, &found.from, id, &mark);
-    Ok(true)
+    Ok(Some(seq))
 }

@@ -175,7 +175,7 @@ impl Actor {
             .room()
             .is_some_and(|it| it.is_reader(&asked.user))
         {
-            return self.leave_feed(asked);
+            return self.leave_feed(asked).await;
         }
         let now = self.now();
         let change = self.room_mut()?.leave_copy(&asked.user, now)?;

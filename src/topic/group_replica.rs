@@ -242,6 +242,7 @@ impl Actor {
                 };
                 put_follower(&mut batch, &follower, key, &row);
             }
+            effects.extend(self.tell_readers(&mut batch).await?);
             self.home_moved = true;
         }
         Ok((batch, effects))

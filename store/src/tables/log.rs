@@ -278,6 +278,12 @@ pub fn put_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
     batch.put(keys::place(topic, place.seq), place.encode_to_vec());
 }
 
+/// The message at `seq` has no order any more.
+pub fn remove_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
+    batch.remove(keys::order(topic, place.order));
+    batch.remove(keys::place(topic, place.seq));
+}
+
 /// Writes how far a domain has been told.
 pub fn put_told(batch: &mut Batch, peer: &DomainName, topic: TopicKey, told: u64) {
     batch.put(keys::told(peer, topic), ToldRow { told }.encode_to_vec());
