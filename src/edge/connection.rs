@@ -9,6 +9,7 @@ use bytes::Bytes;
 use freehold_proto::{DomainName, GroupId, Timestamp, UserId};
 use freehold_store::{Tables, TopicKey};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{
     encoding::Encoding,
@@ -33,6 +34,8 @@ use crate::{
 
 /// People elsewhere whom one session looks up at once.
 const MEETINGS_MAX: usize = 64;
+/// Channels elsewhere that one session looks up at once.
+const LOOKUPS_MAX: usize = 8;
 
 /// The state of one client connection.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(super) struct Connection {
     pub(super) fnd: Option<Find>,
     /// People elsewhere who are being looked up.
     meetings: HashMap<TopicKey, Meeting>,
+    /// Channels elsewhere that may be looked up at once.
+    lookups: Arc<Semaphore>,
 }
 
 /// What a name that a client used stands for.
@@ -69,6 +74,7 @@ impl Connection {
             welcome: reply::CREATED,
             fnd: None,
             meetings: HashMap::new(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         }
     }
 
@@ -244,8 +250,8 @@ impl Connection {
             return Err(reply::MALFORMED.into());
         }
         let user = caller.user.clone();
-        if self.meets_channel(&sub.id, &sub.topic) {
-            return Ok(());
+        if let Some((group, home)) = self.channel_elsewhere(&sub.topic) {
+            return self.meet_channel(group, home, (sub.id, sub.topic), None);
         }
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
@@ -313,33 +319,50 @@ impl Connection {
         }
     }
 
+    /// The channel, and the other domain that it is said to live at, if a name means one.
+    fn channel_elsewhere(&self, topic: &str) -> Option<(GroupId, DomainName)> {
+        let (rest, home) = topic.strip_prefix("chn")?.split_once('@')?;
+        let home = home.to_lowercase().parse::<DomainName>().ok()?;
+        let group = format!("grp{rest}").parse().ok()?;
+        (home != self.server.us).then_some((group, home))
+    }
+
     /// Answers who names a channel together with the domain it lives at: that domain is asked, beside the
-    /// session's queue, unless the channel is known; then it has another name here. False for all else.
-    fn meets_channel(&self, id: &Option<String>, topic: &str) -> bool {
-        let parts = topic.strip_prefix("chn").and_then(|it| it.split_once('@'));
-        let Some((rest, home)) = parts else {
-            return false;
-        };
-        let group = format!("grp{rest}").parse::<GroupId>();
-        let (Ok(group), Ok(home)) = (group, home.to_lowercase().parse::<DomainName>()) else {
-            return false;
-        };
-        if home == self.server.us {
-            return false;
-        }
+    /// session's queue, unless the channel is known. What it is may be asked under that name; to read it,
+    /// it has another one here.
+    fn meet_channel(
+        &self,
+        group: GroupId,
+        home: DomainName,
+        (id, topic): (Option<String>, String),
+        asks: Option<(Caller, GetQuery)>,
+    ) -> Result<(), Reply> {
+        let permit = Arc::clone(&self.lookups).try_acquire_owned();
+        let permit = permit.map_err(|_| reply::UNAVAILABLE)?;
         let (server, session) = (Arc::clone(&self.server), self.session.clone());
-        let (id, topic) = (id.clone(), topic.to_owned());
         self.beside(async move {
-            let reply = match meet_channel(&server, group, &home).await {
-                Ok(()) => {
+            let met = meet_channel(&server, group, &home).await;
+            drop(permit);
+            let reply = match (met, asks) {
+                (Ok(()), Some((caller, query))) => {
+                    let command = Command::Request {
+                        session,
+                        caller,
+                        id,
+                        name: topic,
+                        request: TopicRequest::Get(Box::new(query)),
+                    };
+                    return Hub::send(&server, &TopicName::Group(group), command).await;
+                }
+                (Ok(()), None) => {
                     let other = json!({ "topic": channel_name(&group) });
                     Reply::with(reply::USE_OTHER, other)
                 }
-                Err(refusal) => refusal.into(),
+                (Err(refusal), _) => refusal.into(),
             };
             session.send(&reply.into_frame(id, Some(topic), server.clock.now()));
         });
-        true
+        Ok(())
     }
 
     /// Makes a group.
@@ -547,8 +570,9 @@ impl Connection {
         if !get.query.is_sound() {
             return Err(reply::MALFORMED.into());
         }
-        if self.meets_channel(&get.id, &get.topic) {
-            return Ok(());
+        if let Some((group, home)) = self.channel_elsewhere(&get.topic) {
+            let asks = Some((caller, get.query));
+            return self.meet_channel(group, home, (get.id, get.topic), asks);
         }
         let user = &caller.user;
         match self.resolve(user, &get.topic)? {

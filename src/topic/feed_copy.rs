@@ -87,8 +87,25 @@ pub(crate) async fn meet(
     told.await.map_err(|_| reply::TOPIC_NOT_FOUND)
 }
 
-/// Reads how a channel stands at its home. `None`: there is none with that id.
+/// Reads how a channel stands at its home, or at the one that followed, if the domain that is asked says so.
+/// `None`: there is none with that id.
 async fn read_channel(
+    server: &Server,
+    home: &DomainName,
+    group: GroupId,
+) -> Result<Option<ChannelShown>, Status> {
+    let Some(shown) = ask_channel(server, home, group).await? else {
+        return Ok(None);
+    };
+    match shown.home_by_record(group) {
+        Ok(Some(next)) if next != *home && next != server.us && server.permits(&next) => {
+            ask_channel(server, &next, group).await
+        }
+        _ => Ok(Some(shown)),
+    }
+}
+
+async fn ask_channel(
     server: &Server,
     home: &DomainName,
     group: GroupId,
@@ -139,6 +156,63 @@ async fn read_feed(
             tracing::debug!(peer = %home, ?answer, "no answer to what is missing of a feed");
             None
         }
+    }
+}
+
+/// What a search shows of a channel elsewhere.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct ChannelCard {
+    /// Which.
+    pub(crate) group: GroupId,
+    /// Where it lives.
+    pub(crate) home: DomainName,
+    /// Public description, JSON.
+    pub(crate) public: Bytes,
+    /// When that last changed.
+    pub(crate) updated: Timestamp,
+    /// How many read it.
+    pub(crate) readers: u32,
+}
+
+/// Asks a domain for a channel that is said to live there; nothing where there is none, or where the domain
+/// does not answer in time.
+pub(crate) async fn look_up(
+    server: &Server,
+    group: GroupId,
+    home: &DomainName,
+) -> Option<ChannelCard> {
+    if !server.permits(home) {
+        return None;
+    }
+    let asked = timeout(REMOTE_WAIT, read_channel(server, home, group)).await;
+    let shown = asked.ok()?.ok()??;
+    let lives_there = shown.home_by_record(group).ok()?.as_ref() == Some(&shown.home);
+    let home = shown.home;
+    let seen = shown.state.description.filter(|_| lives_there)?;
+    let described = group_wire::read_description(&seen).ok()?;
+    Some(ChannelCard {
+        group,
+        home,
+        public: described.public,
+        updated: Timestamp::from_stored(seen.updated_ms),
+        readers: shown.state.readers,
+    })
+}
+
+impl ChannelShown {
+    /// The home that follows from the create record and how it moved since; a refusal of what is no channel
+    /// with that id.
+    fn home_by_record(&self, group: GroupId) -> Result<Option<DomainName>, Refusal> {
+        let state = &self.state;
+        if state.signature.len() != 64 || state.record.len() > 512 {
+            return Err(Refusal::new(RefusalCode::Malformed, "a create record"));
+        }
+        let record = GroupRecord::decode(&state.record)?;
+        let is_channel = state.description.as_ref().is_some_and(|it| it.channel);
+        if GroupId::of_record(&state.record) != group || !is_channel {
+            return Err(nobody());
+        }
+        Ok(succession::home_after(&record.home, group, &self.steps).ok())
     }
 }
 
@@ -235,18 +309,10 @@ impl Actor {
     /// Only the home shows a channel: to whom does not know it, the one in its create record, or the one
     /// that followed by right.
     fn check_channel(&self, shown: &ChannelShown) -> Result<(), Refusal> {
-        let state = &shown.state;
-        if state.signature.len() != 64 || state.record.len() > 512 {
-            return Err(Refusal::new(RefusalCode::Malformed, "a create record"));
-        }
-        let record = GroupRecord::decode(&state.record)?;
         let TopicName::Group(group) = self.name else {
             return Err(nobody());
         };
-        let is_channel = state.description.as_ref().is_some_and(|it| it.channel);
-        if GroupId::of_record(&state.record) != group || !is_channel {
-            return Err(nobody());
-        }
+        let home = shown.home_by_record(group)?;
         let room = self.topic.room().filter(|_| self.is_stored());
         // What we know ourselves we are not told.
         if room.is_some_and(|it| it.deleted.is_some() || !it.reads_feed(&self.server.us)) {
@@ -257,8 +323,7 @@ impl Actor {
         }
         // A former home shows a shorter way.
         let further = room.is_none_or(|it| shown.steps.len() > it.succession.len());
-        let follows = succession::home_after(&record.home, group, &shown.steps);
-        match follows.ok().as_ref() == Some(&shown.home) && further {
+        match home.as_ref() == Some(&shown.home) && further {
             true => Ok(()),
             false => Err(not_home()),
         }
@@ -276,9 +341,14 @@ impl Actor {
         self.finish_commits().await?;
         if !self.is_stored() {
             self.found_channel(&home, &state);
+            if let Some(done) = done {
+                let _gone = done.send(());
+            }
+            return Ok(());
         }
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
         let room = self.room_mut()?;
+        let unread = room.readers_count == 0;
         if room.home.as_ref() != Some(&home) {
             tracing::info!(%home, "a channel has another home");
             room.home = Some(home);
@@ -287,8 +357,12 @@ impl Actor {
             room.dirty = true;
             effects = self.tell_readers(&mut batch).await?;
         }
-        if let Some(head) = head.filter(|_| self.topic.room().is_some_and(|it| it.feed.is_none())) {
+        let room = self.room_mut()?;
+        let begins = room.feed.is_none() && !unread;
+        if let Some(head) = head.filter(|_| begins) {
             self.begin_behind(&head, &mut batch).await?;
+            // Whoever found it before anybody read it kept none of its files.
+            self.show_files(&mut batch, &mut effects).await?;
         }
         if let Some(seen) = &state.description {
             self.describe_copy(seen, &mut batch, &mut effects).await?;
@@ -299,7 +373,8 @@ impl Actor {
         Ok(())
     }
 
-    /// What is kept of a channel that somebody of ours has found: nobody reads it yet.
+    /// A channel that somebody of ours has found. Nothing of it is written until somebody reads it: who does
+    /// not come back soon asks its home again.
     fn found_channel(&mut self, home: &DomainName, state: &wire::GroupState) {
         let TopicName::Group(group) = self.name else {
             return;
@@ -311,6 +386,11 @@ impl Actor {
         if let Some(created) = state.description.as_ref().map(|it| it.created_ms) {
             room.created = Timestamp::from_stored(created);
         }
+        let seen = state.description.as_ref();
+        if let Some(Ok(described)) = seen.map(group_wire::read_description) {
+            room.describe(described, self.now());
+        }
+        room.dirty = false;
         self.set_room(room);
     }
 

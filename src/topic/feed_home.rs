@@ -64,10 +64,11 @@ impl Actor {
             0 => room.reading.remove(origin),
             readers => room.reading.insert(origin.clone(), readers),
         };
+        room.dirty = true;
+        put_reading_domain(batch, key, origin, readers);
         // It is told of the feed from now on.
         let prepared = self.server.outbox.prepare(origin).await;
         prepared.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
-        put_reading_domain(batch, key, origin, readers);
         Ok(())
     }
 
@@ -324,15 +325,20 @@ pub(crate) fn channel_state(
     group: GroupId,
 ) -> Result<Option<wire::GroupState>, StoreError> {
     let key = TopicKey::group(&group);
-    let Some(row) = channel_row(tables, key)? else {
+    let shown = |it: &RoomRow| {
+        // Of a channel that has moved: where to.
+        let known = it.home.is_empty() || (it.begun.is_some() && !it.succession.is_empty());
+        known && it.kind == CHANNEL && it.deleted == 0
+    };
+    let Some(row) = tables.room(key)?.filter(shown) else {
         return Ok(None);
     };
-    let epoch = row.epoch;
+    let (epoch, ours) = (row.epoch, row.home.is_empty());
     let mut room = Room::new(RoomKind::Channel, Some(group), Timestamp::EPOCH);
     storage::take_row(&mut room, row);
     room.reading.extend(reading(tables, key)?);
     // What we placed before another domain was the home for a while is no beginning.
-    let present = |it: &LogRow| storage::log_behind(it).is_some_and(|it| it.epoch >= epoch);
+    let present = |it: &LogRow| ours && storage::log_behind(it).is_some_and(|it| it.epoch >= epoch);
     let last = last_of_feed(tables, key)?.filter(present);
     let head = last.map(|row| wire::Placed {
         position: row.position,

@@ -371,9 +371,7 @@ impl Actor {
                     }
                 }
                 Words::Request(what) => self.request_from(&author, what).await,
-                Words::Consent(words) => {
-                    self.hand_over(author.domain(), &words, &opened).await
-                }
+                Words::Consent(words) => self.hand_over(author.domain(), &words, &opened).await,
             },
             Err(unheard) => Err(unheard),
         };

@@ -120,7 +120,11 @@ impl Actor {
             }
         };
         effects.push(Effect::Decided(decision, verdict));
-        self.commit(batch, effects);
+        match readers {
+            // Lists show how many read.
+            Some(_) => self.commit_all(batch, effects),
+            None => self.commit(batch, effects),
+        }
     }
 
     async fn mark_in(

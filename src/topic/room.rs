@@ -198,11 +198,17 @@ impl Room {
         self.begun.is_some()
     }
 
-    /// How many read the channel, here and elsewhere.
+    /// At the home of a channel: how many people of other domains read it.
+    #[must_use]
+    pub fn readers_abroad(&self) -> u32 {
+        let each = self.reading.values().copied();
+        each.fold(0, u32::saturating_add)
+    }
+
+    /// How many read the channel, as far as it is known here.
     #[must_use]
     pub fn readers_everywhere(&self) -> u32 {
-        let abroad = self.reading.values().copied();
-        abroad.fold(self.readers_count, u32::saturating_add)
+        self.readers_count.saturating_add(self.readers_abroad())
     }
 
     /// Domains of which somebody takes part, but for `us`.

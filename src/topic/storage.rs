@@ -391,6 +391,12 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
     batches
 }
 
+/// How many members and readers a group has, as far as it is known here.
+pub(crate) fn people_in(row: &RoomRow) -> u32 {
+    let here = row.members.saturating_add(row.readers);
+    here.saturating_add(row.readers_abroad)
+}
+
 /// A room as it is stored.
 pub(crate) fn room_row(room: &Room) -> RoomRow {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -409,6 +415,7 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
         signature: room.record.1.clone(),
         members: number(room.size()),
         readers: room.readers_count,
+        readers_abroad: room.readers_abroad(),
         deleted: room.deleted.map_or(0, Timestamp::as_millis),
         home: room
             .home

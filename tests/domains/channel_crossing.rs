@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     group_crossing::Club,
+    group_moving::lives_at,
     guest::{Guest, SOON},
     net::{House, Net},
 };
@@ -153,7 +154,7 @@ async fn readers_read_while_the_home_is_away_and_get_the_rest_when_it_is_back() 
     let all = ["before anybody read", "while beta was away"];
     news.readers_have(&all).await;
     news.alpha.stop().await;
-    let dan = &mut news.beta.guest("dan").await;
+    let mut dan = news.beta.guest("dan").await;
     // Known here: the home is not asked.
     dan.session.subscribe(&channel).await.unwrap();
     dan.reads_all(&channel, &all).await;
@@ -164,6 +165,11 @@ async fn readers_read_while_the_home_is_away_and_get_the_rest_when_it_is_back() 
     news.alpha.welcomes_back(&mut news.ann).await;
     news.ann.session.subscribe(&news.group).await.unwrap();
     news.ann.counts_in(&news.group, 4).await;
+    // A home that was started anew knows who reads elsewhere.
+    news.ann.says_in(&news.group, "alpha is back").await;
+    let all = [&all[..], &["alpha is back"]].concat();
+    news.readers_have(&all).await;
+    dan.reads_all(&channel, &all).await;
 }
 
 #[tokio::test]
@@ -221,4 +227,83 @@ async fn where_somebody_becomes_a_member_readers_are_served_from_the_copy() {
     news.ann.says_in(&group, "three").await;
     let all = ["before anybody read", "one", "two", "three"];
     news.readers_have(&all).await;
+}
+
+#[tokio::test]
+async fn a_channel_elsewhere_is_found_by_its_address_and_kept_only_when_somebody_reads_it() {
+    let mut news = News::new().await;
+    news.ann.counts_in(&news.group, 3).await;
+    let row = news.ann.finds_in_contacts(&news.group).await;
+    assert_eq!(row["subcnt"], 3, "{row}");
+    let mut delta = news.net.domain("delta.test").await;
+    let mut dan = delta.guest("dan").await;
+    let address = format!("{}@alpha.test", news.channel);
+    for typed in [address.clone(), format!("email:{address}")] {
+        let rows = dan.finds(&typed).await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(
+            (&rows[0]["topic"], &rows[0]["subcnt"]),
+            (&json!(address), &json!(3))
+        );
+        assert_eq!(rows[0]["public"]["fn"], "News");
+    }
+    let nothing = format!("chn{}@alpha.test", "A".repeat(22));
+    assert!(dan.finds(&nothing).await.is_empty());
+    // As stock clients ask who it is before they open it.
+    let desc = dan.session.get(&address, "desc").await.unwrap().unwrap();
+    assert_eq!(
+        (&desc["public"]["fn"], &desc["chan"]),
+        (&json!("News"), &json!(true))
+    );
+    // So far nothing of it is on disk.
+    delta.stop().await;
+    delta.start().await;
+    delta.welcomes_back(&mut dan).await;
+    let body = json!({"topic": news.channel});
+    assert_eq!(dan.is_refused("sub", body).await.0, 404);
+    let channel = dan.finds_channel(&address).await;
+    dan.reads_all(&channel, &["before anybody read"]).await;
+    delta.stop().await;
+    delta.start().await;
+    delta.welcomes_back(&mut dan).await;
+    dan.session.subscribe(&channel).await.unwrap();
+    // Now that it is known it goes by its own name.
+    let rows = dan.finds(&address).await;
+    assert_eq!(rows[0]["topic"], channel.as_str());
+}
+
+#[tokio::test]
+async fn readers_follow_a_channel_whose_home_moves() {
+    let mut news = News::new().await;
+    let (group, channel) = (news.group.clone(), news.channel.clone());
+    let delta = news.net.domain("delta.test").await;
+    let mut dan = delta.guest("dan").await;
+    let user = news.ann.name_of(&dan);
+    let body = json!({"topic": group, "sub": {"user": user, "mode": "JRWPAS"}});
+    news.ann.session.request("set", body).await.unwrap();
+    dan.finds_in_contacts(&group).await;
+    dan.joins(&group).await;
+    news.ann.says_in(&group, "at alpha").await;
+    news.readers_have(&["before anybody read", "at alpha"])
+        .await;
+    let body = json!({"topic": group, "aux": {"fh-home": "delta.test"}});
+    let deadline = Instant::now() + SOON;
+    while news.ann.session.request("set", body.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "delta is not taken as home");
+        sleep(Duration::from_millis(20)).await;
+    }
+    lives_at(&mut news.ann, &group, "delta.test").await;
+    news.ann.says_in(&group, "at delta").await;
+    let all = ["before anybody read", "at alpha", "at delta"];
+    news.readers_have(&all).await;
+    // Whoever has the address of then is led on, by the home of then.
+    let mut eve = news.net.domain("epsilon.test").await.guest("eve").await;
+    eve.finds_channel(&format!("{channel}@alpha.test")).await;
+    eve.reads_all(&channel, &all).await;
+    news.alpha.stop().await;
+    dan.says_in(&group, "without alpha").await;
+    let all = [&all[..], &["without alpha"]].concat();
+    news.readers_have(&all).await;
+    eve.reads_all(&channel, &all).await;
+    dan.counts_in(&group, 5).await;
 }

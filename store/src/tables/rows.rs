@@ -290,6 +290,9 @@ pub struct RoomRow {
     /// Of a channel whose home is another domain: where our copy of its feed began.
     #[prost(message, optional, tag = "28")]
     pub feed: Option<FeedStartRow>,
+    /// At the home of a channel: how many people of other domains read it, by their word.
+    #[prost(uint32, tag = "29")]
+    pub readers_abroad: u32,
 }
 
 /// Where a copy of a feed began.
