@@ -10,15 +10,15 @@ use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery, Verdict};
 use freehold_keys::{Entry, OpenedPosition};
 use freehold_proto::{
-    DomainName, GroupId, GroupRecord, Refusal, RefusalCode, Timestamp, UserId, wire,
+    DomainName, GroupId, GroupRecord, MessageId, Refusal, RefusalCode, Timestamp, UserId, wire,
     wire::payload::Kind,
 };
 use freehold_store::{
-    Batch, Tables, TopicKey,
+    Batch, StoreError, Tables, TopicKey,
     tables::{
         log::{extend_log, put_log_entry, put_log_tip, put_place, remove_place},
-        messages::put_message,
-        rows::{LogRow, MessageRow, PlaceRow},
+        messages::{put_message, put_seen},
+        rows::{LogRow, MessageRow, PlaceRow, SeenRow},
     },
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -29,7 +29,7 @@ use super::{
     asked::Asked,
     command::{ChannelShown, Decision},
     group_home::nobody,
-    group_replica::{Judged, MISSING_RETRY, forked, not_home},
+    group_replica::{Judged, MISSING_RETRY, NOBODYS, forked, not_home},
     group_wire,
     hub::Hub,
     log::{Admission, Log},
@@ -199,6 +199,38 @@ pub(crate) async fn look_up(
     })
 }
 
+/// Where an item stands that came before, whichever home it came from. Blocks.
+pub(super) fn shown_before(
+    tables: &Tables,
+    key: TopicKey,
+    id: MessageId,
+) -> Result<Option<u32>, StoreError> {
+    let Ok(nobody) = NOBODYS.parse() else {
+        return Ok(None);
+    };
+    let seen = tables.seen(&nobody, id)?;
+    let seen = seen.filter(|it| TopicKey::from_slice(&it.topic) == Some(key));
+    Ok(seen.map(|it| it.seq).filter(|it| *it > 0))
+}
+
+/// Notes where it stands, as long as a home may place it again.
+pub(super) fn note_shown(
+    batch: &mut Batch,
+    key: TopicKey,
+    id: MessageId,
+    seq: u32,
+    now: Timestamp,
+) {
+    let Ok(nobody) = NOBODYS.parse() else { return };
+    let row = SeenRow {
+        topic: Bytes::copy_from_slice(key.as_bytes()),
+        seq,
+        at: now.as_millis(),
+        ..SeenRow::default()
+    };
+    put_seen(batch, &nobody, id, &row);
+}
+
 impl ChannelShown {
     /// The home that follows from the create record and how it moved since; a refusal of what is no channel
     /// with that id.
@@ -334,8 +366,8 @@ impl Actor {
             home,
             head,
             state,
+            steps,
             done,
-            ..
         } = shown;
         self.server.outbox.prepare(&home).await?;
         self.finish_commits().await?;
@@ -347,12 +379,17 @@ impl Actor {
             return Ok(());
         }
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        let known = self.topic.room().map_or(0, |it| it.succession.len());
+        let moved = steps.get(known..).unwrap_or_default().iter();
+        if let Some(order) = moved.map(|it| it.position.order).min() {
+            self.unplace_above(order, &mut batch).await?;
+        }
         let room = self.room_mut()?;
+        room.succession = group_wire::step_rows(&state.succession);
         let unread = room.readers_count == 0;
         if room.home.as_ref() != Some(&home) {
             tracing::info!(%home, "a channel has another home");
             room.home = Some(home);
-            room.succession = group_wire::step_rows(&state.succession);
             room.feed = None;
             room.dirty = true;
             effects = self.tell_readers(&mut batch).await?;
@@ -360,7 +397,7 @@ impl Actor {
         let room = self.room_mut()?;
         let begins = room.feed.is_none() && !unread;
         if let Some(head) = head.filter(|_| begins) {
-            self.begin_behind(&head, &mut batch).await?;
+            self.begin_behind(&head, &mut batch)?;
             // Whoever found it before anybody read it kept none of its files.
             self.show_files(&mut batch, &mut effects).await?;
         }
@@ -394,28 +431,30 @@ impl Actor {
         self.set_room(room);
     }
 
+    /// A home took over behind this order: what stands above it has no order, until it is placed again.
+    async fn unplace_above(&mut self, order: u32, batch: &mut Batch) -> Result<(), Reply> {
+        let key = self.key();
+        let read = move |tables: &Tables| tables.places_before(key, u32::MAX, UNPLACED_MAX);
+        let placed = self.server.tables.read(read).await?;
+        for place in placed.iter().take_while(|it| it.order > order) {
+            remove_place(batch, key, *place);
+        }
+        let room = self.room_mut()?;
+        room.opened = room.opened.min(order);
+        room.dirty = true;
+        Ok(())
+    }
+
     /// The copy of the feed begins behind this entry; what was written before is fetched as history,
     /// under the home's numbers.
-    async fn begin_behind(
-        &mut self,
-        head: &OpenedPosition,
-        batch: &mut Batch,
-    ) -> Result<(), Reply> {
+    fn begin_behind(&mut self, head: &OpenedPosition, batch: &mut Batch) -> Result<(), Reply> {
         let mut log = Log::opened(0);
         log.advance(&head.position, &head.placed);
-        let (topic, key) = (self.key(), self.key().feed());
-        // Orders above it were another home's, which this one has not followed to there: they are given
-        // again, to other messages.
-        let read = move |tables: &Tables| tables.places_before(topic, u32::MAX, UNPLACED_MAX);
-        let placed = self.server.tables.read(read).await?;
-        for place in placed.iter().take_while(|it| it.order > log.order) {
-            remove_place(batch, topic, *place);
-        }
+        let key = self.key().feed();
         let room = self.room_mut()?;
         if room.begun.is_none() {
             room.opened = log.order;
         }
-        room.opened = room.opened.min(log.order);
         room.head = room.head.max(log.order);
         room.begun = Some((log, room.head));
         room.fetched = 0;
@@ -566,9 +605,27 @@ impl Actor {
         }
         let (key, now, order) = (self.key(), self.now(), entry.position.order);
         let opened = self.topic.room().map_or(0, |it| it.opened);
-        let read = move |tables: &Tables| places::seq_of(tables, key, opened, order);
-        if let Some(seq) = self.server.tables.read(read).await? {
-            return Ok(Some(seq));
+        let id = entry.header.message_id;
+        // It may have come a moment ago, from a home that was.
+        self.finish_commits().await?;
+        let read = move |tables: &Tables| {
+            let placed = places::seq_of(tables, key, opened, order)?;
+            Ok((placed, shown_before(tables, key, id)?))
+        };
+        let place = |seq| PlaceRow {
+            order,
+            // Of the log of the group it has no index here.
+            index: 0,
+            seq,
+        };
+        match self.server.tables.read(read).await? {
+            (Some(seq), _) => return Ok(Some(seq)),
+            // A home that was had placed it, and the present one has placed it again.
+            (None, Some(seq)) => {
+                put_place(batch, key, place(seq));
+                return Ok(Some(seq));
+            }
+            (None, None) => {}
         }
         let held = self.hold_attached(&item.attachments, &entry.header.from);
         let held = held.await?;
@@ -583,13 +640,8 @@ impl Actor {
             ..MessageRow::default()
         };
         put_message(batch, key, seq, &row);
-        // Of the log of the group it has no index here.
-        let place = PlaceRow {
-            order,
-            index: 0,
-            seq,
-        };
-        put_place(batch, key, place);
+        put_place(batch, key, place(seq));
+        note_shown(batch, key, id, seq, now);
         held.refer(batch, &Referrer::Message(key, seq), true);
         effects.push(Effect::Referred(held));
         effects.push(Effect::Appended {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use freehold_keys::{KeyError, Signer};
-use freehold_proto::{Destination, DomainName, GroupId, Timestamp, wire};
+use freehold_proto::{Destination, DomainName, GroupId, MessageId, Timestamp, wire};
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
@@ -13,6 +13,7 @@ use freehold_store::{
         rows::{CHANNEL, FollowerRow, LogRow, MessageRow, PlaceRow, RoomRow},
     },
 };
+use sha2::{Digest as _, Sha256};
 use wire::payload::Kind;
 
 use super::{
@@ -96,7 +97,8 @@ impl Actor {
         }
         for (seq, row) in effects.iter().filter_map(message_in) {
             let item = self.told_message(seq, row);
-            self.place_item(batch, group, item, Some(seq))?;
+            let id = item_id(group, row);
+            self.place_item(batch, group, item, Some((seq, id)))?;
         }
         if let Some(item) = self.item_in(effects) {
             self.place_item(batch, group, item, None)?;
@@ -161,17 +163,22 @@ impl Actor {
         Ok(fed.into_keys().collect())
     }
 
-    /// Seals an item, signs the next position and adds the entry. `seq` is where a message stands here.
+    /// Seals an item, signs the next position and adds the entry. Of a message: where it stands here, and the
+    /// id of its item.
     fn place_item(
         &mut self,
         batch: &mut Batch,
         group: GroupId,
         item: wire::FeedItem,
-        seq: Option<u32>,
+        message: Option<(u32, MessageId)>,
     ) -> Result<(), KeyError> {
         let (feed, now, signer) = (self.key().feed(), self.now(), self.server.signer.clone());
-        let to = Destination::Group(group);
-        let envelope = signer.seal(to, message::mint(now)?, now, Kind::FeedItem(item))?;
+        let (to, seq) = (Destination::Group(group), message.map(|it| it.0));
+        let id = match message {
+            Some((_, id)) => id,
+            None => message::mint(now)?,
+        };
+        let envelope = signer.seal(to, id, now, Kind::FeedItem(item))?;
         let Some(log) = self.homed().and_then(|(_, it)| it.feed.as_mut()) else {
             return Ok(());
         };
@@ -275,6 +282,22 @@ impl Actor {
             false => told.into_iter().chain(came).collect(),
         }
     }
+}
+
+/// Under which id readers get a message: the same from every home, so that nobody is shown it twice, and it
+/// leads to no author.
+fn item_id(group: GroupId, row: &MessageRow) -> MessageId {
+    let domain = row.author.split_once('@').map_or("", |it| it.1);
+    let hash: [u8; 32] = Sha256::new()
+        .chain_update(b"freehold/feed-item/v1\0")
+        .chain_update(group.as_bytes())
+        .chain_update(&row.message_id)
+        .chain_update(domain)
+        .finalize()
+        .into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    MessageId::from_bytes(id)
 }
 
 /// The message that has its order with this effect.
@@ -423,8 +446,8 @@ fn show(
     let referrer = Referrer::Message(key, seq);
     item.attachments = files::attachments_of(tables, signer.domain(), &referrer)?;
     let issued = Timestamp::from_stored(row.issued);
-    let sealed = message::mint(issued)
-        .and_then(|id| signer.seal(Destination::Group(group), id, issued, Kind::FeedItem(item)));
+    let (to, id) = (Destination::Group(group), item_id(group, &row));
+    let sealed = signer.seal(to, id, issued, Kind::FeedItem(item));
     page.past
         .extend(sealed.ok().map(|envelope| wire::PastMessage {
             order,

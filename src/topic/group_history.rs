@@ -1,6 +1,8 @@
 //! What was written in a group before a domain came in: shown by the home, fetched by a copy, page by
 //! page from the newest on (PROTOCOL.md section 7.7; rules.md 8). It stands under the home's numbers.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery, Past};
 use freehold_keys::{Entry, Opened, Signer};
@@ -21,6 +23,7 @@ use prost::Message as _;
 use super::{
     Command, TopicName,
     actor::{Actor, Effect},
+    feed_copy::{note_shown, shown_before},
     group_home::message_row,
     hub::Hub,
     message, places,
@@ -40,6 +43,9 @@ const FETCHED_MAX: u32 = 10_000;
 
 /// Files of the messages in one page; more would not fit into one batch with what else is written.
 const FILES_MAX: usize = 512;
+
+/// Positions looked at for one that is free.
+const FREE_MAX: u32 = 1000;
 
 /// A page of a group's past, as its home answered.
 #[derive(Debug)]
@@ -232,7 +238,7 @@ impl Actor {
         let Some(room) = self.topic.room() else {
             return Ok(());
         };
-        let (opened, Some((begun, _))) = (room.opened, room.begun) else {
+        let (opened, Some((begun, head))) = (room.opened, room.begun) else {
             return Ok(());
         };
         let orders = page.entries.iter().map(|it| it.position.order);
@@ -251,8 +257,12 @@ impl Actor {
         }
         let fill = move |tables: &Tables| {
             let (mut batch, mut kept, mut files) = (Batch::new(), Vec::new(), Vec::new());
+            let mut taken = BTreeSet::new();
             for (held, found) in all {
-                if let Some(seq) = keep(tables, &mut batch, (key, opened), &found, now)? {
+                let places = (key, opened, head);
+                let seq = keep(tables, &mut batch, places, &taken, &found, now)?;
+                if let Some(seq) = seq {
+                    taken.insert(seq);
                     held.refer(&mut batch, &Referrer::Message(key, seq), true);
                     kept.push((seq, found.row));
                     files.push(Effect::Referred(held));
@@ -405,15 +415,28 @@ fn as_old(row: MessageRow) -> MessageRow {
 fn keep(
     tables: &Tables,
     batch: &mut Batch,
-    (key, opened): (TopicKey, u32),
+    (key, opened, head): (TopicKey, u32, u32),
+    taken: &BTreeSet<u32>,
     found: &Found,
     now: Timestamp,
 ) -> Result<Option<u32>, StoreError> {
     let known = places::seq_of(tables, key, opened, found.order)?;
-    let seq = known.unwrap_or(found.order);
+    let mut seq = known.unwrap_or(found.order);
     let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
         return Ok(None);
     };
+    if found.fed && known.is_none() {
+        if let Some(seq) = shown_before(tables, key, id)? {
+            let (order, index) = (found.order, found.index);
+            put_place(batch, key, PlaceRow { order, index, seq });
+            return Ok(None);
+        }
+        // What a home that was had placed may stand in its place.
+        let free = |it: &u32| !taken.contains(it) && matches!(tables.message(key, *it), Ok(None));
+        seq = (seq..=head.min(seq.saturating_add(FREE_MAX)))
+            .find(free)
+            .unwrap_or(seq);
+    }
     if !found.fed && tables.seen(&found.from, id)?.is_some() {
         return Ok(None);
     }
@@ -436,6 +459,7 @@ fn keep(
         put_log_entry(batch, key, found.index, &row);
     }
     if found.fed {
+        note_shown(batch, key, id, seq, now);
         return Ok(Some(seq));
     }
     let mark = SeenRow {

@@ -35,7 +35,7 @@ use crate::{
 /// When the home should offer an entry again before which others are missing.
 pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// A domain of which nobody is.
-const NOBODYS: &str = "nobody.invalid";
+pub(super) const NOBODYS: &str = "nobody.invalid";
 
 /// What becomes of an entry.
 pub(super) enum Judged {

@@ -132,6 +132,22 @@ impl Line {
         self.call("ReadGroup", &request).await
     }
 
+    /// Reads the feed of a group's channel.
+    pub async fn read_feed(
+        &mut self,
+        group: GroupId,
+        what: wire::read_group_request::What,
+    ) -> Result<wire::ReadGroupResponse> {
+        let request = wire::ReadGroupRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            group: group.as_bytes().to_vec().into(),
+            what: Some(what),
+            feed: true,
+        };
+        self.call("ReadGroup", &request).await
+    }
+
     /// Asks for a file; true if it is given.
     pub async fn is_given(&mut self, key: [u8; 16], sha256: Bytes) -> Result<bool> {
         let request = wire::ReadFileRequest {
