@@ -276,11 +276,16 @@ impl Actor {
         }
         let changes = change.into_iter().collect();
         self.enter(asked, get, changes, None, (batch, more)).await?;
-        // What a restart interrupted, or the home did not show when it was asked.
+        // What a restart interrupted, or the home did not show when it was asked. To a home without a link
+        // one is made: so it is noticed when it is away.
         let begun = self.topic.room().is_some_and(|it| it.begun.is_some());
-        match (begun, self.home_abroad().cloned()) {
-            (false, Some(home)) => self.pull_feed(&home),
-            _ => self.fetch_past(),
+        let federation = self.server.federation.get();
+        let linked =
+            |it: &DomainName| federation.is_some_and(|federation| federation.is_linked(it));
+        let home = self.home_abroad().cloned();
+        match home.filter(|it| !begun || !linked(it)) {
+            Some(home) => self.pull_feed(&home),
+            None => self.fetch_past(),
         }
         Ok(())
     }
@@ -382,7 +387,7 @@ impl Actor {
         let known = self.topic.room().map_or(0, |it| it.succession.len());
         let moved = steps.get(known..).unwrap_or_default().iter();
         if let Some(order) = moved.map(|it| it.position.order).min() {
-            self.unplace_above(order, &mut batch).await?;
+            self.unplace_above(order).await?;
         }
         let room = self.room_mut()?;
         room.succession = group_wire::step_rows(&state.succession);
@@ -397,7 +402,7 @@ impl Actor {
         let room = self.room_mut()?;
         let begins = room.feed.is_none() && !unread;
         if let Some(head) = head.filter(|_| begins) {
-            self.begin_behind(&head, &mut batch)?;
+            self.begin_behind(&head, &mut batch).await?;
             // Whoever found it before anybody read it kept none of its files.
             self.show_files(&mut batch, &mut effects).await?;
         }
@@ -432,30 +437,39 @@ impl Actor {
     }
 
     /// A home took over behind this order: what stands above it has no order, until it is placed again.
-    async fn unplace_above(&mut self, order: u32, batch: &mut Batch) -> Result<(), Reply> {
-        let key = self.key();
+    async fn unplace_above(&mut self, order: u32) -> Result<(), Reply> {
+        let (key, mut batch) = (self.key(), Batch::new());
         let read = move |tables: &Tables| tables.places_before(key, u32::MAX, UNPLACED_MAX);
         let placed = self.server.tables.read(read).await?;
         for place in placed.iter().take_while(|it| it.order > order) {
-            remove_place(batch, key, *place);
+            remove_place(&mut batch, key, *place);
         }
         let room = self.room_mut()?;
         room.opened = room.opened.min(order);
         room.dirty = true;
-        Ok(())
+        self.commit_now(batch).await.map(drop)
     }
 
     /// The copy of the feed begins behind this entry; what was written before is fetched as history,
     /// under the home's numbers.
-    fn begin_behind(&mut self, head: &OpenedPosition, batch: &mut Batch) -> Result<(), Reply> {
+    async fn begin_behind(
+        &mut self,
+        head: &OpenedPosition,
+        batch: &mut Batch,
+    ) -> Result<(), Reply> {
         let mut log = Log::opened(0);
         log.advance(&head.position, &head.placed);
-        let key = self.key().feed();
+        let (topic, key) = (self.key(), self.key().feed());
+        let read = move |tables: &Tables| tables.places_before(topic, u32::MAX, 1);
+        let last = self.server.tables.read(read).await?;
         let room = self.room_mut()?;
         if room.begun.is_none() {
             room.opened = log.order;
         }
-        room.head = room.head.max(log.order);
+        // What a home that was had placed keeps its position: for so many more there must be room.
+        let placed = last.first().map_or(0, |it| it.seq).max(room.opened);
+        let unplaced = room.head.saturating_sub(placed);
+        room.head = room.head.max(log.order.saturating_add(unplaced));
         room.begun = Some((log, room.head));
         room.fetched = 0;
         room.feed = Some(log);
@@ -707,6 +721,40 @@ impl Actor {
                     Command::Channel(shown.ok().flatten().map(Box::new))
                 }
             };
+            Hub::send(&server, &name, command).await;
+        });
+    }
+
+    /// Asks the successors of a home that is away, as far as their names are known, whether one has followed
+    /// it.
+    pub(super) fn seek_home(&mut self) {
+        let reads = |it: &&Room| it.deleted.is_none() && it.reads_feed(&self.server.us);
+        let Some(room) = self.topic.room().filter(reads) else {
+            return;
+        };
+        let (Some(group), Some(gone)) = (room.group, room.home.clone()) else {
+            return;
+        };
+        let successors = succession::wishes(&room.description.aux).successors;
+        if !self.begin_pull() {
+            return;
+        }
+        let (server, name) = (self.server.clone(), self.name.clone());
+        self.server.tasks.spawn("feed home", async move {
+            let mut found = None;
+            for successor in successors.iter().filter(|it| **it != gone) {
+                let shown = read_channel(&server, successor, group).await;
+                let shown = shown.ok().flatten();
+                let follows = |it: &ChannelShown| {
+                    it.home != gone
+                        && it.home_by_record(group).ok().flatten() == Some(it.home.clone())
+                };
+                found = shown.filter(follows);
+                if found.is_some() {
+                    break;
+                }
+            }
+            let command = Command::Channel(found.map(Box::new));
             Hub::send(&server, &name, command).await;
         });
     }

@@ -25,7 +25,7 @@ use super::{
     log::Log,
     message, places,
     room::{Room, RoomKind},
-    storage,
+    storage, succession,
 };
 use crate::{
     edge::reply::Reply,
@@ -232,7 +232,9 @@ impl Actor {
         let (mut item, mut any) = (wire::FeedItem::default(), false);
         for effect in effects {
             match effect {
-                Effect::Redescribed(_) => item.description = self.told_channel().description,
+                Effect::Redescribed(_) | Effect::Pinned(_) => {
+                    item.description = self.told_channel().description;
+                }
                 Effect::Deleted(it) if it.hard => {
                     let orders = it.orders.iter().map(|it| wire::Orders {
                         low: it.low,
@@ -308,9 +310,11 @@ fn message_in(effect: &Effect) -> Option<(u32, &MessageRow)> {
     }
 }
 
-/// What readers at other domains see of a group: its tags and what is attached to it is for members.
+/// What readers at other domains see of a group: its tags and what is attached to it is for members, but for
+/// the domains to ask when the home is away.
 fn shown_description(room: &Room) -> wire::GroupDescription {
-    let mut shown = group_wire::description(room, Bytes::new());
+    let successors = succession::only_successors(&room.description.aux);
+    let mut shown = group_wire::description(room, successors);
     shown.tags.clear();
     shown
 }

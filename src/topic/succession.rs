@@ -64,6 +64,15 @@ pub(super) fn wishes(aux: &Bytes) -> Wishes {
     }
 }
 
+/// Of what is attached to a group, who succeeds its home, as it is written there.
+pub(super) fn only_successors(aux: &Bytes) -> Bytes {
+    let value = serde_json::from_slice::<Value>(aux).unwrap_or_default();
+    match value.get(SUCCESSORS).filter(|it| !it.is_null()) {
+        Some(named) => Bytes::from(serde_json::json!({ SUCCESSORS: named }).to_string()),
+        None => Bytes::new(),
+    }
+}
+
 /// Whether the owner of a group has named a domain as successor of its home.
 pub(crate) fn is_successor(aux: &Bytes, domain: &DomainName) -> bool {
     wishes(aux).successors.contains(domain)

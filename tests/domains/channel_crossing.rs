@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     group_crossing::Club,
-    group_moving::lives_at,
+    group_moving::{HERE, lives_at},
     guest::{Guest, SOON},
     net::{House, Net},
 };
@@ -307,4 +307,82 @@ async fn readers_follow_a_channel_whose_home_moves() {
     news.readers_have(&all).await;
     eve.reads_all(&channel, &all).await;
     dan.counts_in(&group, 5).await;
+}
+
+#[tokio::test]
+async fn readers_find_who_took_over_a_channel_and_see_nothing_twice() {
+    let mut news = News::new().await;
+    let (group, channel) = (news.group.clone(), news.channel.clone());
+    let mut heirs = Vec::new();
+    for (domain, login) in [
+        ("delta.test", "dan"),
+        ("epsilon.test", "eve"),
+        ("zeta.test", "fay"),
+    ] {
+        let house = news.net.domain(domain).await;
+        let mut heir = house.guest(login).await;
+        let user = news.ann.name_of(&heir);
+        let body = json!({"topic": group, "sub": {"user": user, "mode": "JRWPAS"}});
+        news.ann.session.request("set", body).await.unwrap();
+        heir.finds_in_contacts(&group).await;
+        heir.joins(&group).await;
+        heirs.push((house, heir));
+    }
+    let named = json!(["delta.test", "epsilon.test", "zeta.test"]);
+    let body = json!({"topic": group, "aux": {"fh-successors": named}});
+    let deadline = Instant::now() + SOON;
+    while news.ann.session.request("set", body.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "the successors are not taken");
+        sleep(Duration::from_millis(20)).await;
+    }
+    news.ann.says_in(&group, "one").await;
+    news.readers_have(&["before anybody read", "one"]).await;
+    for (_, heir) in &mut heirs {
+        heir.sees_aux(&group, "fh-successors", &named).await;
+        heir.reads_all(&group, &["before anybody read", "one"])
+            .await;
+    }
+    // The readers see what no successor has seen.
+    for (house, _) in &mut heirs {
+        house.stop().await;
+    }
+    news.ann.says_in(&group, "only readers saw this").await;
+    news.readers_have(&["before anybody read", "one", "only readers saw this"])
+        .await;
+    news.alpha.stop().await;
+    // Whoever opens the channel now has their domain notice.
+    for reader in [&mut news.bob, &mut news.cat] {
+        reader.session.subscribe(&channel).await.unwrap();
+    }
+    for (house, heir) in &mut heirs {
+        house.start().await;
+        Club::returns(house, heir, &group).await;
+    }
+    lives_at(&mut heirs[0].1, &group, HERE).await;
+    heirs[0].1.says_in(&group, "we go on").await;
+    let all = [
+        "before anybody read",
+        "one",
+        "only readers saw this",
+        "we go on",
+    ];
+    news.readers_have(&all).await;
+    // The former home places again what it had placed: nobody sees it twice.
+    news.alpha.start().await;
+    Club::returns(&news.alpha, &mut news.ann, &group).await;
+    lives_at(&mut news.ann, &group, "delta.test").await;
+    news.ann.says_in(&group, "I am back").await;
+    let all = [&all[..], &["I am back"]].concat();
+    news.readers_have(&all).await;
+    // Whoever comes now reads all of it, in the order of the present home.
+    let mut gil = news.net.domain("eta.test").await.guest("gil").await;
+    gil.finds_channel(&format!("{channel}@delta.test")).await;
+    let all = [
+        "before anybody read",
+        "one",
+        "we go on",
+        "only readers saw this",
+        "I am back",
+    ];
+    gil.reads_all(&channel, &all).await;
 }

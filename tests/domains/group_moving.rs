@@ -483,7 +483,7 @@ impl Guest {
     }
 
     /// Waits until something is attached to the group.
-    async fn sees_aux(&mut self, group: &str, key: &str, value: &Value) {
+    pub(crate) async fn sees_aux(&mut self, group: &str, key: &str, value: &Value) {
         let deadline = Instant::now() + SOON;
         loop {
             let aux = self
