@@ -158,7 +158,7 @@ fn vouched(
     row: &MessageRow,
     attachments: Vec<wire::Attachment>,
 ) -> Option<Envelope> {
-    let (head, content) = message::words_of(row);
+    let (head, content) = message::words_with_references(row);
     let words = Kind::GroupMessage(wire::GroupMessage {
         author: row.author.clone(),
         head,

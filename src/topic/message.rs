@@ -250,6 +250,18 @@ pub(crate) fn words_of(row: &MessageRow) -> (Bytes, Bytes) {
     }
 }
 
+/// The same of one of our people's, with what it refers to as positions here: it may have been sealed for
+/// readers elsewhere before there was a log.
+pub(crate) fn words_with_references(row: &MessageRow) -> (Bytes, Bytes) {
+    let (head, content) = words_of(row);
+    if row.envelope.is_none() || row.head.is_empty() {
+        return (head, content);
+    }
+    let mut whole: Head = serde_json::from_slice(&head).unwrap_or_default();
+    whole.extend(serde_json::from_slice::<Head>(&row.head).unwrap_or_default());
+    (head_bytes(&whole), content)
+}
+
 /// Head and content of a message for readers of a channel at other domains: what it refers to by `order`,
 /// and nothing that leads to its author. Blocks.
 pub(crate) fn for_readers(

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use freehold_interop::{Frame, FrameKind};
+use freehold::Without;
+use freehold_interop::{Frame, FrameKind, Message};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -11,6 +12,7 @@ use crate::{
     group_moving::{HERE, lives_at},
     guest::{Guest, SOON},
     net::{House, Net},
+    restored::copy,
 };
 
 /// Ann of alpha has a channel; Bob of beta and Cat of gamma have found it.
@@ -86,6 +88,10 @@ impl News {
             reader.reads_all(&self.channel, texts).await;
         }
     }
+}
+
+async fn history_of(guest: &mut Guest, topic: &str) -> Vec<Message> {
+    guest.session.history(topic, 1).await.unwrap()
 }
 
 #[tokio::test]
@@ -195,14 +201,17 @@ async fn where_somebody_becomes_a_member_readers_are_served_from_the_copy() {
     let (group, channel) = (news.group.clone(), news.channel.clone());
     let mut dan = news.beta.guest("dan").await;
     news.ann.says_in(&group, "one").await;
-    news.readers_have(&["before anybody read", "one"]).await;
+    let reply = json!({"topic": group, "noecho": true, "head": {"reply": "2"}, "content": "yes"});
+    news.ann.session.request("pub", reply).await.unwrap();
+    news.readers_have(&["before anybody read", "one", "yes"])
+        .await;
     let user = news.ann.name_of(&dan);
     let body = json!({"topic": group, "sub": {"user": user, "mode": "JRWPS"}});
     news.ann.session.request("set", body).await.unwrap();
     dan.finds_in_contacts(&group).await;
     dan.joins(&group).await;
     news.ann.says_in(&group, "two").await;
-    let all = ["before anybody read", "one", "two"];
+    let all = ["before anybody read", "one", "yes", "two"];
     news.readers_have(&all).await;
     dan.reads_all(&group, &all).await;
     // What came without its author has one, for members.
@@ -219,13 +228,17 @@ async fn where_somebody_becomes_a_member_readers_are_served_from_the_copy() {
         );
         sleep(Duration::from_millis(20)).await;
     }
-    let history = news.bob.session.history(&channel, 1).await.unwrap();
-    assert!(history.iter().all(|it| it.from.is_empty()));
+    // It was sealed before there was a log, and what it answers is known to all.
+    let reads = news.bob.session.history(&channel, 1).await.unwrap();
+    assert!(reads.iter().all(|it| it.from.is_empty()));
+    for history in [history_of(&mut dan, &group).await, reads] {
+        assert_eq!(history[2].head["reply"], "2", "{history:?}");
+    }
     // Without members again, the feed goes on.
     let leave = json!({"topic": group, "unsub": true});
     dan.session.request("leave", leave).await.unwrap();
     news.ann.says_in(&group, "three").await;
-    let all = ["before anybody read", "one", "two", "three"];
+    let all = ["before anybody read", "one", "yes", "two", "three"];
     news.readers_have(&all).await;
 }
 
@@ -385,4 +398,56 @@ async fn readers_find_who_took_over_a_channel_and_see_nothing_twice() {
         "I am back",
     ];
     gil.reads_all(&channel, &all).await;
+}
+
+/// Brings a domain back from an older copy of its store.
+async fn restores(house: &mut House, backup: &std::path::Path) {
+    copy(backup, &house.data().join("store"));
+    let nobody = Without::These(Vec::new());
+    let restoring = house.in_hand().await;
+    let restored = restoring.restore(Duration::ZERO, &nobody, |_, _| ());
+    assert!(restored.await.unwrap().missing(&nobody).next().is_none());
+    house.start().await;
+}
+
+#[tokio::test]
+async fn readers_go_on_with_a_home_that_was_restored() {
+    let mut news = News::new().await;
+    let backup = news.net.folder().join("backup");
+    news.ann.says_in(&news.group, "kept").await;
+    news.readers_have(&["before anybody read", "kept"]).await;
+    news.alpha.stop().await;
+    copy(&news.alpha.data().join("store"), &backup);
+    news.alpha.start().await;
+    Club::returns(&news.alpha, &mut news.ann, &news.group).await;
+    news.ann.says_in(&news.group, "lost at home").await;
+    let all = ["before anybody read", "kept", "lost at home"];
+    news.readers_have(&all).await;
+    news.alpha.stop().await;
+    restores(&mut news.alpha, &backup).await;
+    Club::returns(&news.alpha, &mut news.ann, &news.group).await;
+    news.ann.says_in(&news.group, "after it").await;
+    news.readers_have(&[&all[..], &["after it"]].concat()).await;
+}
+
+#[tokio::test]
+async fn a_domain_of_readers_that_was_restored_gets_again_what_it_lost() {
+    let mut news = News::new().await;
+    let (channel, backup) = (news.channel.clone(), news.net.folder().join("backup"));
+    news.ann.says_in(&news.group, "kept").await;
+    news.readers_have(&["before anybody read", "kept"]).await;
+    news.beta.stop().await;
+    copy(&news.beta.data().join("store"), &backup);
+    news.beta.start().await;
+    Club::returns(&news.beta, &mut news.bob, &channel).await;
+    news.ann.says_in(&news.group, "lost at beta").await;
+    let all = ["before anybody read", "kept", "lost at beta"];
+    news.readers_have(&all).await;
+    news.beta.stop().await;
+    restores(&mut news.beta, &backup).await;
+    Club::returns(&news.beta, &mut news.bob, &channel).await;
+    // Nothing new is written for it.
+    news.readers_have(&all).await;
+    news.ann.says_in(&news.group, "after it").await;
+    news.readers_have(&[&all[..], &["after it"]].concat()).await;
 }
