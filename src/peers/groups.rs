@@ -7,7 +7,10 @@ use freehold_keys::{Entry, Opened};
 use freehold_proto::{
     DomainName, GroupId, Refusal, RefusalCode, UserId, limits, wire, wire::payload::Kind,
 };
-use freehold_store::{Batch, StoreError, Tables, TopicKey, tables::rows::SeenRow};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::rows::{CHANNEL, RoomRow, SeenRow},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -85,7 +88,9 @@ fn feed_page(
     key: TopicKey,
     after: u64,
 ) -> Result<Option<wire::read_group_response::What>, StoreError> {
-    if topic::channel_row(tables, key)?.is_none() {
+    // Of a channel that has ended too: its last entry says so.
+    let channel = |it: &RoomRow| it.home.is_empty() && it.kind == CHANNEL;
+    if tables.room(key)?.filter(channel).is_none() {
         return Ok(None);
     }
     let page = log_page(tables, key.feed(), (after, u64::MAX))?;

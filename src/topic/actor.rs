@@ -420,6 +420,7 @@ impl Actor {
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
             Command::Channel(shown) => self.take_channel(shown).await,
+            Command::ChannelGone => self.channel_gone().await,
             Command::SeekHome => self.seek_home(),
             Command::FeedMissed(entries) => self.take_missed_feed(entries).await,
             Command::JoinLate(user) => {

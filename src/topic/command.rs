@@ -129,6 +129,8 @@ pub enum Command {
     Missed(Option<Vec<Entry>>),
     /// The home of a channel says how it stands, or did not answer.
     Channel(Option<Box<ChannelShown>>),
+    /// The home of a channel that is read here says that there is none.
+    ChannelGone,
     /// The home of a channel that is read here is away: a successor may have followed it.
     SeekHome,
     /// The home of a channel has answered with entries of its feed that were missing, and whether there are

@@ -349,18 +349,18 @@ impl Actor {
         let TopicName::Group(group) = self.name else {
             return Err(nobody());
         };
-        let home = shown.home_by_record(group)?;
+        if shown.home_by_record(group)?.as_ref() != Some(&shown.home) {
+            return Err(not_home());
+        }
         let room = self.topic.room().filter(|_| self.is_stored());
         // What we know ourselves we are not told.
         if room.is_some_and(|it| it.deleted.is_some() || !it.reads_feed(&self.server.us)) {
             return Err(nobody());
         }
-        if room.is_some_and(|it| it.home.as_ref() == Some(&shown.home)) {
-            return Ok(());
-        }
+        let same = |it: &Room| it.home.as_ref() == Some(&shown.home);
         // A former home shows a shorter way.
-        let further = room.is_none_or(|it| shown.steps.len() > it.succession.len());
-        match home.as_ref() == Some(&shown.home) && further {
+        let further = |it: &Room| shown.steps.len() > it.succession.len();
+        match room.is_none_or(|it| same(it) || further(it)) {
             true => Ok(()),
             false => Err(not_home()),
         }
@@ -620,8 +620,6 @@ impl Actor {
         let (key, now, order) = (self.key(), self.now(), entry.position.order);
         let opened = self.topic.room().map_or(0, |it| it.opened);
         let id = entry.header.message_id;
-        // It may have come a moment ago, from a home that was.
-        self.finish_commits().await?;
         let read = move |tables: &Tables| {
             let placed = places::seq_of(tables, key, opened, order)?;
             Ok((placed, shown_before(tables, key, id)?))
@@ -705,7 +703,11 @@ impl Actor {
 
     /// Asks the home for what is missing, once at a time.
     fn pull_feed(&mut self, home: &DomainName) {
-        let (Some(room), TopicName::Group(group)) = (self.topic.room(), self.name.clone()) else {
+        let room = self
+            .topic
+            .room()
+            .filter(|it| it.reads_feed(&self.server.us));
+        let (Some(room), TopicName::Group(group)) = (room, self.name.clone()) else {
             return;
         };
         let (after, home) = (room.feed.map(|it| it.index), home.clone());
@@ -716,13 +718,30 @@ impl Actor {
         self.server.tasks.spawn("feed pull", async move {
             let command = match after {
                 Some(after) => Command::FeedMissed(read_feed(&server, &home, group, after).await),
-                None => {
-                    let shown = read_channel(&server, &home, group).await;
-                    Command::Channel(shown.ok().flatten().map(Box::new))
-                }
+                None => match read_channel(&server, &home, group).await {
+                    Ok(Some(shown)) => Command::Channel(Some(Box::new(shown))),
+                    Ok(None) => Command::ChannelGone,
+                    Err(_) => Command::Channel(None),
+                },
             };
             Hub::send(&server, &name, command).await;
         });
+    }
+
+    /// The channel ended before anything of it came: what was found is no channel any more.
+    pub(super) async fn channel_gone(&mut self) {
+        self.pulled();
+        let none = |it: &Room| it.deleted.is_none() && it.begun.is_none();
+        let ends = self.topic.room().is_some_and(none) && self.is_stored();
+        let Ok(actor) = self.somebody() else { return };
+        if !ends {
+            return;
+        }
+        let (mut batch, mut effects) = (Batch::new(), Vec::new());
+        match self.close_copy(&actor, &mut batch, &mut effects).await {
+            Ok(()) => self.commit_all(batch, effects),
+            Err(_) => self.read_again(),
+        }
     }
 
     /// Asks the successors of a home that is away, as far as their names are known, whether one has followed

@@ -44,7 +44,7 @@ impl Actor {
         origin: &DomainName,
         readers: u32,
         batch: &mut Batch,
-    ) -> Result<(), Unheard> {
+    ) -> Result<Vec<Effect>, Unheard> {
         let (key, stored) = (self.key(), self.is_stored());
         if self.home_abroad().is_some() {
             return Err(not_home().into());
@@ -54,7 +54,11 @@ impl Actor {
         };
         let known = room.reading.get(origin).copied().unwrap_or(0);
         if known == readers {
-            return Ok(());
+            return Ok(Vec::new());
+        }
+        let ended = room.feed.filter(|_| room.deleted.is_some() && readers > 0);
+        if let Some(last) = ended {
+            return self.tell_ended(origin, last.index, batch).await;
         }
         let lives = room.kind == RoomKind::Channel && room.deleted.is_none();
         let full = known == 0 && room.reading.len() >= DOMAINS_MAX;
@@ -70,7 +74,24 @@ impl Actor {
         // It is told of the feed from now on.
         let prepared = self.server.outbox.prepare(origin).await;
         prepared.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Somebody came to read while the channel ended: their domain is told its last entry.
+    async fn tell_ended(
+        &mut self,
+        origin: &DomainName,
+        last: u64,
+        batch: &mut Batch,
+    ) -> Result<Vec<Effect>, Unheard> {
+        let (key, since) = (self.key().feed(), last.saturating_sub(1));
+        let prepared = self.server.outbox.prepare(origin).await;
+        prepared.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
+        let row = FollowerRow { since, until: last };
+        put_follower(batch, origin, key, &row);
+        put_told(batch, origin, key, since);
+        self.server.outbox.unfollow(origin, key);
+        Ok(vec![Effect::WakePeers(vec![origin.clone()], key)])
     }
 
     /// Adds to a batch what its effects mean for readers at other domains. Nothing while there are none
@@ -341,7 +362,7 @@ fn message_item(
 }
 
 /// The row of a group that lives here and has a channel. Blocks.
-pub(crate) fn channel_row(tables: &Tables, key: TopicKey) -> Result<Option<RoomRow>, StoreError> {
+fn channel_row(tables: &Tables, key: TopicKey) -> Result<Option<RoomRow>, StoreError> {
     let channel = |it: &RoomRow| it.home.is_empty() && it.kind == CHANNEL && it.deleted == 0;
     Ok(tables.room(key)?.filter(channel))
 }

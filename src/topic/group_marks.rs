@@ -109,10 +109,13 @@ impl Actor {
         }
         let noted = match readers {
             Some(readers) => self.note_readers(origin, readers, &mut batch).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         };
         let verdict = match noted {
-            Ok(()) => verdict,
+            Ok(told) => {
+                effects.extend(told);
+                verdict
+            }
             Err(Unheard::Refused(refusal)) => Verdict::Refused(refusal),
             Err(Unheard::Unavailable(why)) => {
                 self.read_again();

@@ -56,7 +56,7 @@ pub use command::{Command, Founding, Incoming, TopicRequest};
 pub(crate) use command::{Invited, Letter, Placing, Words};
 pub(crate) use crossing::CONSENT_RETRY;
 pub(crate) use feed_copy::{ChannelCard, look_up as look_up_channel, meet as meet_channel};
-pub(crate) use feed_home::{channel_past, channel_row, channel_state};
+pub(crate) use feed_home::{channel_past, channel_state};
 pub(crate) use group_history::page as group_past;
 pub(crate) use group_home::state as group_state;
 pub(crate) use group_takeover::watch as watch_homes;

@@ -199,7 +199,8 @@ async function channelElsewhere(scene) {
     expectEqual([code, params?.topic], [303, name], 'the code and the other name');
   });
   const here = await scene('she reads it there', async () => {
-    const chat = await ann.begin(name);
+    const chat = await ann.open(name);
+    expectEqual(chat.topic.public?.fn, 'News of beta', 'its name');
     expect(chat.topic.isChannelType(), 'it must be a channel');
     await until('what was written before', async () => (await chat.page({}))
       .messages.some(({ content }) => content === 'The first news'));
@@ -209,7 +210,14 @@ async function channelElsewhere(scene) {
     await written.say('The second news');
     const { from } = await here.hears('The second news');
     expectEqual(from, undefined, 'the author');
-    await until('the channel among her contacts', () => ann.contact(name)?.public?.fn === 'News of beta');
+  });
+  await scene('it is among her contacts when she comes back', async () => {
+    const second = new Person(ann, alpha);
+    await second.connect();
+    await second.logInWithToken(ann.token);
+    await second.enter();
+    expectEqual(second.contact(name)?.public?.fn, 'News of beta', 'its name');
+    second.goAway();
   });
   await scene('she leaves it', () => here.topic.leave(true));
 }

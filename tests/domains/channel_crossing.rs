@@ -147,6 +147,16 @@ async fn what_is_deleted_or_described_anew_is_so_for_readers_elsewhere() {
     dan.finds_channel(&address).await;
     let left = ["before anybody read", "right"];
     dan.reads_all(&news.channel, &left).await;
+    // The channel ends, for everybody.
+    let body = json!({"topic": news.group, "what": "topic", "hard": true});
+    news.ann.session.request("del", body).await.unwrap();
+    for reader in [&mut news.bob, &mut news.cat, &mut dan] {
+        let deadline = Instant::now() + SOON;
+        while reader.contact(&news.channel).await.is_some() {
+            assert!(Instant::now() < deadline, "it is still in the list");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test]
