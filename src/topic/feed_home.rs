@@ -566,6 +566,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_the_same_id_in_every_feed_and_no_other_has_it() {
+        let (one, two) = (GroupId::from_bytes([1; 16]), GroupId::from_bytes([2; 16]));
+        let row = |author: &str, id: u8| MessageRow {
+            author: author.to_owned(),
+            message_id: vec![id; 16].into(),
+            ..MessageRow::default()
+        };
+        let ann = "usrAAAAAAAAAAA@alpha.test";
+        let id = item_id(one, &row(ann, 7));
+        // Whoever numbers it where, and whatever is known of it there.
+        let seen = MessageRow {
+            content: vec![1].into(),
+            received: 9,
+            ..row(ann, 7)
+        };
+        assert_eq!(item_id(one, &seen), id);
+        assert_ne!(item_id(two, &row(ann, 7)), id);
+        assert_ne!(item_id(one, &row(ann, 8)), id);
+        assert_ne!(item_id(one, &row("usrAAAAAAAAAAA@beta.test", 7)), id);
+        assert_ne!(id.as_bytes(), &[7; 16]);
+    }
+
+    #[test]
     fn a_feed_whose_orders_do_not_follow_goes_on_in_a_later_epoch() {
         let mut room = channel();
         room.head = 7;

@@ -410,6 +410,36 @@ async fn readers_find_who_took_over_a_channel_and_see_nothing_twice() {
     gil.reads_all(&channel, &all).await;
 }
 
+#[tokio::test]
+async fn one_session_looks_up_only_so_many_channels_at_once() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let mut ann = alpha.guest("ann").await;
+    let _silent = net.silent("silent.test").await;
+    let mut ids = Vec::new();
+    for number in 0..9 {
+        let body = json!({"topic": format!("chn{number}{}@silent.test", "A".repeat(21))});
+        ids.push(ann.session.send("sub", body).await.unwrap());
+    }
+    let answers =
+        |it: &Frame| it.kind == FrameKind::Ctrl && ids.iter().any(|id| it.text("id") == id);
+    let first = ann
+        .session
+        .wait_for("an answer", SOON, answers)
+        .await
+        .unwrap();
+    assert_eq!((first.text("id"), first.code()), (&*ids[8], 503));
+    // Nobody waits for that domain longer than for any other.
+    for _ in &ids[..8] {
+        let next = ann
+            .session
+            .wait_for("an answer", SOON, answers)
+            .await
+            .unwrap();
+        assert_eq!(next.code(), 503);
+    }
+}
+
 /// Brings a domain back from an older copy of its store.
 async fn restores(house: &mut House, backup: &std::path::Path) {
     copy(backup, &house.data().join("store"));
