@@ -29,7 +29,7 @@ struct News {
 
 impl Guest {
     /// Opens a channel by its whole address, as typed; returns its name here.
-    async fn finds_channel(&mut self, address: &str) -> String {
+    pub(crate) async fn finds_channel(&mut self, address: &str) -> String {
         let body = json!({"topic": address});
         let answer = self.session.request("sub", body).await.unwrap();
         assert_eq!(answer.code(), 303, "{}", answer.body);
