@@ -10,6 +10,9 @@ use crate::{NegativeCache, ResolveError};
 
 /// A stranger's claim makes us look up one name at most this often.
 const STRANGER_INTERVAL: Duration = Duration::from_secs(60);
+/// A claim that turned out to be true may be followed by others sooner, in that time so many in all: a
+/// domain that has just been met may change its keys.
+const TRUE_CLAIMS_MAX: u32 = 4;
 /// Look-ups that all strangers together can cause in that time.
 const STRANGER_LOOKUPS_MAX: usize = 120;
 /// Failures remembered at once.
@@ -21,7 +24,15 @@ pub(crate) struct Budget {
     negative: NegativeCache,
     failures: HashMap<DomainName, Failure>,
     // Invariant: at most STRANGER_LOOKUPS_MAX entries, none older than STRANGER_INTERVAL when read.
-    asked: HashMap<DomainName, Instant>,
+    asked: HashMap<DomainName, Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    since: Instant,
+    count: u32,
+    /// The last look-up found what was claimed.
+    fruitful: bool,
 }
 
 #[derive(Debug)]
@@ -71,12 +82,30 @@ impl Budget {
     /// Takes one look-up of `domain` from what strangers may cause, if there is one left.
     pub(crate) fn admit_stranger(&mut self, domain: &DomainName, now: Instant) -> bool {
         self.asked
-            .retain(|_, asked| now.duration_since(*asked) < STRANGER_INTERVAL);
-        if self.asked.len() >= STRANGER_LOOKUPS_MAX || self.asked.contains_key(domain) {
+            .retain(|_, asked| now.duration_since(asked.since) < STRANGER_INTERVAL);
+        if let Some(asked) = self.asked.get_mut(domain) {
+            let admitted = asked.fruitful && asked.count < TRUE_CLAIMS_MAX;
+            asked.count += u32::from(admitted);
+            asked.fruitful = false;
+            return admitted;
+        }
+        if self.asked.len() >= STRANGER_LOOKUPS_MAX {
             return false;
         }
-        self.asked.insert(domain.clone(), now);
+        let asked = Asked {
+            since: now,
+            count: 1,
+            fruitful: false,
+        };
+        self.asked.insert(domain.clone(), asked);
         true
+    }
+
+    /// A look-up that a stranger caused found what was claimed.
+    pub(crate) fn was_fruitful(&mut self, domain: &DomainName) {
+        if let Some(asked) = self.asked.get_mut(domain) {
+            asked.fruitful = true;
+        }
     }
 }
 
@@ -137,5 +166,21 @@ mod tests {
             budget.failed(&name(number), ResolveError::NoAddress, now);
         }
         assert_eq!(budget.failures.len(), FAILURES_MAX);
+    }
+
+    #[test]
+    fn a_true_claim_may_be_followed_by_a_few_others_and_a_false_one_ends_that() {
+        let (mut budget, now) = (budget(), Instant::now());
+        let mut claims = |fruitful: bool| {
+            let admitted = budget.admit_stranger(&name(1), now);
+            if admitted && fruitful {
+                budget.was_fruitful(&name(1));
+            }
+            admitted
+        };
+        assert_eq!([true; 5].map(&mut claims), [true, true, true, true, false]);
+        let mut other = self::budget();
+        assert!(other.admit_stranger(&name(2), now));
+        assert!(!other.admit_stranger(&name(2), now), "it was not true");
     }
 }

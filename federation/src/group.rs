@@ -46,7 +46,7 @@ pub(crate) async fn read(
         GroupQuery::Ballot(ballot) => asked::What::Ballot(ballot),
     };
     let request = wire::ReadGroupRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: peer.domain.to_string(),
         group: group.as_bytes().to_vec().into(),
         what: Some(what),

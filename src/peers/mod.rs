@@ -6,5 +6,6 @@ mod deletions;
 mod evenly;
 pub(crate) mod groups;
 pub mod local;
+pub mod operator;
 pub mod outbox;
 pub mod pins;

@@ -42,6 +42,8 @@ pub(crate) struct House {
     settings: String,
     clock: Arc<ManualClock>,
     dns: Arc<DnsServer>,
+    /// The recovery phrase that its keys were made with.
+    pub(crate) phrase: String,
     running: Option<Running>,
 }
 
@@ -93,7 +95,8 @@ impl Net {
         let name: DomainName = name.parse().unwrap();
         let folder = self.folder.path().join(name.as_str());
         fs::create_dir(&folder).unwrap();
-        KeyRing::create(&folder.join("keys"), &name, self.clock.now()).unwrap();
+        let made = KeyRing::create(&folder.join("keys"), &name, self.clock.now());
+        let (_, phrase) = made.unwrap();
         let mut house = House {
             endpoint: Endpoint {
                 domain: name.clone(),
@@ -106,6 +109,7 @@ impl Net {
             folder,
             clock: Arc::clone(&self.clock),
             dns: Arc::clone(&self.dns),
+            phrase: phrase.words().to_string(),
             running: None,
         };
         house.start().await;

@@ -249,10 +249,12 @@ pub(super) async fn alpha_and_fake(keys: &Keys, failing: Failing) -> (House, fak
     let pins = Arc::new(MemoryPins::default());
     pins.save(Pin {
         domain: keys.domain().clone(),
-        record: keys.ring.record().to_bytes(),
+        record: keys.ring.fresh_record(start_time()).to_bytes(),
         root_fingerprint: keys.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
+        incarnation: 1,
+        hold: None,
     })
     .await
     .unwrap();

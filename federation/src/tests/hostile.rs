@@ -69,7 +69,7 @@ async fn without_a_certificate_the_record_is_served_and_calls_are_not() {
     };
     assert_eq!(
         connect(limits::ALPN_RECORD).await,
-        beta.keys.ring.record().to_bytes()
+        beta.keys.ring.fresh_record(start_time()).to_bytes()
     );
     assert!(connect(limits::ALPN_PEER).await.is_empty());
     assert!(beta.local.is_untouched());
@@ -253,10 +253,12 @@ async fn a_server_with_another_key_gets_nothing_from_us() {
     let pins = Arc::new(MemoryPins::default());
     pins.save(Pin {
         domain: beta.domain().clone(),
-        record: beta.ring.record().to_bytes(),
+        record: beta.ring.fresh_record(start_time()).to_bytes(),
         root_fingerprint: beta.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
+        incarnation: 1,
+        hold: None,
     })
     .await
     .unwrap();

@@ -43,7 +43,7 @@ async fn serve(this: Arc<Inner>, stream: TcpStream) {
         return;
     };
     if stream.get_ref().1.alpn_protocol() == Some(ALPN_RECORD) {
-        let record = this.ring.record().to_bytes();
+        let record = this.ring.fresh_record(crate::peer::now()).to_bytes();
         let _sent = (stream.write_all(&record).await, stream.shutdown().await);
         return;
     }

@@ -454,6 +454,18 @@ pub(crate) fn pin(peer: &DomainName) -> Vec<u8> {
     [b"N", peer.as_str().as_bytes()].concat()
 }
 
+pub(crate) fn pins() -> Vec<u8> {
+    b"N".to_vec()
+}
+
+pub(crate) fn peer_policies() -> Vec<u8> {
+    b"p".to_vec()
+}
+
+pub(crate) fn peer_policy(peer: &DomainName) -> Vec<u8> {
+    [b"p", peer.as_str().as_bytes()].concat()
+}
+
 pub(crate) fn file(file: FileKey) -> Vec<u8> {
     [b"H".as_slice(), file.as_bytes()].concat()
 }

@@ -665,6 +665,26 @@ pub struct PinRow {
     /// When it was pinned, ms.
     #[prost(int64, tag = "4")]
     pub pinned: i64,
+    /// Which life of the name it is; 0 in rows from before there was more than one.
+    #[prost(uint32, tag = "5")]
+    pub incarnation: u32,
+    /// SHA-256 of another root key that is being watched; empty for none.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hold_fingerprint: bytes::Bytes,
+    /// Since when that is, ms.
+    #[prost(int64, tag = "7")]
+    pub hold_since: i64,
+}
+
+/// What the operator has decided about dealings with a peer, beside the configuration.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PeerPolicyRow {
+    /// It is allowed where only listed domains are.
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// It is denied, with its sub-domains.
+    #[prost(bool, tag = "2")]
+    pub denied: bool,
 }
 
 /// A file that one of our people uploaded.
