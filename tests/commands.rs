@@ -292,7 +292,7 @@ fn typed(arguments: &[&str], lines: &str, exit_code: i32) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    let mut input = child.stdin.take().unwrap();
+    let mut input = child.stdin.take().expect("it is piped");
     // Whoever has read enough may not want the rest.
     let _sent = input.write_all(lines.as_bytes());
     drop(input);
@@ -300,8 +300,8 @@ fn typed(arguments: &[&str], lines: &str, exit_code: i32) -> String {
         status,
         stdout,
         stderr,
-    } = child.wait_with_output().unwrap();
-    let all = String::from_utf8([stdout, stderr].concat()).unwrap();
+    } = child.wait_with_output().expect("the program ends");
+    let all = String::from_utf8([stdout, stderr].concat()).expect("it speaks UTF-8");
     assert_eq!(status.code(), Some(exit_code), "{arguments:?} says {all}");
     all
 }
