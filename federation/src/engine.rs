@@ -256,6 +256,16 @@ impl Federation {
         })
     }
 
+    /// True while there is a link of ours to `peer`.
+    #[must_use]
+    pub fn is_linked(&self, peer: &DomainName) -> bool {
+        let engine = self.engine.get();
+        engine.is_some_and(|engine| {
+            let known = engine.peers.lock().get(peer).cloned();
+            known.is_some_and(|it| it.report().state == LinkState::Established)
+        })
+    }
+
     /// Does our policy allow dealings with `peer`?
     #[must_use]
     pub fn permits(&self, peer: &DomainName) -> bool {

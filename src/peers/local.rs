@@ -192,6 +192,7 @@ impl Door {
             Kind::GroupMessage(_)
             | Kind::GroupChange(_)
             | Kind::GroupRequest(_)
+            | Kind::FeedItem(_)
             | Kind::GroupConsent(_) => Ok(Err(refuse(
                 RefusalCode::WrongDestination,
                 "what is said in a group goes to the group",

@@ -13,6 +13,8 @@ mod bot;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod channel_crossing;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod crossing;

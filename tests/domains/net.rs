@@ -76,6 +76,15 @@ impl Net {
         peer
     }
 
+    /// A domain that can be connected to and never says anything, as long as this is kept.
+    pub(crate) async fn silent(&self, name: &str) -> (std::net::TcpListener, ScriptedPeer) {
+        let peer = self.stranger(name).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        self.dns.publish(peer.domain(), at, &peer.root()).unwrap();
+        (listener, peer)
+    }
+
     /// A domain where everybody may make an account.
     pub(crate) async fn domain(&self, name: &str) -> House {
         self.domain_with(name, "").await

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod backup_restore;
+mod channel_readers;
 mod clock_skew;
 mod consent_required;
 mod dead_peer;
@@ -82,6 +83,7 @@ pub const ALL: &[Case] = &[
     home_takeover::CASE,
     media_safety::CASE,
     fan_out::CASE,
+    channel_readers::CASE,
     backup_restore::CASE,
     erasure::CASE,
     gap_repair::CASE,
