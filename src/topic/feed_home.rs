@@ -278,7 +278,8 @@ impl Actor {
         let Some((_, room)) = self.homed() else {
             return BTreeSet::new();
         };
-        let members = room.domains(&server.us);
+        let counts = |domain: &DomainName, joined| !server.lives.is_over(domain, joined);
+        let members = room.domains(&server.us, counts);
         let until = room.feed.map_or(0, |it| it.index);
         let told: BTreeSet<_> = room.fed.keys().cloned().collect();
         let reading = &room.reading;
