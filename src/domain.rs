@@ -16,11 +16,13 @@ use crate::{
         AccountError, codes::Codes, erasure, password::Passwords, service::Service, token::Tokens,
         trail,
     },
+    control,
     edge::{grpc, http, ids::Ids},
     files::{Files, StorageError},
     mail::{MailError, Post},
-    peers::{local::Door, outbox::Outbox, pins::StoredPins},
+    peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
+    rekey,
     server::{CallRules, ClientRules, Server},
     topic::{self, hub::Hub},
 };
@@ -75,8 +77,11 @@ pub struct Domain {
     clients: TcpListener,
     client_address: SocketAddr,
     grpc: Option<(TcpListener, SocketAddr)>,
+    keys: KeyRing,
     federation: Bound,
     directory: Arc<Directory>,
+    desk: Arc<PeerDesk>,
+    data_dir: PathBuf,
     federation_address: SocketAddr,
     web_root: Option<PathBuf>,
 }
@@ -113,8 +118,10 @@ impl Domain {
             .await
             .map_err(|_| BuildError::Runtime)?
             .map_err(fault)?;
-        let pins = Arc::new(StoredPins(tables.clone()));
+        let lives = Lives::read(&tables).await.map_err(AccountError::from)?;
+        let pins = Arc::new(StoredPins::new(tables.clone(), Arc::clone(&lives)));
         let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
+        let configured = config.federation.policy.with(&[], &[]);
         let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
         let (clients, client_address) = listen(config.clients.listen).await?;
         let grpc = match config.clients.grpc_listen {
@@ -160,12 +167,20 @@ impl Domain {
             audit: config.audit,
             plugins,
             files,
+            lives,
             tasks,
             post,
             service,
         };
+        let server = server(tables, &keys, clock, rules, parts)?;
+        let desk = PeerDesk::new(Arc::clone(&server), Arc::clone(&directory), configured);
+        let policy = desk.policy().await.map_err(AccountError::from)?;
+        federation.handle().set_policy(&policy);
         Ok(Self {
-            server: server(tables, &keys, clock, rules, parts)?,
+            server,
+            desk: Arc::new(desk),
+            data_dir: config.data_dir,
+            keys,
             clients,
             client_address,
             grpc,
@@ -194,6 +209,12 @@ impl Domain {
         self.federation_address
     }
 
+    /// Where the operator's word about peers is carried out.
+    #[must_use]
+    pub fn peer_desk(&self) -> &PeerDesk {
+        &self.desk
+    }
+
     /// The shared parts, for what the operator does while nothing is served.
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
@@ -211,8 +232,11 @@ impl Domain {
             server,
             clients,
             grpc,
+            keys,
             federation,
             directory,
+            desk,
+            data_dir,
             web_root,
             ..
         } = self;
@@ -223,6 +247,13 @@ impl Domain {
             warn!("the domain was started twice");
         }
         server.files.start();
+        if let Some(listener) = control::open(&data_dir) {
+            let operator = control::serve(Arc::clone(&server), desk, listener, data_dir);
+            server.tasks.spawn("operator", operator);
+        }
+        server
+            .tasks
+            .spawn("keys", rekey::follow(Arc::clone(&server), keys));
         let tasks = server.tasks.clone();
         tasks.spawn("resume", Hub::resume(Arc::clone(&server)));
         tasks.spawn(
@@ -263,6 +294,7 @@ struct Parts {
     audit: freehold_config::Audit,
     plugins: Plugins,
     files: Arc<Files>,
+    lives: Arc<Lives>,
     tasks: Tasks,
     post: Option<Post>,
     service: Option<Service>,
@@ -278,6 +310,7 @@ fn server(
         audit,
         plugins,
         files,
+        lives,
         tasks,
         post,
         service,
@@ -306,6 +339,7 @@ fn server(
         files,
         file_bounds: Default::default(),
         outbox: Arc::clone(&outbox),
+        lives,
         tasks,
         federation: Default::default(),
         account_turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),

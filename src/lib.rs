@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod clock;
+pub mod control;
 mod domain;
 pub mod edge;
 pub mod files;
@@ -14,6 +15,7 @@ pub mod online;
 mod operator;
 pub mod peers;
 pub mod plugins;
+mod rekey;
 mod restore;
 pub mod server;
 #[cfg(test)]

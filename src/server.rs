@@ -35,7 +35,7 @@ use crate::{
     files::{Files, Referrer},
     mail::Post,
     online::Online,
-    peers::outbox::Outbox,
+    peers::{lives::Lives, outbox::Outbox},
     plugins::Plugins,
     topic::hub::Hub,
 };
@@ -137,6 +137,8 @@ pub struct Server {
     pub hub: Hub,
     /// What waits for peers.
     pub outbox: Arc<Outbox>,
+    /// Domains that have begun anew with other keys.
+    pub lives: Arc<Lives>,
     /// Background tasks.
     pub tasks: Tasks,
     /// The way to peers, once it is up.
@@ -355,7 +357,10 @@ impl Server {
         {
             tracing::error!(%fault, "a search result cannot be stored");
         }
-        Ok(Some(user))
+        let (lives, wanted) = (Arc::clone(&self.lives), user.clone());
+        let read = move |tables: &Tables| lives.is_former(tables, &wanted);
+        let former = self.tables.read(read).await.unwrap_or(false);
+        Ok((!former).then_some(user))
     }
 
     /// Keeps what another domain says of its person, if it is newer; true when it is. [`HEARSAY`] is
@@ -378,7 +383,8 @@ impl Server {
             HEARSAY => it.public_changed > HEARSAY || it.public == *public,
             changed => it.public_changed >= changed,
         };
-        if known.as_ref().is_some_and(old) {
+        let former = |it: &ForeignPersonRow| self.lives.is_over(user.domain(), it.updated);
+        if known.as_ref().is_some_and(|it| old(it) || former(it)) {
             return Ok(false);
         }
         // What is not JSON is not shown; a description does not make or break a contact.

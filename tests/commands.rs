@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -281,4 +281,149 @@ fn demo_once(dir: &str) -> serde_json::Value {
     output.read_line(&mut rest).expect("its output ends");
     assert_eq!(rest, "", "it says one line only");
     serde_json::from_str(&line).expect("the line is JSON")
+}
+
+/// Types lines into a command; what it says.
+#[track_caller]
+fn typed(arguments: &[&str], lines: &str, exit_code: i32) -> String {
+    let mut child = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut input = child.stdin.take().expect("it is piped");
+    // Whoever has read enough may not want the rest.
+    let _sent = input.write_all(lines.as_bytes());
+    drop(input);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().expect("the program ends");
+    let all = String::from_utf8([stdout, stderr].concat()).expect("it speaks UTF-8");
+    assert_eq!(status.code(), Some(exit_code), "{arguments:?} says {all}");
+    all
+}
+
+/// The 24 words that a command showed.
+fn phrase_in(output: &str) -> String {
+    let rows = output.lines().map(str::trim);
+    let rows = rows.filter(|it| it.split(' ').count() == 12 && !it.contains('.'));
+    rows.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn keys_are_shown_replaced_revoked_and_brought_back_from_paper() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = path(folder.path(), "made");
+    let config = format!("{data}/freehold.toml");
+    let made = check(
+        &["init", "--domain", "a.test", "--data", &data],
+        0,
+        "is made",
+    );
+    let phrase = phrase_in(&made);
+    let keys = |what: &'static str| ["keys", what, "--config", &config].map(str::to_owned);
+    let run = |arguments: &[String], code, said| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        check(&arguments, code, said)
+    };
+    let first = run(&keys("show"), 0, "identity record number 1");
+    run(&keys("rotate"), 0, "Identity record number 2 is written.");
+    let second = run(&keys("show"), 0, "replaced; what it signed counts");
+    assert_eq!(second.matches("signing key").count(), 2);
+
+    run(&keys("revoke"), 2, "required");
+    fn revoke<'a>(config: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["keys", "revoke", "--config", config], more].concat()
+    }
+    let revoke = |more: &[&'static str]| revoke(&config, more);
+    check(
+        &revoke(&["--signing", "--since", "soon"]),
+        64,
+        "is not a time",
+    );
+    check(
+        &revoke(&["--signing", "--since", "9000-01-01T00:00:00Z"]),
+        64,
+        "is in the future",
+    );
+    check(&revoke(&["--signing", "--tls"]), 0, "number 3 is written");
+    let third = run(&keys("show"), 0, "revoked");
+    assert_eq!(third.matches("revoked").count(), 2);
+    assert_eq!(third.matches("TLS key").count(), 1);
+
+    let recover = ["keys", "recover", "--config", &config];
+    let wrong = typed(&recover, &phrase.replacen(' ', " abandon ", 1), 1);
+    assert!(wrong.contains("not a recovery phrase"), "{wrong}");
+    let other = path(folder.path(), "other");
+    let strange = check(
+        &["init", "--domain", "b.test", "--data", &other],
+        0,
+        "is made",
+    );
+    let wrong = typed(&recover, &phrase_in(&strange), 1);
+    assert!(
+        wrong.contains("not the one that the domain's last record commits to"),
+        "{wrong}"
+    );
+    let theirs = format!("{other}/keys/identity.record");
+    let wrong = typed(
+        &[&recover[..], &["--record", &theirs]].concat(),
+        &phrase,
+        64,
+    );
+    assert!(
+        wrong.contains("is not the identity record of a.test"),
+        "{wrong}"
+    );
+
+    let recovered = typed(&recover, &phrase, 0);
+    assert!(recovered.contains("number 4 is written"), "{recovered}");
+    let fourth = run(&keys("show"), 0, "identity record number 4");
+    let root = |shown: &str| shown.lines().nth(1).unwrap().to_owned();
+    assert_eq!(root(&first), root(&third));
+    assert_ne!(root(&first), root(&fourth));
+    let used_up = typed(&recover, &phrase, 1);
+    assert!(
+        used_up.contains("it may be that of an earlier key"),
+        "{used_up}"
+    );
+    typed(&recover, &phrase_in(&recovered), 0);
+}
+
+#[test]
+fn peers_are_vouched_for_denied_and_forgotten_while_the_server_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = path(folder.path(), "made");
+    let config = format!("{data}/freehold.toml");
+    check(
+        &["init", "--domain", "a.test", "--data", &data],
+        0,
+        "is made",
+    );
+    let peer = |words: &[&str], code, said: &str| {
+        check(
+            &[&["peer"], words, &["--config", &config]].concat(),
+            code,
+            said,
+        )
+    };
+    assert_eq!(peer(&["list"], 0, ""), "");
+    peer(&["show", "b.test"], 1, "b.test has never been met");
+    peer(&["deny", "no name"], 1, "That cannot be done");
+    peer(&["pin", "b.test", "abc"], 1, "43 characters of base64url");
+    let root = "A".repeat(43);
+    peer(&["pin", "b.test", &root], 0, "the administrator");
+    peer(&["deny", "b.test"], 0, "b.test is not dealt with.");
+    peer(&["list"], 0, "b.test  never met  denied by hand");
+    peer(&["allow", "b.test"], 0, "b.test is dealt with.");
+    peer(
+        &["show", "b.test", "--record", "nowhere"],
+        1,
+        "there is no record of it",
+    );
+    peer(&["forget", "b.test"], 0, "b.test is forgotten.");
+    check(&["audit", "--config", &config], 0, "peer denied: b.test");
 }

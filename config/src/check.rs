@@ -301,8 +301,27 @@ impl Checker<'_> {
         let trust = self.choice(
             "federation.trust",
             take(&mut section.trust),
-            &[("pinned", Trust::Pinned), ("dns", Trust::Dns)],
+            &[
+                ("pinned", Trust::Pinned),
+                ("verified", Trust::Verified),
+                ("dns", Trust::Dns),
+                ("lan", Trust::Lan),
+            ],
         );
+        let dnssec_resolver = self.optional(
+            "federation.dnssec_resolver",
+            take(&mut section.dnssec_resolver),
+            |text| match socket_address(text) {
+                Ok(address) if address.ip().is_loopback() => Ok(address),
+                Ok(_) => Err("must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer".to_owned()),
+                Err(why) => Err(why.to_owned()),
+            },
+        );
+        let port = take(&mut section.well_known_port);
+        let port = self.number("federation.well_known_port", port, 443, (1, 65535));
+        let ca = take(&mut section.well_known_ca);
+        let ca = self.optional("federation.well_known_ca", ca, not_empty);
+        let ca = ca.map(|it| it.map(|name| self.base_dir.join(name)));
         let nameserver = self.optional(
             "federation.nameserver",
             take(&mut section.nameserver),
@@ -323,6 +342,9 @@ impl Checker<'_> {
             allowed_ranges: allowed_ranges?,
             static_peers: static_peers?,
             negative_cache: NegativeCache::USUAL,
+            dnssec_resolver: dnssec_resolver?,
+            well_known_port: u16::try_from(port?).unwrap_or(443),
+            well_known_ca: ca?,
         })
     }
 

@@ -254,9 +254,11 @@ pub(crate) struct Federation {
     pub(crate) listen: Given<String>,
 
     /// Whose word counts for the root key of a domain never met before: "pinned" for the rows
-    /// `[[federation.peer]]` below only, "dns" also for the domain's unsigned TXT record. "dns" is for
-    /// demonstrations and closed networks: whoever can change DNS answers on the way can pose as a
-    /// domain that you have not met yet.
+    /// `[[federation.peer]]` below and for `freehold peer pin` only; "verified" also for the domain's
+    /// TXT record if DNSSEC vouches for it (see `dnssec_resolver`) and for the domain's web server, under
+    /// a certificate that browsers would believe; "dns" also for an unsigned TXT record; "lan" also for
+    /// whoever answers first. "dns" and "lan" are for demonstrations and closed networks: whoever can
+    /// change DNS answers or packets on the way can pose as a domain that you have not met yet.
     ///
     /// Default: `"pinned"`
     pub(crate) trust: Given<String>,
@@ -265,6 +267,24 @@ pub(crate) struct Federation {
     ///
     /// Example: `"127.0.0.1:53"`
     pub(crate) nameserver: Given<String>,
+
+    /// A DNS resolver on this machine that validates DNSSEC, such as unbound, whose word on that is
+    /// believed. Without it, no TXT record counts as vouched for.
+    ///
+    /// Example: `"127.0.0.1:53"`
+    pub(crate) dnssec_resolver: Given<String>,
+
+    /// On which port the web servers of domains are asked for `/.well-known/freehold/identity`. Another
+    /// one is for tests.
+    ///
+    /// Default: `443`
+    pub(crate) well_known_port: Given<u64>,
+
+    /// A file of certificates, in PEM form, of authorities that are believed beside those of the web when
+    /// web servers of domains are asked: for a closed network with an authority of its own.
+    ///
+    /// Example: `"ca.pem"`
+    pub(crate) well_known_ca: Given<String>,
 
     /// Ranges of private, local or otherwise special addresses that may be connected to. Public
     /// addresses always may.

@@ -1,9 +1,15 @@
 //! Who vouches for a root key: reading the TXT record, and what to do when two voices disagree
 //! (PROTOCOL.md section 4). Pure.
 
-use freehold_keys::fingerprint_from_text;
+use std::time::Duration;
 
-use crate::{AnchorLevel, ResolveError};
+use freehold_keys::fingerprint_from_text;
+use freehold_proto::Timestamp;
+
+use crate::{AnchorLevel, Hold, ResolveError, Trust};
+
+/// A domain that starts anew is watched for so long before its new root is believed.
+pub(crate) const HOLD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A root key's fingerprint and who gave it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,14 +29,102 @@ pub(crate) enum Judgement {
     Stop,
 }
 
-/// Compares `voice` with the anchor relied on.
-pub(crate) fn judge(relied: Anchor, voice: Anchor) -> Judgement {
-    if voice.fingerprint == relied.fingerprint {
+/// Compares `voice` with the anchor relied on. `agrees` says whether a fingerprint is that of the
+/// anchored key or of one that it follows from or is followed by.
+pub(crate) fn judge(
+    relied: AnchorLevel,
+    voice: Anchor,
+    agrees: impl Fn(&[u8; 32]) -> bool,
+) -> Judgement {
+    if agrees(&voice.fingerprint) {
         Judgement::Agree
-    } else if voice.level < relied.level {
+    } else if voice.level < relied {
         Judgement::Alarm
     } else {
         Judgement::Stop
+    }
+}
+
+/// What the world says of a domain's root key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Voices {
+    /// The TXT record, and whether DNSSEC vouches for it.
+    pub(crate) txt: Option<([u8; 32], bool)>,
+    /// What the domain's web server says under a certificate that the web believes.
+    pub(crate) well_known: Option<[u8; 32]>,
+}
+
+impl Voices {
+    /// The voices as anchors, strongest first.
+    pub(crate) fn anchors(&self) -> Vec<Anchor> {
+        let txt = self.txt.map(|(fingerprint, secure)| Anchor {
+            fingerprint,
+            level: if secure {
+                AnchorLevel::Dnssec
+            } else {
+                AnchorLevel::Dns
+            },
+        });
+        let well_known = self.well_known.map(|fingerprint| Anchor {
+            fingerprint,
+            level: AnchorLevel::WellKnown,
+        });
+        let mut anchors: Vec<Anchor> = txt.into_iter().chain(well_known).collect();
+        anchors.sort_by_key(|it| std::cmp::Reverse(it.level));
+        anchors
+    }
+
+    /// The key that all of DNS and the web name, if they do.
+    fn unanimous(&self) -> Option<[u8; 32]> {
+        let (txt, _) = self.txt?;
+        (self.well_known == Some(txt)).then_some(txt)
+    }
+}
+
+/// May a voice of this level vouch for a domain that has never been met?
+pub(crate) fn counts(level: AnchorLevel, trust: Trust) -> bool {
+    match level {
+        AnchorLevel::Admin => true,
+        AnchorLevel::Dnssec | AnchorLevel::WellKnown => trust != Trust::Pinned,
+        AnchorLevel::Dns => matches!(trust, Trust::Dns | Trust::Lan),
+        AnchorLevel::FirstUse => trust == Trust::Lan,
+    }
+}
+
+/// What becomes of a domain that shows another root key than the pinned one, which has not named it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reset {
+    /// Nothing: not all who would have to say so do.
+    No,
+    /// It is watched until then.
+    Hold(Hold),
+    /// It starts anew.
+    Accept([u8; 32]),
+}
+
+/// Judges a domain that claims to have lost all its keys: DNS and the web must both name the new root,
+/// for the whole of [`HOLD`]. What an administrator vouched for, only an administrator takes back.
+pub(crate) fn judge_reset(
+    relied: AnchorLevel,
+    held: Option<Hold>,
+    voices: &Voices,
+    now: Timestamp,
+) -> Reset {
+    let Some(fingerprint) = voices.unanimous() else {
+        return Reset::No;
+    };
+    if relied == AnchorLevel::Admin {
+        return Reset::No;
+    }
+    match held {
+        Some(held) if held.fingerprint == fingerprint => match held.since.plus(HOLD) <= now {
+            true => Reset::Accept(fingerprint),
+            false => Reset::Hold(held),
+        },
+        _ => Reset::Hold(Hold {
+            fingerprint,
+            since: now,
+        }),
     }
 }
 
@@ -134,22 +228,82 @@ mod tests {
 
     #[test]
     fn only_a_weaker_voice_may_disagree() {
-        let anchor = |byte, level| Anchor {
-            fingerprint: [byte; 32],
-            level,
-        };
-        use AnchorLevel::{Admin, Dns};
-        for (relied, voice, expected) in [
-            ((1, Admin), (1, Dns), Judgement::Agree),
-            ((1, Dns), (1, Admin), Judgement::Agree),
-            ((1, Admin), (2, Dns), Judgement::Alarm),
-            ((1, Dns), (2, Dns), Judgement::Stop),
-            ((1, Admin), (2, Admin), Judgement::Stop),
-            ((1, Dns), (2, Admin), Judgement::Stop),
+        use AnchorLevel::{Admin, Dns, Dnssec, FirstUse, WellKnown};
+        for (relied, same, voice, expected) in [
+            (Admin, true, Dns, Judgement::Agree),
+            (Dns, true, Admin, Judgement::Agree),
+            (Admin, false, Dnssec, Judgement::Alarm),
+            (Dnssec, false, WellKnown, Judgement::Alarm),
+            (WellKnown, false, Dns, Judgement::Alarm),
+            (Dns, false, Dns, Judgement::Stop),
+            (WellKnown, false, Dnssec, Judgement::Stop),
+            (Dns, false, WellKnown, Judgement::Stop),
+            (FirstUse, false, Dns, Judgement::Stop),
+            (Admin, false, Admin, Judgement::Stop),
         ] {
-            let (relied, voice) = (anchor(relied.0, relied.1), anchor(voice.0, voice.1));
-            assert_eq!(judge(relied, voice), expected, "{relied:?} {voice:?}");
+            let anchor = Anchor {
+                fingerprint: [1; 32],
+                level: voice,
+            };
+            assert_eq!(
+                judge(relied, anchor, |_| same),
+                expected,
+                "{relied:?} {voice:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_voice_counts_only_as_far_as_the_operator_trusts_it() {
+        use AnchorLevel::{Admin, Dns, Dnssec, FirstUse, WellKnown};
+        let counting =
+            |trust| [FirstUse, Dns, WellKnown, Dnssec, Admin].map(|level| counts(level, trust));
+        assert_eq!(counting(Trust::Pinned), [false, false, false, false, true]);
+        assert_eq!(counting(Trust::Verified), [false, false, true, true, true]);
+        assert_eq!(counting(Trust::Dns), [false, true, true, true, true]);
+        assert_eq!(counting(Trust::Lan), [true; 5]);
+    }
+
+    #[test]
+    fn a_domain_starts_anew_when_dns_and_the_web_have_said_so_for_a_week() {
+        let start = Timestamp::from_millis(1_767_323_045_678).unwrap();
+        let both = Voices {
+            txt: Some(([2; 32], false)),
+            well_known: Some([2; 32]),
+        };
+        let held = |byte| {
+            Some(Hold {
+                fingerprint: [byte; 32],
+                since: start,
+            })
+        };
+        let judge =
+            |held, voices: &Voices, now| judge_reset(AnchorLevel::Dnssec, held, voices, now);
+        let later = start.plus(HOLD);
+        assert_eq!(judge(None, &both, start), Reset::Hold(held(2).unwrap()));
+        let just_before = later.minus(Duration::from_millis(1));
+        assert_eq!(
+            judge(held(2), &both, just_before),
+            Reset::Hold(held(2).unwrap())
+        );
+        assert_eq!(judge(held(2), &both, later), Reset::Accept([2; 32]));
+        // Another key begins the week anew, and one voice alone counts for nothing.
+        assert!(matches!(judge(held(3), &both, later), Reset::Hold(it) if it.since == later));
+        for voices in [
+            Voices { txt: None, ..both },
+            Voices {
+                well_known: None,
+                ..both
+            },
+            Voices {
+                well_known: Some([3; 32]),
+                ..both
+            },
+        ] {
+            assert_eq!(judge(held(2), &voices, later), Reset::No);
+        }
+        let vouched = judge_reset(AnchorLevel::Admin, held(2), &both, later);
+        assert_eq!(vouched, Reset::No);
     }
 
     proptest! {

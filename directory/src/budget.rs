@@ -10,6 +10,9 @@ use crate::{NegativeCache, ResolveError};
 
 /// A stranger's claim makes us look up one name at most this often.
 const STRANGER_INTERVAL: Duration = Duration::from_secs(60);
+/// The name of a domain that was met before is looked up so much more often: it may come back, or change
+/// its keys, just after somebody has claimed its name in vain.
+const MET_INTERVAL: Duration = Duration::from_secs(5);
 /// Look-ups that all strangers together can cause in that time.
 const STRANGER_LOOKUPS_MAX: usize = 120;
 /// Failures remembered at once.
@@ -50,6 +53,12 @@ impl Budget {
         self.failures.remove(domain);
     }
 
+    /// The operator has decided something about a domain: it may be looked up at once.
+    pub(crate) fn forget(&mut self, domain: &DomainName) {
+        self.failures.remove(domain);
+        self.asked.remove(domain);
+    }
+
     pub(crate) fn failed(&mut self, domain: &DomainName, error: ResolveError, now: Instant) {
         if self.failures.len() >= FAILURES_MAX {
             self.failures.retain(|_, failure| now < failure.until);
@@ -68,11 +77,17 @@ impl Budget {
         self.failures.insert(domain.clone(), failure);
     }
 
-    /// Takes one look-up of `domain` from what strangers may cause, if there is one left.
-    pub(crate) fn admit_stranger(&mut self, domain: &DomainName, now: Instant) -> bool {
+    /// Takes one look-up of `domain` from what strangers may cause, if there is one left. `met` says
+    /// whether we know it from before.
+    pub(crate) fn admit_stranger(&mut self, domain: &DomainName, met: bool, now: Instant) -> bool {
         self.asked
             .retain(|_, asked| now.duration_since(*asked) < STRANGER_INTERVAL);
-        if self.asked.len() >= STRANGER_LOOKUPS_MAX || self.asked.contains_key(domain) {
+        let interval = if met { MET_INTERVAL } else { STRANGER_INTERVAL };
+        let recent = |asked: &Instant| now.duration_since(*asked) < interval;
+        if self.asked.get(domain).is_some_and(recent) {
+            return false;
+        }
+        if self.asked.len() >= STRANGER_LOOKUPS_MAX && !self.asked.contains_key(domain) {
             return false;
         }
         self.asked.insert(domain.clone(), now);
@@ -114,20 +129,20 @@ mod tests {
     #[test]
     fn a_stranger_causes_one_look_up_of_a_name_a_minute() {
         let (mut budget, now) = (budget(), Instant::now());
-        assert!(budget.admit_stranger(&name(1), now));
-        assert!(!budget.admit_stranger(&name(1), now + STRANGER_INTERVAL / 2));
-        assert!(budget.admit_stranger(&name(2), now));
-        assert!(budget.admit_stranger(&name(1), now + STRANGER_INTERVAL));
+        assert!(budget.admit_stranger(&name(1), false, now));
+        assert!(!budget.admit_stranger(&name(1), false, now + STRANGER_INTERVAL / 2));
+        assert!(budget.admit_stranger(&name(2), false, now));
+        assert!(budget.admit_stranger(&name(1), false, now + STRANGER_INTERVAL));
     }
 
     #[test]
     fn strangers_together_have_a_budget() {
         let (mut budget, now) = (budget(), Instant::now());
         for number in 0..STRANGER_LOOKUPS_MAX {
-            assert!(budget.admit_stranger(&name(number), now));
+            assert!(budget.admit_stranger(&name(number), false, now));
         }
-        assert!(!budget.admit_stranger(&name(99_999), now));
-        assert!(budget.admit_stranger(&name(99_999), now + STRANGER_INTERVAL));
+        assert!(!budget.admit_stranger(&name(99_999), false, now));
+        assert!(budget.admit_stranger(&name(99_999), false, now + STRANGER_INTERVAL));
     }
 
     #[test]
@@ -137,5 +152,15 @@ mod tests {
             budget.failed(&name(number), ResolveError::NoAddress, now);
         }
         assert_eq!(budget.failures.len(), FAILURES_MAX);
+    }
+
+    #[test]
+    fn a_domain_that_was_met_is_looked_up_sooner() {
+        let (mut budget, now) = (budget(), Instant::now());
+        assert!(budget.admit_stranger(&name(1), false, now));
+        assert!(!budget.admit_stranger(&name(1), true, now + MET_INTERVAL / 2));
+        assert!(!budget.admit_stranger(&name(1), false, now + MET_INTERVAL));
+        assert!(budget.admit_stranger(&name(1), true, now + MET_INTERVAL));
+        assert!(!budget.admit_stranger(&name(1), true, now + MET_INTERVAL));
     }
 }

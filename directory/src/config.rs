@@ -1,6 +1,6 @@
 //! What an operator decides about finding other domains. Values are checked before they come here.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use freehold_proto::DomainName;
 
@@ -11,6 +11,12 @@ use crate::IpRange;
 pub struct Config {
     /// The DNS server to ask; without one, those of the system.
     pub nameserver: Option<SocketAddr>,
+    /// A DNSSEC-validating resolver on this machine, whose word is believed.
+    pub dnssec_resolver: Option<SocketAddr>,
+    /// Port on which the web servers of domains are asked.
+    pub well_known_port: u16,
+    /// A PEM file of certificate authorities that are believed beside those of the web.
+    pub well_known_ca: Option<PathBuf>,
     /// Whose word counts for a domain that has never been met.
     pub trust: Trust,
     /// Ranges to connect to although they are private, local or otherwise special.
@@ -21,13 +27,34 @@ pub struct Config {
     pub negative_cache: NegativeCache,
 }
 
+impl Default for Config {
+    /// The system's resolver, no domain known, nobody trusted.
+    fn default() -> Self {
+        Self {
+            nameserver: None,
+            dnssec_resolver: None,
+            well_known_port: 443,
+            well_known_ca: None,
+            trust: Trust::Pinned,
+            allowed_ranges: Vec::new(),
+            static_peers: Vec::new(),
+            negative_cache: NegativeCache::USUAL,
+        }
+    }
+}
+
 /// Whose word counts for a domain that has never been met.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Trust {
-    /// The static table's and nobody else's.
+    /// The administrator's and nobody else's.
     Pinned,
-    /// Also that of an unsigned `_freehold` TXT record: demonstrations and closed networks.
+    /// Also that of a `_freehold` TXT record for which DNSSEC vouches, and that of the domain's web
+    /// server.
+    Verified,
+    /// Also that of an unsigned TXT record: demonstrations and closed networks.
     Dns,
+    /// Also that of whoever answers first: a network without DNS of its own.
+    Lan,
 }
 
 /// A domain the administrator vouches for.

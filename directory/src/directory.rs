@@ -4,7 +4,7 @@
 //! domain's serial never goes back.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Weak},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use freehold_keys::{RecordFault, VerifiedRecord};
-use freehold_proto::{Clock, DomainName, limits::DEFAULT_PORT};
+use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER, limits::DEFAULT_PORT};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::{
@@ -21,13 +21,15 @@ use tokio::{
 };
 
 use crate::{
-    AnchorLevel, Config, DirectoryError, Pin, PinError, Pins, ResolveError, StaticPeer, Trust,
+    AnchorLevel, Config, DirectoryError, Hold, Life, Pin, PinError, Pins, ResolveError, StaticPeer,
+    Trust,
     address_filter::AddressFilter,
-    anchor::{Anchor, Judgement, from_txt, judge},
+    anchor::{self, Anchor, Judgement, Reset, Voices, counts, from_txt, judge, judge_reset},
     budget::Budget,
     dns::Dns,
-    fetch,
+    fetch, secure,
     srv::{SrvRow, order},
+    well_known,
 };
 
 /// SRV targets of one domain that are considered.
@@ -38,6 +40,10 @@ const ADDRESSES_MAX: usize = 16;
 const KNOWN_MAX: usize = 4096;
 /// Look-ups on behalf of strangers that run at once.
 const STRANGERS_MAX: usize = 16;
+/// Reasons for an alarm about one domain that are kept.
+const REASONS_MAX: usize = 4;
+/// Addresses of a domain's web server that are asked.
+const WEB_ADDRESSES_MAX: usize = 2;
 /// Time for a whole look-up, all addresses together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,22 +62,37 @@ pub struct Directory {
     static_peers: HashMap<DomainName, StaticPeer>,
     filter: AddressFilter,
     dns: Dns,
+    dnssec_resolver: Option<SocketAddr>,
     tls: Arc<ClientConfig>,
+    web_tls: Arc<ClientConfig>,
+    web_port: u16,
     pins: Arc<dyn Pins>,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<DomainName, Arc<Known>>>,
     budget: Mutex<Budget>,
     strangers: Semaphore,
     flights: Mutex<HashMap<DomainName, Weak<AsyncMutex<()>>>>,
-    // Domains for which an alarm was raised: once is enough, and nothing that a peer does repeats it.
-    alarmed: Mutex<HashSet<DomainName>>,
+    // Why alarms were raised for a domain: each reason once, and nothing that a peer does repeats it.
+    alarmed: Mutex<HashMap<DomainName, Vec<String>>>,
 }
 
 /// A domain met before.
 #[derive(Debug)]
 struct Known {
     record: Arc<VerifiedRecord>,
-    anchor: Anchor,
+    level: AnchorLevel,
+    life: Life,
+    hold: Option<Hold>,
+}
+
+/// How far the record that we have of a domain will do.
+enum Standing {
+    /// It counts.
+    Good(Arc<VerifiedRecord>),
+    /// It counts, and it is time to ask for a newer one.
+    Due(Arc<VerifiedRecord>),
+    /// There is none that counts.
+    Gone,
 }
 
 impl Directory {
@@ -92,7 +113,10 @@ impl Directory {
             static_peers,
             filter: AddressFilter::new(config.allowed_ranges),
             dns: Dns::new(config.nameserver),
+            dnssec_resolver: config.dnssec_resolver,
             tls: fetch::tls().map_err(|error| DirectoryError::Tls(error.to_string()))?,
+            web_tls: well_known::tls(config.well_known_ca.as_deref())?,
+            web_port: config.well_known_port,
             pins,
             clock,
             known: Mutex::default(),
@@ -103,16 +127,51 @@ impl Directory {
         })
     }
 
-    /// The record of a domain that *we* want to talk to: the pinned one, or that of a first contact.
+    /// The record of a domain that *we* want to talk to: the pinned one, asked for anew once a day, or
+    /// that of a first contact.
     pub async fn peer(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        if let Some(record) = self.current(domain).await? {
+        if let Standing::Good(record) = self.standing(domain).await? {
             return Ok(record);
         }
         let _flight = self.flight(domain).await;
-        match self.current(domain).await? {
-            Some(record) => Ok(record),
-            None => self.find_unless_it_just_failed(domain).await,
+        match self.standing(domain).await? {
+            Standing::Good(record) => Ok(record),
+            Standing::Gone => self.find_unless_it_just_failed(domain).await,
+            Standing::Due(record) => match self.find_unless_it_just_failed(domain).await {
+                Err(error) if !error.is_dispute() => Ok(still_good(domain, &error, record)),
+                found => found,
+            },
         }
+    }
+
+    /// The record of a domain that has proven itself to us before: the pinned one as long as it counts.
+    pub async fn proven(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        match self.standing(domain).await? {
+            Standing::Good(record) | Standing::Due(record) => Ok(record),
+            Standing::Gone => self.peer(domain).await,
+        }
+    }
+
+    /// The record of a domain as far as it is in memory, whether it counts or not.
+    #[must_use]
+    pub fn remembered(&self, domain: &DomainName) -> Option<Arc<VerifiedRecord>> {
+        let known = self.known.lock().get(domain).cloned();
+        known.map(|it| Arc::clone(&it.record))
+    }
+
+    /// Which life of its name a domain is in, as we have seen it; 1 for one never met.
+    pub async fn incarnation(&self, domain: &DomainName) -> Result<u32, ResolveError> {
+        Ok(self
+            .known(domain)
+            .await?
+            .map_or(1, |it| it.life.incarnation))
+    }
+
+    /// Why the identity of a domain is disputed, if it is.
+    #[must_use]
+    pub fn dispute(&self, domain: &DomainName) -> Option<String> {
+        let alarmed = self.alarmed.lock();
+        alarmed.get(domain).map(|reasons| reasons.join("; "))
     }
 
     /// The record of a domain that somebody *claims* to be, naming the hash of its record. What a
@@ -122,8 +181,8 @@ impl Directory {
         domain: &DomainName,
         record_hash: &[u8; 32],
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        self.on_the_word_of_others(domain, |record| record.hash() == *record_hash)
-            .await
+        let shown = |record: &VerifiedRecord, due: bool| !due && record.hash() == *record_hash;
+        self.on_the_word_of_others(domain, shown).await
     }
 
     /// The record of a domain that somebody else speaks of. Looked up within the ration of
@@ -132,7 +191,7 @@ impl Directory {
         &self,
         domain: &DomainName,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        self.on_the_word_of_others(domain, |_| true).await
+        self.on_the_word_of_others(domain, |_, _| true).await
     }
 
     /// The record of a domain of which something unknown to our copy has been seen, such as a key.
@@ -141,36 +200,41 @@ impl Directory {
         &self,
         domain: &DomainName,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        self.on_the_word_of_others(domain, |_| false).await
+        self.on_the_word_of_others(domain, |_, _| false).await
     }
 
     async fn on_the_word_of_others(
         &self,
         domain: &DomainName,
-        suffices: impl Fn(&VerifiedRecord) -> bool,
+        suffices: impl Fn(&VerifiedRecord, bool) -> bool,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        let suffices = |record: &Arc<VerifiedRecord>| suffices(record);
-        if let Some(record) = self.current(domain).await?.filter(suffices) {
+        let sufficient = |standing: &Standing| match standing {
+            Standing::Good(record) if suffices(record, false) => Some(Arc::clone(record)),
+            Standing::Due(record) if suffices(record, true) => Some(Arc::clone(record)),
+            _ => None,
+        };
+        if let Some(record) = sufficient(&self.standing(domain).await?) {
             return Ok(record);
         }
         let _flight = self.flight(domain).await;
-        let current = self.current(domain).await?;
-        if let Some(record) = current.clone().filter(suffices) {
+        let standing = self.standing(domain).await?;
+        if let Some(record) = sufficient(&standing) {
             return Ok(record);
         }
+        let met = self.remembered(domain).is_some();
+        let current = match standing {
+            Standing::Good(record) | Standing::Due(record) => Some(record),
+            Standing::Gone => None,
+        };
         let found = match self.strangers.try_acquire() {
-            Ok(_permit) if self.admit_stranger(domain) => self.find(domain).await,
+            Ok(_permit) if self.admit_stranger(domain, met) => self.find(domain).await,
             _ => Err(ResolveError::Busy),
         };
         match (found, current) {
             (Ok(record), _) => Ok(record),
-            (Err(error @ ResolveError::AnchorsDisagree { .. }), _) | (Err(error), None) => {
-                Err(error)
-            }
-            (Err(error), Some(record)) => {
-                tracing::info!(peer = %domain, %error, "its newer record cannot be had yet");
-                Ok(record)
-            }
+            (Err(error), None) => Err(error),
+            (Err(error), _) if error.is_dispute() => Err(error),
+            (Err(error), Some(record)) => Ok(still_good(domain, &error, record)),
         }
     }
 
@@ -178,6 +242,68 @@ impl Directory {
     pub async fn refresh(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
         let _flight = self.flight(domain).await;
         self.find_unless_it_just_failed(domain).await
+    }
+
+    /// An administrator vouches for the root key of a domain. If it is another than the one known, and
+    /// does not follow from it, the domain begins a new life.
+    pub async fn vouch(
+        &self,
+        domain: &DomainName,
+        fingerprint: [u8; 32],
+    ) -> Result<(), ResolveError> {
+        let _flight = self.flight(domain).await;
+        let known = self.known(domain).await?;
+        let before = self.pins.load(domain).await?;
+        let follows = match (&known, &before) {
+            (Some(known), _) => known.record.has_root(&fingerprint),
+            (None, Some(pin)) => pin.root_fingerprint == fingerprint,
+            (None, None) => true,
+        };
+        let now = self.clock.now();
+        let life = before.as_ref().map_or(Life::first(now), |it| it.life);
+        let pin = match before {
+            Some(pin) if follows => Pin {
+                anchor: AnchorLevel::Admin,
+                hold: None,
+                ..pin
+            },
+            _ => Pin {
+                domain: domain.clone(),
+                record: Vec::new(),
+                root_fingerprint: fingerprint,
+                anchor: AnchorLevel::Admin,
+                pinned_at: now,
+                life: life.or_next(follows, now),
+                hold: None,
+            },
+        };
+        self.replace(pin).await
+    }
+
+    /// Forgets a domain but for which life it was in, as if it had never been met. False when it never
+    /// was.
+    pub async fn forget(&self, domain: &DomainName) -> Result<bool, ResolveError> {
+        let _flight = self.flight(domain).await;
+        let Some(pin) = self.pins.load(domain).await? else {
+            return Ok(false);
+        };
+        self.replace(Pin {
+            record: Vec::new(),
+            anchor: AnchorLevel::FirstUse,
+            hold: None,
+            ..pin
+        })
+        .await?;
+        Ok(true)
+    }
+
+    async fn replace(&self, pin: Pin) -> Result<(), ResolveError> {
+        let domain = pin.domain.clone();
+        self.pins.save(pin).await?;
+        self.known.lock().remove(&domain);
+        self.alarmed.lock().remove(&domain);
+        self.budget.lock().forget(&domain);
+        Ok(())
     }
 
     /// Addresses to try now, in this order.
@@ -254,14 +380,23 @@ impl Directory {
         }
     }
 
-    /// The known record, if it has not expired.
-    async fn current(
-        &self,
-        domain: &DomainName,
-    ) -> Result<Option<Arc<VerifiedRecord>>, ResolveError> {
-        let known = self.known(domain).await?;
-        let fresh = |it: &Arc<VerifiedRecord>| it.record().expires > self.clock.now();
-        Ok(known.map(|it| Arc::clone(&it.record)).filter(fresh))
+    /// How far the record that we have will do now.
+    async fn standing(&self, domain: &DomainName) -> Result<Standing, ResolveError> {
+        let now = self.clock.now();
+        let Some(known) = self.known(domain).await? else {
+            return Ok(Standing::Gone);
+        };
+        let record = Arc::clone(&known.record);
+        let word = record.freshness().map(|it| it.statement().clone());
+        Ok(match word {
+            Some(word) if word.expires > now && record.record().expires > now => {
+                match word.issued.plus(RENEW_AFTER) > now {
+                    true => Standing::Good(record),
+                    false => Standing::Due(record),
+                }
+            }
+            _ => Standing::Gone,
+        })
     }
 
     /// What memory or the pins hold of a domain. The static table may have changed since: it is asked
@@ -273,14 +408,13 @@ impl Directory {
         let Some(mut pin) = self.pins.load(domain).await? else {
             return Ok(None);
         };
+        if pin.record.is_empty() {
+            return Ok(None);
+        }
         let record = VerifiedRecord::verify_stored(&pin.record, domain, &pin.root_fingerprint)
             .map_err(|fault| PinError(format!("the pin of {domain} is damaged: {fault}")))?;
         if let Some(row) = self.static_peers.get(domain) {
-            let relied = Anchor {
-                fingerprint: pin.root_fingerprint,
-                level: pin.anchor,
-            };
-            self.weigh(domain, relied, admin(row))?;
+            self.weigh(domain, pin.anchor, admin(row), |it| record.has_root(it))?;
             if pin.anchor < AnchorLevel::Admin {
                 pin.anchor = AnchorLevel::Admin;
                 self.pins.save(pin.clone()).await?;
@@ -288,10 +422,9 @@ impl Directory {
         }
         let known = Known {
             record: Arc::new(record),
-            anchor: Anchor {
-                fingerprint: pin.root_fingerprint,
-                level: pin.anchor,
-            },
+            level: pin.anchor,
+            life: pin.life,
+            hold: pin.hold,
         };
         Ok(Some(self.remember(domain, known)))
     }
@@ -337,100 +470,294 @@ impl Directory {
     }
 
     async fn look_up(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        let known = self.known(domain).await?;
-        let anchor = match &known {
-            Some(known) => {
-                self.hear_dns(domain, known.anchor).await?;
-                known.anchor
-            }
-            None => self.first_anchor(domain).await?,
+        match self.known(domain).await? {
+            Some(known) => self.look_again(domain, &known).await,
+            None => self.meet(domain).await,
+        }
+    }
+
+    /// A domain never met, or forgotten.
+    async fn meet(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        let before = self.pins.load(domain).await?;
+        let anchor = self.first_anchor(domain, before.as_ref()).await?;
+        let record = match anchor {
+            Some(anchor) => self.fetch(domain, Some(&anchor.fingerprint)).await?,
+            None => self.fetch(domain, None).await?,
         };
-        let record = self.fetch(domain, &anchor).await?;
-        if let Some(known) = known {
+        let now = self.clock.now();
+        let life = before.map_or(Life::first(now), |it| {
+            it.life.or_next(record.has_root(&it.root_fingerprint), now)
+        });
+        let level = anchor.map_or(AnchorLevel::FirstUse, |it| it.level);
+        self.keep(domain, record, level, life).await
+    }
+
+    /// A domain met before: a newer record under the same root, or one that follows from it.
+    async fn look_again(
+        &self,
+        domain: &DomainName,
+        known: &Known,
+    ) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        let root = known.record.root_fingerprint();
+        let fetched = self.fetch(domain, Some(&root)).await;
+        let fetched = fetched.and_then(|record| {
             record.may_follow(&known.record)?;
-            if record.hash() == known.record.hash() {
-                return Ok(Arc::clone(&known.record));
+            Ok(record)
+        });
+        let agrees = |it: &[u8; 32]| {
+            known.record.has_root(it) || fetched.as_ref().is_ok_and(|record| record.has_root(it))
+        };
+        let mut voices = Voices::default();
+        let heard = self.hear(domain, known.level, &mut voices, agrees).await;
+        let fetched = match (fetched, heard) {
+            (Ok(record), Ok(level)) => Ok((record, level)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        match fetched {
+            Ok((record, level)) => self.keep(domain, record, level, known.life).await,
+            Err(error) => {
+                if let ResolveError::Record(fault) = &error {
+                    self.alarm(domain, &fault.to_string());
+                }
+                match may_be_a_reset(&error) {
+                    true => self.consider_reset(domain, known, voices, error).await,
+                    false => Err(error),
+                }
             }
         }
+    }
+
+    /// Keeps a record that was found good.
+    async fn keep(
+        &self,
+        domain: &DomainName,
+        record: VerifiedRecord,
+        level: AnchorLevel,
+        life: Life,
+    ) -> Result<Arc<VerifiedRecord>, ResolveError> {
         self.pins
             .save(Pin {
                 domain: domain.clone(),
                 record: record.to_bytes(),
-                root_fingerprint: anchor.fingerprint,
-                anchor: anchor.level,
+                root_fingerprint: record.root_fingerprint(),
+                anchor: level,
                 pinned_at: self.clock.now(),
+                life,
+                hold: None,
             })
             .await?;
         let serial = record.record().serial;
-        tracing::info!(peer = %domain, serial, anchor = %anchor.level, "identity record pinned");
+        tracing::info!(peer = %domain, serial, anchor = %level, life = life.incarnation, "identity record pinned");
         let record = Arc::new(record);
         let known = Known {
             record: Arc::clone(&record),
-            anchor,
+            level,
+            life,
+            hold: None,
         };
         self.remember(domain, known);
+        self.alarmed.lock().remove(domain);
         Ok(record)
     }
 
-    /// Who vouches for a domain never met.
-    async fn first_anchor(&self, domain: &DomainName) -> Result<Anchor, ResolveError> {
-        if let Some(row) = self.static_peers.get(domain) {
-            return Ok(admin(row));
+    /// What becomes of a domain whose keys, as it seems, are all new. `error` is why it is not simply
+    /// believed.
+    async fn consider_reset(
+        &self,
+        domain: &DomainName,
+        known: &Known,
+        mut voices: Voices,
+        error: ResolveError,
+    ) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        if voices.txt.is_none() || known.level == AnchorLevel::Admin {
+            return Err(error);
         }
-        if self.trust == Trust::Pinned {
-            return Err(ResolveError::NoAnchor(
-                "it is not in the static table, and DNS alone is not trusted here",
-            ));
-        }
-        match from_txt(&self.dns.anchors(domain).await?)? {
-            Some(fingerprint) => Ok(Anchor {
-                fingerprint,
-                level: AnchorLevel::Dns,
-            }),
-            None => Err(ResolveError::NoAnchor("it has no _freehold TXT record")),
+        voices.well_known = self.well_known(domain).await.ok();
+        match judge_reset(known.level, known.hold, &voices, self.clock.now()) {
+            Reset::No => Err(error),
+            Reset::Hold(hold) => {
+                self.hold(domain, known, hold).await?;
+                let until = hold.since.plus(anchor::HOLD);
+                Err(ResolveError::OnHold { until })
+            }
+            Reset::Accept(root) => {
+                let record = self.fetch(domain, Some(&root)).await?;
+                let strongest = voices.anchors().first().map(|it| it.level);
+                let level = strongest.unwrap_or(AnchorLevel::Dns);
+                tracing::warn!(peer = %domain, "a peer has started anew with other keys, as DNS and its web server have said for a week: whoever it spoke for before is nobody now");
+                let life = known.life.or_next(false, self.clock.now());
+                self.keep(domain, record, level, life).await
+            }
         }
     }
 
-    /// Compares the TXT record with the anchor relied on, where DNS has a voice. Its silence means
-    /// nothing.
-    async fn hear_dns(&self, domain: &DomainName, relied: Anchor) -> Result<(), ResolveError> {
-        if self.trust == Trust::Pinned {
+    async fn hold(&self, domain: &DomainName, known: &Known, hold: Hold) -> Result<(), PinError> {
+        if known.hold == Some(hold) {
             return Ok(());
         }
-        let Ok(texts) = self.dns.anchors(domain).await else {
-            return Ok(());
+        if let Some(mut pin) = self.pins.load(domain).await? {
+            pin.hold = Some(hold);
+            self.pins.save(pin).await?;
+        }
+        let known = Known {
+            record: Arc::clone(&known.record),
+            hold: Some(hold),
+            ..*known
         };
-        match from_txt(&texts) {
-            Ok(None) => Ok(()),
-            Ok(Some(fingerprint)) => {
-                let level = AnchorLevel::Dns;
-                self.weigh(domain, relied, Anchor { fingerprint, level })
+        self.remember(domain, known);
+        let until = hold.since.plus(anchor::HOLD);
+        self.alarm(
+            domain,
+            &format!("all its keys are new, and DNS and its web server say so: watched until {until}; if you know better, use `freehold peer pin` or `freehold peer deny`"),
+        );
+        Ok(())
+    }
+
+    /// Who vouches for a domain never met; nobody where the first contact is enough. `before` is what is
+    /// left of an earlier acquaintance.
+    async fn first_anchor(
+        &self,
+        domain: &DomainName,
+        before: Option<&Pin>,
+    ) -> Result<Option<Anchor>, ResolveError> {
+        if let Some(row) = self.static_peers.get(domain) {
+            return Ok(Some(admin(row)));
+        }
+        if let Some(pin) = before.filter(|it| it.anchor == AnchorLevel::Admin) {
+            return Ok(Some(Anchor {
+                fingerprint: pin.root_fingerprint,
+                level: AnchorLevel::Admin,
+            }));
+        }
+        if self.trust == Trust::Pinned {
+            return Err(ResolveError::NoAnchor(
+                "it is not in the static table, and nobody else is trusted here",
+            ));
+        }
+        let voices = self.voices(domain).await?;
+        let anchors = voices.anchors();
+        let strongest = anchors.iter().find(|it| counts(it.level, self.trust));
+        let Some(strongest) = strongest else {
+            return match (self.trust, voices.txt) {
+                (Trust::Lan, _) => Ok(None),
+                (_, None) => Err(ResolveError::NoAnchor(
+                    "it has no _freehold TXT record, and its web server does not vouch for it either",
+                )),
+                (_, Some(_)) => Err(ResolveError::NoAnchor(
+                    "only an unsigned TXT record names it, and that is not trusted here",
+                )),
+            };
+        };
+        for voice in &anchors {
+            self.weigh(domain, strongest.level, *voice, |it| {
+                *it == strongest.fingerprint
+            })?;
+        }
+        Ok(Some(*strongest))
+    }
+
+    /// What DNS and, where that is not enough, the domain's web server say.
+    async fn voices(&self, domain: &DomainName) -> Result<Voices, ResolveError> {
+        let txt = self.txt(domain).await?;
+        let enough = txt.is_some_and(|(_, secure)| secure || self.trust != Trust::Verified);
+        let well_known = match enough {
+            true => None,
+            false => match self.well_known(domain).await {
+                Ok(fingerprint) => Some(fingerprint),
+                Err(error) => {
+                    tracing::debug!(peer = %domain, %error, "its web server does not vouch for it");
+                    None
+                }
+            },
+        };
+        Ok(Voices { txt, well_known })
+    }
+
+    /// The root key that the TXT record names, and whether DNSSEC vouches for it.
+    async fn txt(&self, domain: &DomainName) -> Result<Option<([u8; 32], bool)>, ResolveError> {
+        if let Some(resolver) = self.dnssec_resolver {
+            match secure::anchors(resolver, domain).await {
+                Ok(texts) => {
+                    if let Some(fingerprint) = from_txt(&texts)? {
+                        return Ok(Some((fingerprint, true)));
+                    }
+                }
+                // It only lifts what the usual way finds.
+                Err(error) => tracing::warn!(%error, fault = "ours", "DNSSEC cannot be asked for"),
             }
-            Err(error) if relied.level == AnchorLevel::Dns => Err(error),
+        }
+        let found = from_txt(&self.dns.anchors(domain).await?)?;
+        Ok(found.map(|fingerprint| (fingerprint, false)))
+    }
+
+    /// The root key that the domain's web server names.
+    async fn well_known(&self, domain: &DomainName) -> Result<[u8; 32], ResolveError> {
+        let mut failure = ResolveError::NoAddress;
+        let found = self.dns.addresses(domain.as_str(), true).await?;
+        let found = found.into_iter().take(WEB_ADDRESSES_MAX);
+        let found = found.map(|it| (domain.to_string(), it, self.web_port));
+        for target in self.filtered(found.collect())? {
+            match well_known::fetch(&self.web_tls, domain, target.address).await {
+                Ok(bytes) => {
+                    let root = VerifiedRecord::root_in(&bytes)?;
+                    self.verify(&bytes, domain, &root)?;
+                    return Ok(root);
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Compares the TXT record with the pin, where DNS has a voice. Its silence means nothing; if it
+    /// agrees and is stronger, the pin is as good as that from now on.
+    async fn hear(
+        &self,
+        domain: &DomainName,
+        relied: AnchorLevel,
+        voices: &mut Voices,
+        agrees: impl Fn(&[u8; 32]) -> bool,
+    ) -> Result<AnchorLevel, ResolveError> {
+        if self.trust == Trust::Pinned {
+            return Ok(relied);
+        }
+        match self.txt(domain).await {
+            Ok(txt) => voices.txt = txt,
+            Err(ResolveError::Dns(_)) => return Ok(relied),
+            Err(error) if relied <= AnchorLevel::Dns => return Err(error),
             Err(error) => {
                 self.alarm(domain, &error.to_string());
-                Ok(())
+                return Ok(relied);
             }
         }
+        let mut level = relied;
+        for voice in voices.anchors() {
+            let judgement = self.weigh(domain, relied, voice, &agrees)?;
+            if judgement == Judgement::Agree && counts(voice.level, self.trust) {
+                level = level.max(voice.level);
+            }
+        }
+        Ok(level)
     }
 
     fn weigh(
         &self,
         domain: &DomainName,
-        relied: Anchor,
+        relied: AnchorLevel,
         voice: Anchor,
-    ) -> Result<(), ResolveError> {
-        let judgement = judge(relied, voice);
+        agrees: impl Fn(&[u8; 32]) -> bool,
+    ) -> Result<Judgement, ResolveError> {
+        let judgement = judge(relied, voice, agrees);
+        let level = voice.level;
         if judgement != Judgement::Agree {
-            let (relied, voice) = (relied.level, voice.level);
             self.alarm(
                 domain,
-                &format!("{voice} names another root key than {relied}"),
+                &format!("{level} names another root key than {relied}"),
             );
         }
         match judgement {
-            Judgement::Agree | Judgement::Alarm => Ok(()),
-            Judgement::Stop => Err(ResolveError::AnchorsDisagree { level: voice.level }),
+            Judgement::Agree | Judgement::Alarm => Ok(judgement),
+            Judgement::Stop => Err(ResolveError::AnchorsDisagree { level }),
         }
     }
 
@@ -438,24 +765,42 @@ impl Directory {
     async fn fetch(
         &self,
         domain: &DomainName,
-        anchor: &Anchor,
+        root: Option<&[u8; 32]>,
     ) -> Result<VerifiedRecord, ResolveError> {
         let mut failure = ResolveError::NoAddress;
         for target in self.targets(domain).await? {
-            match fetch::fetch(&self.tls, domain, &target).await {
-                Ok(bytes) => match self.verify(&bytes, domain, anchor) {
-                    Ok(record) => return Ok(record),
-                    Err(fault) => failure = fault.into(),
-                },
+            match self.fetch_from(domain, &target, root).await {
+                Ok(record) => return Ok(record),
+                // That somebody shows something else counts for more than that somebody is silent.
+                Err(_) if matches!(failure, ResolveError::Record(_)) => {}
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
 
+    async fn fetch_from(
+        &self,
+        domain: &DomainName,
+        target: &Target,
+        root: Option<&[u8; 32]>,
+    ) -> Result<VerifiedRecord, ResolveError> {
+        let bytes = fetch::fetch(&self.tls, domain, target).await?;
+        let root = match root {
+            Some(root) => *root,
+            None => VerifiedRecord::root_in(&bytes)?,
+        };
+        Ok(self.verify(&bytes, domain, &root)?)
+    }
+
     fn alarm(&self, domain: &DomainName, why: &str) {
         let mut alarmed = self.alarmed.lock();
-        if alarmed.len() < KNOWN_MAX && alarmed.insert(domain.clone()) {
+        if alarmed.len() >= KNOWN_MAX && !alarmed.contains_key(domain) {
+            return;
+        }
+        let reasons = alarmed.entry(domain.clone()).or_default();
+        if reasons.len() < REASONS_MAX && !reasons.iter().any(|it| it == why) {
+            reasons.push(why.to_owned());
             tracing::error!(peer = %domain, why, "ALARM: the identity of a peer is disputed");
         }
     }
@@ -464,13 +809,14 @@ impl Directory {
         &self,
         bytes: &[u8],
         domain: &DomainName,
-        anchor: &Anchor,
+        root: &[u8; 32],
     ) -> Result<VerifiedRecord, RecordFault> {
-        VerifiedRecord::verify(bytes, domain, &anchor.fingerprint, self.clock.now())
+        VerifiedRecord::verify(bytes, domain, root, self.clock.now())
     }
 
-    fn admit_stranger(&self, domain: &DomainName) -> bool {
-        self.budget.lock().admit_stranger(domain, Instant::now())
+    fn admit_stranger(&self, domain: &DomainName, met: bool) -> bool {
+        let now = Instant::now();
+        self.budget.lock().admit_stranger(domain, met, now)
     }
 
     /// Waits until nobody else looks up `domain`. Dropping the guard, also by giving up half-way,
@@ -498,6 +844,23 @@ impl fmt::Debug for Directory {
             .field("trust", &self.trust)
             .finish_non_exhaustive()
     }
+}
+
+/// Could the domain have lost all its keys, so that others stand where they stood?
+fn may_be_a_reset(error: &ResolveError) -> bool {
+    matches!(
+        error,
+        ResolveError::AnchorsDisagree { .. } | ResolveError::Record(RecordFault::OtherRoot { .. })
+    )
+}
+
+fn still_good(
+    domain: &DomainName,
+    error: &ResolveError,
+    record: Arc<VerifiedRecord>,
+) -> Arc<VerifiedRecord> {
+    tracing::info!(peer = %domain, %error, "its newer record cannot be had yet");
+    record
 }
 
 fn admin(row: &StaticPeer) -> Anchor {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use freehold_keys::RecordFault;
+use freehold_proto::Timestamp;
 
 use crate::{AnchorLevel, PinError};
 
@@ -32,6 +33,14 @@ pub enum ResolveError {
     AnchorsDisagree {
         /// Who names the other key.
         level: AnchorLevel,
+    },
+    /// It shows a root key that the pinned one has not named, and is being watched.
+    #[error(
+        "it shows another root key than the one we rely on, and DNS and its web server do so too: that is watched until {until}, and nothing is exchanged until then"
+    )]
+    OnHold {
+        /// When the new key will be believed if nothing changes.
+        until: Timestamp,
     },
     /// It lies where we may not connect.
     #[error("address {address} is {kind}, where we may not connect")]
@@ -68,6 +77,12 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
+    /// Is it disputed who the domain is? Then nothing may be exchanged, whatever we knew before.
+    #[must_use]
+    pub fn is_dispute(&self) -> bool {
+        matches!(self, Self::AnchorsDisagree { .. } | Self::OnHold { .. })
+    }
+
     /// Who has to do something about it.
     #[must_use]
     pub fn fault(&self) -> Fault {
@@ -77,6 +92,7 @@ impl ResolveError {
             Self::NoAnchor(_)
             | Self::AnchorMalformed(_)
             | Self::AnchorsDisagree { .. }
+            | Self::OnHold { .. }
             | Self::AddressRefused { .. }
             | Self::NoAddress
             | Self::ServiceRefused
@@ -93,6 +109,14 @@ pub enum DirectoryError {
     /// Two rows of the static table name one domain.
     #[error("{0} stands twice in the static table")]
     Twice(freehold_proto::DomainName),
+    /// The certificates that are to be believed cannot be read.
+    #[error("the certificates in {path} cannot be used: {why}")]
+    Authorities {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),

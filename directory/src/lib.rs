@@ -21,11 +21,14 @@ mod dns;
 mod error;
 mod fetch;
 mod pin;
+mod secure;
 mod srv;
+mod well_known;
 
 pub use config::{Config, NegativeCache, StaticPeer, Trust};
 pub use directory::{Directory, Target};
 pub use error::{DirectoryError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
 pub use ipnet::IpNet as IpRange;
-pub use pin::{AnchorLevel, MemoryPins, Pin, PinError, Pins};
+pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
+pub use well_known::PATH as WELL_KNOWN_PATH;

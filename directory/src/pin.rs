@@ -8,39 +8,54 @@ use async_trait::async_trait;
 use freehold_proto::{DomainName, Timestamp};
 use parking_lot::Mutex;
 
-/// Who vouched for a root key. The greater, the stronger; numbers are stored and never change.
+/// Who vouched for a root key, the weakest first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 #[non_exhaustive]
-#[repr(u8)]
 pub enum AnchorLevel {
+    /// Nobody: it was the one shown at the first contact.
+    FirstUse,
     /// An unsigned TXT record.
-    Dns = 1,
-    /// An administrator, through the static table.
-    Admin = 4,
+    Dns,
+    /// The domain's web server, under a certificate that the web believes.
+    WellKnown,
+    /// A TXT record that DNSSEC vouches for.
+    Dnssec,
+    /// An administrator, through the static table or by hand.
+    Admin,
 }
 
 impl AnchorLevel {
+    /// Levels with the numbers under which they are stored, which never change.
+    const NUMBERS: [(Self, u8); 5] = [
+        (Self::FirstUse, 6),
+        (Self::Dns, 1),
+        (Self::WellKnown, 3),
+        (Self::Dnssec, 5),
+        (Self::Admin, 4),
+    ];
+
     /// The number under which it is stored.
     #[must_use]
     pub fn number(self) -> u8 {
-        self as u8
+        let found = Self::NUMBERS.iter().find(|(level, _)| *level == self);
+        found.map_or(0, |(_, number)| *number)
     }
 
     /// The level stored as `number`.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Dns),
-            4 => Some(Self::Admin),
-            _ => None,
-        }
+        let found = Self::NUMBERS.iter().find(|(_, it)| *it == number);
+        found.map(|(level, _)| *level)
     }
 }
 
 impl fmt::Display for AnchorLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::FirstUse => "the first contact",
             Self::Dns => "a DNS TXT record",
+            Self::WellKnown => "its web server",
+            Self::Dnssec => "DNSSEC",
             Self::Admin => "the administrator",
         })
     }
@@ -51,7 +66,8 @@ impl fmt::Display for AnchorLevel {
 pub struct Pin {
     /// Which domain.
     pub domain: DomainName,
-    /// An encoded `SignedRecord`, as received.
+    /// An encoded `SignedRecord`, as received. Empty while an administrator has vouched for the root
+    /// key and the domain has not been met.
     pub record: Vec<u8>,
     /// SHA-256 of the root public key.
     pub root_fingerprint: [u8; 32],
@@ -59,6 +75,52 @@ pub struct Pin {
     pub anchor: AnchorLevel,
     /// When this record took its place here.
     pub pinned_at: Timestamp,
+    /// Which life of the name this is.
+    pub life: Life,
+    /// Another root key that is being watched, if one is.
+    pub hold: Option<Hold>,
+}
+
+/// A life of a domain's name, as we have seen it. Another one begins each time that the domain starts anew
+/// with keys that no earlier one has named.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Life {
+    /// 1 for the first.
+    pub incarnation: u32,
+    /// When we saw it begin.
+    pub began: Timestamp,
+}
+
+impl Life {
+    /// The first, beginning now.
+    #[must_use]
+    pub fn first(now: Timestamp) -> Self {
+        Self {
+            incarnation: 1,
+            began: now,
+        }
+    }
+
+    /// This one if `same`, or the next, beginning now.
+    #[must_use]
+    pub fn or_next(self, same: bool, now: Timestamp) -> Self {
+        match same {
+            true => self,
+            false => Self {
+                incarnation: self.incarnation.saturating_add(1),
+                began: now,
+            },
+        }
+    }
+}
+
+/// A root key that a domain shows instead of the pinned one, which has not named it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hold {
+    /// SHA-256 of it.
+    pub fingerprint: [u8; 32],
+    /// Since when it has been seen.
+    pub since: Timestamp,
 }
 
 /// The pins cannot be read or written now. Ours, not the peer's.
@@ -74,6 +136,9 @@ pub trait Pins: Send + Sync + 'static {
 
     /// Keeps a pin in place of the one before it; durable when it returns.
     async fn save(&self, pin: Pin) -> Result<(), PinError>;
+
+    /// All pins, by domain; at most `limit`, those after `after`.
+    async fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Pin>, PinError>;
 }
 
 /// Pins that are forgotten with the process: for tests and for tools that only look.
@@ -89,5 +154,13 @@ impl Pins for MemoryPins {
     async fn save(&self, pin: Pin) -> Result<(), PinError> {
         self.0.lock().insert(pin.domain.clone(), pin);
         Ok(())
+    }
+
+    async fn list(&self, after: Option<&DomainName>, limit: usize) -> Result<Vec<Pin>, PinError> {
+        let mut pins: Vec<Pin> = self.0.lock().values().cloned().collect();
+        pins.retain(|it| after.is_none_or(|after| it.domain > *after));
+        pins.sort_by(|a, b| a.domain.cmp(&b.domain));
+        pins.truncate(limit);
+        Ok(pins)
     }
 }

@@ -100,7 +100,7 @@ pub(crate) async fn run(engine: Arc<Engine>, listener: TcpListener) {
 
 /// Serves one connection from TLS to its end.
 async fn serve(engine: Arc<Engine>, stream: TcpStream, remote: SocketAddr, ticket: Ticket) {
-    let acceptor = TlsAcceptor::from(engine.tls.server());
+    let acceptor = TlsAcceptor::from(engine.identity.get().tls.server());
     let handshake = async {
         stream.set_nodelay(true)?;
         acceptor.accept(stream).await
@@ -129,7 +129,8 @@ async fn serve(engine: Arc<Engine>, stream: TcpStream, remote: SocketAddr, ticke
 /// Sends our identity record, and nothing else, to whoever connects for it.
 async fn serve_record(engine: &Engine, mut stream: TlsStream<TcpStream>) {
     let send = async {
-        stream.write_all(&engine.ours.record.to_bytes()).await?;
+        let record = engine.identity.get().served(engine.clock.now());
+        stream.write_all(&record).await?;
         stream.shutdown().await?;
         // Closing at once could reset the connection before everything has been read.
         stream.read(&mut [0; 1]).await

@@ -47,6 +47,12 @@ pub enum GroupQuery {
     MessagesBefore(u32),
     /// Whether the asker may become the home, as successor of one that is away.
     Ballot(wire::GroupConsent),
+    /// What its channel shows to anybody.
+    Channel,
+    /// Entries of its channel's feed with an index above this one.
+    FeedAfter(u64),
+    /// Messages of its channel with an order below this one, newest first.
+    FeedBefore(u32),
 }
 
 /// What a home says of a group, verified as far as there are signatures in it.
@@ -56,6 +62,13 @@ pub enum GroupAnswer {
     State {
         /// The last entry of its log.
         head: Box<OpenedPosition>,
+        /// The rest, as the home says.
+        state: Box<wire::GroupState>,
+    },
+    /// What its channel shows.
+    Channel {
+        /// The last entry of its feed, if there is one.
+        head: Option<Box<OpenedPosition>>,
         /// The rest, as the home says.
         state: Box<wire::GroupState>,
     },
@@ -180,7 +193,7 @@ pub trait Local: Send + Sync + 'static {
     ) -> Result<Option<wire::Person>, Unavailable>;
 
     /// Shows `peer` a group whose home we are. `None` for every domain that has no part in it, whether
-    /// there is such a group or not.
+    /// there is such a group or not. A channel may be read by anybody.
     async fn read_group(
         &self,
         peer: &DomainName,

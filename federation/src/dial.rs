@@ -16,6 +16,7 @@ use crate::{
     LinkError, LinkLost, PeerMisbehaved, PeerUnsupported,
     engine::Engine,
     hello::Channel,
+    identity::Identity,
     link::{Established, Greeting, Introduction},
     tls,
 };
@@ -31,7 +32,8 @@ pub(crate) async fn dial(engine: &Engine, peer: &DomainName) -> Result<Establish
         source,
     };
     let record = engine.directory.peer(peer).await.map_err(unresolved)?;
-    let greeting = match connect(engine, &record).await {
+    let identity = engine.identity.get();
+    let greeting = match connect(engine, &identity, &record).await {
         Err(wrong @ LinkError::Misbehaved { .. }) => {
             let newer = engine.directory.refresh(peer).await.map_err(|error| {
                 tracing::info!(%peer, %error, "its record cannot be had again");
@@ -40,13 +42,13 @@ pub(crate) async fn dial(engine: &Engine, peer: &DomainName) -> Result<Establish
             if newer.hash() == record.hash() {
                 return Err(wrong);
             }
-            connect(engine, &newer).await?
+            connect(engine, &identity, &newer).await?
         }
         other => other?,
     };
     let received = engine.local.received(peer).await;
     let introduction = Introduction {
-        ours: &engine.ours,
+        ours: &identity.ours,
         directory: &engine.directory,
         clock: &*engine.clock,
         received: received.map_err(|error| LinkError::Ours(error.to_string()))?,
@@ -56,7 +58,11 @@ pub(crate) async fn dial(engine: &Engine, peer: &DomainName) -> Result<Establish
 
 /// Tries each address of a peer in turn. That somewhere the wrong key was shown counts for more than
 /// that somewhere else nobody answered.
-async fn connect(engine: &Engine, record: &Arc<VerifiedRecord>) -> Result<Greeting, LinkError> {
+async fn connect(
+    engine: &Engine,
+    identity: &Identity,
+    record: &Arc<VerifiedRecord>,
+) -> Result<Greeting, LinkError> {
     let peer = &record.record().domain;
     let targets = engine.directory.targets(peer).await;
     let targets = targets.map_err(|source| LinkError::Unresolved {
@@ -70,7 +76,7 @@ async fn connect(engine: &Engine, record: &Arc<VerifiedRecord>) -> Result<Greeti
         if Instant::now() >= deadline {
             break;
         }
-        match connect_to(engine, record, &target).await {
+        match connect_to(engine, identity, record, &target).await {
             Ok(greeting) => return Ok(greeting),
             Err(_) if matches!(failure, Some(LinkError::Misbehaved { .. })) => {}
             Err(error) => failure = Some(error),
@@ -81,6 +87,7 @@ async fn connect(engine: &Engine, record: &Arc<VerifiedRecord>) -> Result<Greeti
 
 async fn connect_to(
     engine: &Engine,
+    identity: &Identity,
     record: &Arc<VerifiedRecord>,
     target: &Target,
 ) -> Result<Greeting, LinkError> {
@@ -102,7 +109,7 @@ async fn connect_to(
         .set_nodelay(true)
         .map_err(|error| unconnected(error.to_string()))?;
 
-    let config = engine.tls.client(&record.record().tls_key_hashes);
+    let config = identity.tls.client(&record.record().tls_key_hashes);
     let connector = TlsConnector::from(config.map_err(ours)?);
     let name = ServerName::try_from(peer.as_str().to_owned())
         .map_err(|error| LinkError::Ours(error.to_string()))?;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use freehold_directory::{Directory, Fault};
-use freehold_keys::{Entry, KeyRing};
-use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, wire};
+use freehold_keys::{Entry, KeyError, KeyRing};
+use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, Timestamp, wire};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -25,10 +25,10 @@ use crate::{
     dial::dial,
     entries::{self, Refused},
     file, find, group,
-    hello::Ourselves,
+    hello::Channel,
+    identity::CurrentIdentity,
     link::Established,
     peer::{Peer, Urgency},
-    tls::Tls,
     turns::Shares,
     worker,
 };
@@ -51,8 +51,6 @@ pub struct Bound {
     listener: TcpListener,
     local_addr: SocketAddr,
     config: Config,
-    ours: Ourselves,
-    tls: Tls,
     clock: Arc<dyn Clock>,
 }
 
@@ -60,7 +58,9 @@ pub struct Bound {
 /// nothing: starting looks at the whole outbox.
 #[derive(Clone, Debug)]
 pub struct Federation {
-    policy: Arc<Policy>,
+    domain: DomainName,
+    policy: Policy,
+    identity: CurrentIdentity,
     engine: Arc<OnceLock<Arc<Engine>>>,
 }
 
@@ -102,19 +102,41 @@ impl Federation {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         Ok(Bound {
             federation: Self {
-                policy: Arc::new(config.policy.clone()),
+                domain: ring.domain().clone(),
+                policy: config.policy.clone(),
+                identity: CurrentIdentity::new(ring)?,
                 engine: Arc::default(),
             },
             local_addr: listener.local_addr().map_err(failed)?,
             listener,
             config,
-            ours: Ourselves {
-                signer: ring.signer(),
-                record: Arc::new(ring.record().clone()),
-            },
-            tls: Tls::new(ring.tls_identity()?)?,
             clock,
         })
+    }
+
+    /// Goes over to the keys that `ring` holds now: new links and hellos use them, and peers are greeted,
+    /// so that they learn of the new record soon. Links made so far are let go.
+    pub fn rekey(&self, ring: &KeyRing) -> Result<(), KeyError> {
+        self.identity.replace(ring)?;
+        if let Some(engine) = self.engine.get() {
+            engine.drop_links(|_| true);
+            engine.tasks.spawn("rekeyed", wake_all(Arc::clone(engine)));
+        }
+        Ok(())
+    }
+
+    /// Our identity record, encoded, with our word of today that it is the latest.
+    #[must_use]
+    pub fn record(&self, now: Timestamp) -> Arc<[u8]> {
+        self.identity.get().served(now)
+    }
+
+    /// From now on another policy holds. Links with those whom it does not permit are let go.
+    pub fn set_policy(&self, policy: &Policy) {
+        self.policy.replace(policy);
+        if let Some(engine) = self.engine.get() {
+            engine.drop_links(|peer| !engine.config.policy.permits(peer));
+        }
     }
 
     /// Something new is in the outbox for `peer`. Never blocks.
@@ -208,7 +230,7 @@ impl Federation {
             retry_after: entries::AUTHOR_RETRY,
         };
         let engine = self.engine.get().ok_or_else(later)?;
-        let record = engine.directory.peer(peer).await.map_err(|_| later())?;
+        let record = engine.directory.proven(peer).await.map_err(|_| later())?;
         match entries::open_of_any_home(engine, &record, placed, envelope).await {
             Ok(entry) => Ok(entry),
             Err(Refused::Never(refusal)) => Err(Verdict::Refused(refusal)),
@@ -231,6 +253,16 @@ impl Federation {
         engine.is_some_and(|engine| {
             let known = engine.peers.lock().get(peer).cloned();
             known.is_some_and(|it| it.report().failing_for.is_some())
+        })
+    }
+
+    /// True while there is a link of ours to `peer`.
+    #[must_use]
+    pub fn is_linked(&self, peer: &DomainName) -> bool {
+        let engine = self.engine.get();
+        engine.is_some_and(|engine| {
+            let known = engine.peers.lock().get(peer).cloned();
+            known.is_some_and(|it| it.report().state == LinkState::Established)
         })
     }
 
@@ -307,8 +339,8 @@ impl Bound {
     ) -> (Federation, Arc<Engine>, TcpListener) {
         let engine = Arc::new(Engine {
             config: self.config,
-            ours: self.ours,
-            tls: self.tls,
+            domain: self.federation.domain.clone(),
+            identity: self.federation.identity.clone(),
             directory,
             clock: self.clock,
             tasks: tasks.clone(),
@@ -350,8 +382,8 @@ async fn wake_all(engine: Arc<Engine>) {
 /// Everything that links share.
 pub(crate) struct Engine {
     pub(crate) config: Config,
-    pub(crate) ours: Ourselves,
-    pub(crate) tls: Tls,
+    domain: DomainName,
+    pub(crate) identity: CurrentIdentity,
     pub(crate) directory: Arc<Directory>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
@@ -369,6 +401,11 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Who we are.
+    pub(crate) fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
     /// What we know of a peer.
     pub(crate) fn peer(&self, domain: &DomainName) -> Arc<Peer> {
         let mut peers = self.peers.lock();
@@ -382,6 +419,24 @@ impl Engine {
         let peer = Arc::new(Peer::new(domain.clone()));
         peers.insert(domain.clone(), Arc::clone(&peer));
         peer
+    }
+
+    /// Lets go of the links to some peers. Calls in hand end with the connection.
+    fn drop_links(self: &Arc<Self>, which: impl Fn(&DomainName) -> bool) {
+        let peers: Vec<_> = self.peers.lock().values().cloned().collect();
+        for peer in peers.into_iter().filter(|it| which(&it.domain)) {
+            // A link that is being made now is looked at again before it is used.
+            if let Ok(mut slot) = peer.link.try_lock() {
+                *slot = None;
+                peer.rests();
+            }
+        }
+    }
+
+    /// Does this connection's TLS key still belong to `peer`, as far as we know?
+    pub(crate) fn still_proves(&self, peer: &DomainName, channel: &Channel) -> bool {
+        let record = self.directory.remembered(peer);
+        record.is_none_or(|it| it.record().tls_key_hashes.contains(&channel.tls_key_hash))
     }
 
     /// Sees to it that a worker looks at the outbox of `domain`.
@@ -419,6 +474,8 @@ impl Engine {
         let mut slot = peer.link.lock().await;
         if let Some(link) = &*slot
             && !link.is_closed()
+            && self.still_proves(&peer.domain, link.channel())
+            && self.config.policy.permits(&peer.domain)
         {
             return Ok(Arc::clone(link));
         }
@@ -572,7 +629,7 @@ async fn send_signals(
 ) -> Result<(), LinkError> {
     let link = engine.link(peer, Urgency::Usual).await?;
     let request = wire::SignalRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: peer.domain.to_string(),
         signals,
     };
@@ -582,7 +639,7 @@ async fn send_signals(
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("domain", self.ours.domain())
+            .field("domain", &self.domain)
             .finish_non_exhaustive()
     }
 }

@@ -121,15 +121,21 @@ async fn open_written(
     envelope: Envelope,
 ) -> Result<Entry, Refused> {
     let header = Header::decode(&envelope.header).map_err(Refusal::from)?;
-    let Some(author) = record_of(engine, peer, &header.from).await? else {
-        return Ok(open_entry(place, envelope, peer.record())?);
-    };
-    match open_entry(place.clone(), envelope.clone(), author.record()) {
-        Err(refusal) if refusal.code == RefusalCode::UnknownKey => {
+    let ours = engine.domain();
+    let author = record_of(engine, peer, &header.from).await?;
+    let author = author.as_deref().unwrap_or(peer).record();
+    if author.is_revoked(header.key_id) {
+        return Ok(unshown(place, envelope, header)?);
+    }
+    match open_entry(place.clone(), envelope.clone(), author) {
+        Err(refusal) if refusal.code == RefusalCode::UnknownKey && author.domain != *ours => {
             let newer = timeout(LOOK_UP, engine.directory.rechecked(&header.from));
             let Ok(Ok(newer)) = newer.await else {
                 return Err(LATER);
             };
+            if newer.record().is_revoked(header.key_id) {
+                return Ok(unshown(place, envelope, header)?);
+            }
             Ok(open_entry(place, envelope, newer.record())?)
         }
         opened => Ok(opened?),
@@ -146,8 +152,8 @@ pub(crate) async fn record_of(
     if *domain == peer.record().domain {
         return Ok(None);
     }
-    if domain == engine.ours.domain() {
-        return Ok(Some(Arc::clone(&engine.ours.record)));
+    if domain == engine.domain() {
+        return Ok(Some(Arc::clone(&engine.identity.get().ours.record)));
     }
     match timeout(LOOK_UP, engine.directory.mentioned(domain)).await {
         Ok(Ok(record)) => Ok(Some(record)),

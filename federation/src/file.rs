@@ -61,7 +61,7 @@ pub(crate) async fn read(
         .sha256
         .map_or_else(Bytes::new, |it| it.to_vec().into());
     let request = wire::ReadFileRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: peer.domain.to_string(),
         key: query.key.to_vec().into(),
         sha256,

@@ -103,7 +103,7 @@ async fn carry(engine: &Arc<Engine>, peer: &Arc<Peer>, query: FindQuery) -> Outc
         FindQuery::User(user) => wire::find_request::Query::User(user.to_string()),
     };
     let request = wire::FindRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: peer.domain.to_string(),
         query: Some(query),
     };

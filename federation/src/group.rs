@@ -28,31 +28,55 @@ pub(crate) async fn read(
 ) -> Result<Option<GroupAnswer>, LinkError> {
     use wire::{read_group_request as asked, read_group_response::What};
     let link = engine.link(peer, Urgency::Usual).await?;
+    let feed = matches!(
+        query,
+        GroupQuery::Channel | GroupQuery::FeedAfter(_) | GroupQuery::FeedBefore(_)
+    );
     let what = match query {
         GroupQuery::State(after) => {
             asked::What::State(after.map(|it| it.to_string()).unwrap_or_default())
         }
-        GroupQuery::EntriesAfter(index) => asked::What::EntriesAfter(index),
-        GroupQuery::MessagesBefore(order) => asked::What::MessagesBefore(order),
+        GroupQuery::Channel => asked::What::State(String::new()),
+        GroupQuery::EntriesAfter(index) | GroupQuery::FeedAfter(index) => {
+            asked::What::EntriesAfter(index)
+        }
+        GroupQuery::MessagesBefore(order) | GroupQuery::FeedBefore(order) => {
+            asked::What::MessagesBefore(order)
+        }
         GroupQuery::Ballot(ballot) => asked::What::Ballot(ballot),
     };
     let request = wire::ReadGroupRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: peer.domain.to_string(),
         group: group.as_bytes().to_vec().into(),
         what: Some(what),
+        feed,
     };
     let response = link.read_group(request, engine.config.call_timeout).await?;
     let record = engine.directory.peer(&peer.domain).await;
     let record = record.map_err(|_| bad(&link, "its record is gone"))?;
     match response.what {
         None => Ok(None),
+        Some(What::State(mut state)) if feed => {
+            let wrong = || bad(&link, "the head of a feed does not hold");
+            let head = match state.head.take() {
+                None => None,
+                Some(placed) => {
+                    let placed = placed.try_into().map_err(|_: Malformed| wrong())?;
+                    let head = open_position(placed, record.record()).map_err(|_| wrong())?;
+                    let fits = head.position.feed && head.position.group == group;
+                    Some(Box::new(fits.then_some(head).ok_or_else(wrong)?))
+                }
+            };
+            let state = Box::new(state);
+            Ok(Some(GroupAnswer::Channel { head, state }))
+        }
         Some(What::State(mut state)) => {
             let wrong = || bad(&link, "the head of the log does not hold");
             let placed = state.head.take().ok_or_else(wrong)?;
             let placed = placed.try_into().map_err(|_: Malformed| wrong())?;
             let head = open_position(placed, record.record()).map_err(|_| wrong())?;
-            if head.position.group != group {
+            if head.position.group != group || head.position.feed {
                 return Err(wrong());
             }
             let (head, state) = (Box::new(head), Box::new(state));
@@ -66,7 +90,7 @@ pub(crate) async fn read(
         Some(What::Page(page)) if page.entries.len() + page.past.len() <= PAGE_MAX => {
             let mut entries = Vec::with_capacity(page.entries.len());
             for entry in page.entries {
-                entries.push(open(engine, &link, &record, group, entry).await?);
+                entries.push(open(engine, &link, &record, (group, feed), entry).await?);
             }
             let mut past = Vec::with_capacity(page.past.len());
             for message in page.past {
@@ -83,7 +107,7 @@ async fn open(
     engine: &Engine,
     link: &Established,
     home: &VerifiedRecord,
-    group: GroupId,
+    (group, feed): (GroupId, bool),
     entry: wire::LogEntry,
 ) -> Result<Entry, LinkError> {
     let parts = || -> Option<(freehold_proto::Placed, Envelope)> {
@@ -92,7 +116,7 @@ async fn open(
     };
     let (placed, envelope) = parts().ok_or_else(|| bad(link, "an entry is not whole"))?;
     match entries::open_of_any_home(engine, home, placed, envelope).await {
-        Ok(entry) if entry.position.group == group => Ok(entry),
+        Ok(entry) if entry.position.group == group && entry.position.feed == feed => Ok(entry),
         Ok(_) => Err(bad(link, "an entry of another group")),
         Err(Refused::Never(refusal)) => {
             tracing::warn!(peer = %link.peer(), %refusal, fault = "peer", "an entry of a group's log does not hold");
@@ -143,6 +167,15 @@ pub(crate) fn read_query(
     let malformed = |why: &str| Refusal::new(RefusalCode::Malformed, why);
     let group = <[u8; 16]>::try_from(&*request.group)
         .map_err(|_| malformed("the id of a group has 16 bytes"))?;
+    if request.feed {
+        let query = match &request.what {
+            Some(What::State(after)) if after.is_empty() => GroupQuery::Channel,
+            Some(What::EntriesAfter(index)) => GroupQuery::FeedAfter(*index),
+            Some(What::MessagesBefore(order)) => GroupQuery::FeedBefore(*order),
+            _ => return Err(malformed("that is not asked of a feed")),
+        };
+        return Ok((GroupId::from_bytes(group), query));
+    }
     let query = match &request.what {
         Some(What::State(after)) if after.is_empty() => GroupQuery::State(None),
         Some(What::State(after)) => GroupQuery::State(Some(after.parse()?)),

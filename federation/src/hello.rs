@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use freehold_keys::{Signer, VerifiedRecord, prove, verify_proof};
+use freehold_keys::{KeyRing, Signer, VerifiedRecord, prove, verify_proof};
 use freehold_proto::{
     DomainName, IdentityRecord, KeyId, Malformed, Refusal, RefusalCode, Timestamp,
     hello::{Hello, Role},
@@ -19,7 +19,7 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Longest text of a peer's refusal that is kept.
 const DETAIL_CHARS_MAX: usize = 200;
 
-/// What we prove ourselves with.
+/// What we prove ourselves with: one key and the record that lists it.
 #[derive(Debug)]
 pub(crate) struct Ourselves {
     pub(crate) signer: Signer,
@@ -36,6 +36,13 @@ pub(crate) struct Channel {
 }
 
 impl Ourselves {
+    pub(crate) fn new(ring: &KeyRing) -> Self {
+        Self {
+            signer: ring.signer().fixed(),
+            record: Arc::new(ring.record().clone()),
+        }
+    }
+
     pub(crate) fn domain(&self) -> &DomainName {
         self.signer.domain()
     }

@@ -38,7 +38,7 @@ pub(crate) async fn decide(
     items: Vec<wire::Item>,
 ) -> Result<wire::DeliverResponse, BatchFault> {
     let decided = check_positions(&items).map_err(BatchFault::Refused)?;
-    let record = engine.directory.peer(origin).await.map_err(|error| {
+    let record = engine.directory.proven(origin).await.map_err(|error| {
         BatchFault::Unavailable(Unavailable(format!("the record of {origin}: {error}")))
     })?;
     let mut gate = Gate {
@@ -155,7 +155,7 @@ impl Gate<'_> {
     }
 
     fn try_open(&self, position: u64, envelope: Envelope) -> Result<Incoming, Refusal> {
-        let us = self.engine.ours.domain();
+        let us = self.engine.domain();
         let now = self.engine.clock.now();
         open_for(us, self.record.record(), now, position, envelope)
     }

@@ -26,6 +26,7 @@ mod find;
 mod group;
 mod hello;
 pub mod hooks;
+mod identity;
 mod inbox;
 mod link;
 mod peer;

@@ -124,6 +124,7 @@ impl Greeting {
                 self.believe(&accepted, with).await?;
                 let received = accepted.received.map(Into::into);
                 Ok(Established {
+                    channel: self.channel,
                     calls: self.calls,
                     received,
                     used: Mutex::new(Instant::now()),
@@ -179,6 +180,7 @@ impl Greeting {
 #[derive(Debug)]
 pub(crate) struct Established {
     calls: Calls,
+    channel: Channel,
     /// How far the peer has decided our stream, as it said in hello, if it did.
     pub(crate) received: Option<StreamPosition>,
     used: Mutex<Instant>,
@@ -248,6 +250,11 @@ impl Established {
             Ok(Err(status)) => Err(self.calls.failed(&status)),
             Ok(Ok(part)) => Ok(part),
         }
+    }
+
+    /// What can be measured on it.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// With whom.

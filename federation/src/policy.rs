@@ -1,12 +1,17 @@
-//! With which domains this one has to do at all. Pure.
+//! With which domains this one has to do at all.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use freehold_proto::DomainName;
+use parking_lot::RwLock;
 
-/// Open to all, or to a list; never to those denied.
+/// Open to all, or to a list; never to those denied. Clones are one policy: what replaces it replaces it
+/// for all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub struct Policy(Arc<RwLock<Rules>>);
+
+#[derive(Clone, Debug, Default)]
+struct Rules {
     // Invariant: `None` is open to everybody.
     allowed: Option<BTreeSet<DomainName>>,
     denied: BTreeSet<DomainName>,
@@ -16,10 +21,10 @@ impl Policy {
     /// Everybody but the denied, who are denied with all their sub-domains.
     #[must_use]
     pub fn open(denied: impl IntoIterator<Item = DomainName>) -> Self {
-        Self {
+        Self::of(Rules {
             allowed: None,
             denied: denied.into_iter().collect(),
-        }
+        })
     }
 
     /// Only the allowed, each for itself; a denied domain stays denied.
@@ -28,17 +33,39 @@ impl Policy {
         allowed: impl IntoIterator<Item = DomainName>,
         denied: impl IntoIterator<Item = DomainName>,
     ) -> Self {
-        Self {
+        Self::of(Rules {
             allowed: Some(allowed.into_iter().collect()),
             denied: denied.into_iter().collect(),
+        })
+    }
+
+    fn of(rules: Rules) -> Self {
+        Self(Arc::new(RwLock::new(rules)))
+    }
+
+    /// The rules of `other`, as they are now, hold here too.
+    pub fn replace(&self, other: &Self) {
+        let rules = other.0.read().clone();
+        *self.0.write() = rules;
+    }
+
+    /// The same rules, with some domains more that are permitted by name and some more that are denied.
+    #[must_use]
+    pub fn with(&self, allowed: &[DomainName], denied: &[DomainName]) -> Self {
+        let mut rules = self.0.read().clone();
+        if let Some(list) = &mut rules.allowed {
+            list.extend(allowed.iter().cloned());
         }
+        rules.denied.extend(denied.iter().cloned());
+        Self::of(rules)
     }
 
     /// May this domain talk to us, and we to it?
     #[must_use]
     pub fn permits(&self, domain: &DomainName) -> bool {
-        let denied = self.denied.iter().any(|it| domain.is_within(it));
-        !denied && self.allowed.as_ref().is_none_or(|it| it.contains(domain))
+        let rules = self.0.read();
+        let denied = rules.denied.iter().any(|it| domain.is_within(it));
+        !denied && rules.allowed.as_ref().is_none_or(|it| it.contains(domain))
     }
 }
 

@@ -169,7 +169,7 @@ impl PeerService {
             return Err(Refusal::new(RefusalCode::RateLimited, detail).into());
         }
         let claim = Claim::read(request)?;
-        let us = engine.ours.domain();
+        let us = engine.domain();
         claim.admit(us, &engine.config.policy)?;
         let record = self.discover(&claim).await?;
         claim.verify(record.record(), &connection.channel, engine.clock.now())?;
@@ -190,7 +190,8 @@ impl PeerService {
             engine.begin_anew(&peer);
         }
         engine.wake(&claim.from);
-        Ok(engine
+        let identity = engine.identity.get();
+        Ok(identity
             .ours
             .answer(&claim.from, &connection.channel, received))
     }
@@ -266,7 +267,16 @@ impl PeerService {
                 let detail = format!("{from} has not said hello here");
                 return Err(Refusal::new(RefusalCode::OriginNotAuthenticated, detail));
             }
-            if to != *self.engine.ours.domain() {
+            if !self.engine.config.policy.permits(&from) {
+                self.connection.close();
+                return Err(Refusal::new(RefusalCode::Denied, "by policy"));
+            }
+            if !self.engine.still_proves(&from, &self.connection.channel) {
+                self.connection.close();
+                let detail = format!("the key is not {from}'s any more");
+                return Err(Refusal::new(RefusalCode::TlsKeyNotInRecord, detail));
+            }
+            if to != *self.engine.domain() {
                 let detail = format!("{to} is not served here");
                 return Err(Refusal::new(RefusalCode::WrongDestination, detail));
             }
@@ -297,7 +307,7 @@ impl PeerService {
             let detail = format!("a signal of {user}");
             return Err(Refusal::new(RefusalCode::AuthorNotOfOrigin, detail));
         }
-        if peer.domain() != self.engine.ours.domain() {
+        if peer.domain() != self.engine.domain() {
             let detail = format!("a signal for {peer}");
             return Err(Refusal::new(RefusalCode::RecipientNotHere, detail));
         }
@@ -316,7 +326,7 @@ impl PeerService {
             )),
             Some(Query::User(user)) => {
                 let user: UserId = user.parse()?;
-                if user.domain() == self.engine.ours.domain() {
+                if user.domain() == self.engine.domain() {
                     Ok(FindQuery::User(user))
                 } else {
                     let detail = format!("{user} is not of this domain");

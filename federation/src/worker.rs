@@ -153,7 +153,7 @@ async fn offer(
         placed: item.placed.clone().map(Into::into),
     });
     let request = wire::DeliverRequest {
-        from: engine.ours.domain().to_string(),
+        from: engine.domain().to_string(),
         to: link.peer().to_string(),
         epoch,
         items: items.collect(),

@@ -53,6 +53,15 @@ impl Club {
     /// Makes accounts at domains, which must be up; the first person makes a group and brings in the
     /// others. Log-in names must differ in the first word of what people write: they are that word.
     pub async fn begin(stage: &mut Stage, people: &[(usize, &str)]) -> Result<Self> {
+        Self::found(stage, people, "newClub").await
+    }
+
+    /// The same with a channel that others may read.
+    pub async fn begin_channel(stage: &mut Stage, people: &[(usize, &str)]) -> Result<Self> {
+        Self::found(stage, people, "nchClub").await
+    }
+
+    async fn found(stage: &mut Stage, people: &[(usize, &str)], temporary: &str) -> Result<Self> {
         let (group, line) = (String::new(), stage.line.clone());
         let members = Vec::new();
         let mut club = Self {
@@ -72,7 +81,7 @@ impl Club {
                 session,
             });
         }
-        let founded = json!({"topic": "newClub", "set": {"desc": {"public": {"fn": "Club"}}}});
+        let founded = json!({"topic": temporary, "set": {"desc": {"public": {"fn": "Club"}}}});
         let answer = club.session_of(0)?.request("sub", founded).await?;
         answer.text("topic").clone_into(&mut club.group);
         for index in 1..club.members.len() {

@@ -3,8 +3,8 @@
 //! files; the keys are published here and good for nothing else.
 
 use freehold_proto::{
-    Destination, GroupId, Header, MessageId, Position, Timestamp, envelope, position, record, wire,
-    wire::payload::Kind,
+    Destination, GroupId, Header, KeyId, MessageId, Position, Timestamp, envelope, position,
+    record, wire, wire::payload::Kind,
 };
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -112,8 +112,41 @@ fn honest() -> Result<wire::IdentityRecord> {
     })
 }
 
-fn signed(record: &[u8], signature: &[u8]) -> Vec<u8> {
-    [by_hand::bytes(1, record), by_hand::bytes(2, signature)].concat()
+/// A signed record as it is served: beside it the word that it is the latest, and former roots.
+fn served(
+    record: &[u8],
+    signature: &[u8],
+    freshness: Option<wire::SignedFreshness>,
+    former: Vec<wire::FormerRecord>,
+) -> Vec<u8> {
+    wire::SignedRecord {
+        record: record.to_vec().into(),
+        signature: signature.to_vec().into(),
+        former,
+        freshness,
+    }
+    .encode_to_vec()
+}
+
+fn says_latest(record: &[u8]) -> wire::Freshness {
+    let read = wire::IdentityRecord::decode(record).unwrap_or_default();
+    wire::Freshness {
+        domain: "alpha.test".to_owned(),
+        serial: read.serial,
+        record_hash: freehold_proto::IdentityRecord::hash(record).to_vec().into(),
+        key_id: KeyId::of(&pen(2).map(|it| it.public()).unwrap_or_default())
+            .as_bytes()
+            .to_vec()
+            .into(),
+        issued_ms: NOW - HOUR,
+        expires_ms: NOW + DAY,
+    }
+}
+
+/// The same with an honest word.
+fn signed(record: &[u8], signature: &[u8]) -> Result<Vec<u8>> {
+    let freshness = pen(2)?.vouches(&says_latest(record))?;
+    Ok(served(record, signature, Some(freshness), Vec::new()))
 }
 
 /// A change to a record, and what becomes of it.
@@ -194,7 +227,7 @@ fn records() -> Result<Value> {
         let mut record = honest()?;
         change(&mut record);
         let record = record.encode_to_vec();
-        put(comment, expect, signed(&record, &sign(&record)?));
+        put(comment, expect, signed(&record, &sign(&record)?)?);
     }
     let record = honest()?.encode_to_vec();
     let signature = sign(&record)?;
@@ -202,53 +235,49 @@ fn records() -> Result<Value> {
     put(
         "a field that nobody knows",
         "ok",
-        signed(&unknown, &sign(&unknown)?),
+        signed(&unknown, &sign(&unknown)?)?,
     );
     let twice = [&*by_hand::number(2, 99), &record].concat();
     put(
         "two serials, of which the last counts",
         "ok",
-        signed(&twice, &sign(&twice)?),
+        signed(&twice, &sign(&twice)?)?,
     );
-    let outer = [signed(&record, &signature), by_hand::number(90, 1)].concat();
+    let outer = [signed(&record, &signature)?, by_hand::number(90, 1)].concat();
     put("an unknown field beside the record", "ok", outer);
     let again = [&*record, &by_hand::number(2, 3)].concat();
+    let again = signed(&again, &signature)?;
     put(
         "the same record in other bytes than were signed",
         "bad signature",
-        signed(&again, &signature),
+        again,
     );
+    let bad = "bad signature";
     put(
         "a signature with another bit",
-        "bad signature",
-        signed(&record, &turned(&signature)),
+        bad,
+        signed(&record, &turned(&signature))?,
     );
-    put("no signature", "bad signature", signed(&record, &[]));
+    put("no signature", bad, signed(&record, &[])?);
     for other in respelled(&signature) {
-        put(
-            "another spelling of S",
-            "bad signature",
-            signed(&record, &other),
-        );
+        put("another spelling of S", bad, signed(&record, &other)?);
     }
     let by_other = pen(2)?.sign(record::CONTEXT, &record)?;
-    put(
-        "by the signing key",
-        "bad signature",
-        signed(&record, &by_other),
-    );
+    put("by the signing key", bad, signed(&record, &by_other)?);
     let elsewhere = root.sign(envelope::CONTEXT, &record)?;
     put(
         "under the context of an envelope",
-        "bad signature",
-        signed(&record, &elsewhere),
+        bad,
+        signed(&record, &elsewhere)?,
     );
     put(
         "half of it",
         "malformed",
-        signed(&record, &signature)[..100].to_vec(),
+        signed(&record, &signature)?[..100].to_vec(),
     );
     put("nothing", "malformed", Vec::new());
+    words_on_it(&record, &signature, &mut put)?;
+    roots(&mut put)?;
     let anchor = freehold_proto::IdentityRecord::hash(&root.public());
     Ok(json!({
         "comment": "Signed identity records as they are served (docs/PROTOCOL.md section 3), for who asks for `domain` at `now_ms` and has `anchor` as the fingerprint of its root key. `expect` is \"ok\" or why the record is not believed; a hello of whom it is of is then refused with 114.",
@@ -260,6 +289,195 @@ fn records() -> Result<Value> {
     }))
 }
 
+/// What is said of an honest record being the latest.
+fn words_on_it(
+    record: &[u8],
+    signature: &[u8],
+    put: &mut impl FnMut(&str, &str, Vec<u8>),
+) -> Result<()> {
+    let (own, honest) = (pen(2)?, says_latest(record));
+    put(
+        "nobody says that it is the latest",
+        "not fresh",
+        served(record, signature, None, Vec::new()),
+    );
+    let mut says = |comment: &str, expect: &str, word: wire::SignedFreshness| {
+        put(
+            comment,
+            expect,
+            served(record, signature, Some(word), Vec::new()),
+        );
+    };
+    let with = |change: &dyn Fn(&mut wire::Freshness)| {
+        let mut word = honest.clone();
+        change(&mut word);
+        own.vouches(&word)
+    };
+    let week = 7 * DAY;
+    let id = |number| Result::Ok(bytes::Bytes::copy_from_slice(pen(number)?.id().as_bytes()));
+    let (revoked, root) = (id(3)?, id(1)?);
+    says(
+        "a word for 7 days",
+        "ok",
+        with(&|it| it.expires_ms = it.issued_ms + week)?,
+    );
+    says(
+        "a word for longer",
+        "not fresh",
+        with(&|it| it.expires_ms = it.issued_ms + week + 1)?,
+    );
+    says(
+        "a word that ends now",
+        "not fresh",
+        with(&|it| it.expires_ms = NOW)?,
+    );
+    says(
+        "a word of as far ahead as clocks may differ",
+        "ok",
+        with(&|it| it.issued_ms = NOW + HOUR)?,
+    );
+    says(
+        "a word of further ahead",
+        "not fresh",
+        with(&|it| it.issued_ms = NOW + HOUR + 1)?,
+    );
+    says(
+        "a word on another serial",
+        "not fresh",
+        with(&|it| it.serial += 1)?,
+    );
+    says(
+        "a word on another record",
+        "not fresh",
+        with(&|it| it.record_hash = vec![1; 32].into())?,
+    );
+    says(
+        "a word on another domain",
+        "not fresh",
+        with(&|it| it.domain = "beta.test".to_owned())?,
+    );
+    says(
+        "a word in the name of a revoked key",
+        "not fresh",
+        with(&|it| it.key_id = revoked.clone())?,
+    );
+    says(
+        "a word in the name of the root key",
+        "not fresh",
+        with(&|it| it.key_id = root.clone())?,
+    );
+    says(
+        "a word by another key",
+        "not fresh",
+        pen(3)?.vouches(&honest)?,
+    );
+    says(
+        "a word with half a hash",
+        "malformed",
+        with(&|it| it.record_hash = vec![1; 16].into())?,
+    );
+    let word = own.vouches(&honest)?;
+    let signature = own
+        .sign(envelope::CONTEXT, &word.statement)?
+        .to_vec()
+        .into();
+    says(
+        "a word under the context of an envelope",
+        "not fresh",
+        wire::SignedFreshness {
+            signature,
+            ..word.clone()
+        },
+    );
+    let signature = bytes::Bytes::new();
+    says(
+        "a word without a signature",
+        "not fresh",
+        wire::SignedFreshness { signature, ..word },
+    );
+    Ok(())
+}
+
+/// Records under another root key, which the anchored one is followed by or not.
+fn roots(put: &mut impl FnMut(&str, &str, Vec<u8>)) -> Result<()> {
+    let under = |number: u8, next: u8| -> Result<wire::FormerRecord> {
+        let pen = pen(number)?;
+        let hash = freehold_proto::IdentityRecord::hash(&self::pen(next)?.public());
+        let record = wire::IdentityRecord {
+            root_key: pen.public().to_vec().into(),
+            next_root_hash: hash.to_vec().into(),
+            ..honest()?
+        };
+        let record = record.encode_to_vec();
+        let signature = pen.sign(record::CONTEXT, &record)?.to_vec();
+        Ok(wire::FormerRecord {
+            signature: signature.into(),
+            record: record.into(),
+        })
+    };
+    let mut shows =
+        |comment: &str, expect: &str, last: &wire::FormerRecord, former| -> Result<()> {
+            let word = pen(2)?.vouches(&says_latest(&last.record))?;
+            put(
+                comment,
+                expect,
+                served(&last.record, &last.signature, Some(word), former),
+            );
+            Ok(())
+        };
+    let (first, second, third) = (under(1, 4)?, under(4, 6)?, under(6, 7)?);
+    shows(
+        "the root that the anchored one has named",
+        "ok",
+        &second,
+        vec![first.clone()],
+    )?;
+    let two = vec![first.clone(), second.clone()];
+    shows("the root after that", "ok", &third, two)?;
+    shows(
+        "the root after that, without the one between",
+        "succession",
+        &third,
+        vec![first.clone()],
+    )?;
+    shows(
+        "a root that nobody has named",
+        "succession",
+        &under(9, 4)?,
+        vec![first.clone()],
+    )?;
+    shows(
+        "a root without those before it",
+        "other root",
+        &second,
+        Vec::new(),
+    )?;
+    let backwards = vec![second.clone(), first.clone()];
+    shows(
+        "former roots in another order",
+        "succession",
+        &third,
+        backwards,
+    )?;
+    let mut unsigned = first.clone();
+    unsigned.signature = turned(&unsigned.signature).into();
+    shows(
+        "a former root that has not signed",
+        "bad signature",
+        &second,
+        vec![unsigned],
+    )?;
+    let circle = (0..17).map(|it| {
+        if it % 2 == 0 {
+            under(1, 4)
+        } else {
+            under(4, 1)
+        }
+    });
+    let circle = circle.collect::<Result<Vec<_>>>()?;
+    shows("17 former roots", "succession", &second, circle)
+}
+
 // === Positions ===
 
 const GROUP: [u8; 16] = [7; 16];
@@ -269,6 +487,7 @@ fn place(envelope: &wire::Envelope) -> Result<Position> {
         home: "alpha.test".parse().map_err(no)?,
         key_id: pen(2)?.id(),
         group: GroupId::from_bytes(GROUP),
+        feed: false,
         epoch: 1,
         index: 9,
         order: 4,
@@ -312,6 +531,11 @@ fn positions() -> Result<Value> {
             "the furthest of a log",
             json!("ok"),
             with(&|it| (it.epoch, it.index, it.order) = (u64::MAX, u64::MAX, u32::MAX)),
+        ),
+        (
+            "of the feed of a channel",
+            json!("ok"),
+            with(&|it| it.feed = true),
         ),
         ("epoch 0", json!(100), with(&|it| it.epoch = 0)),
         ("index 0", json!(100), with(&|it| it.index = 0)),
@@ -371,7 +595,7 @@ fn positions() -> Result<Value> {
     for (comment, expect, bytes) in [
         ("a byte after its end", 100, [&*bytes, &[0]].concat()),
         ("a byte too few", 100, bytes[..bytes.len() - 1].to_vec()),
-        ("layout 2", 100, [&[2], &bytes[1..]].concat()),
+        ("layout 3", 100, [&[3], &bytes[1..]].concat()),
         (
             "a home in capitals",
             103,

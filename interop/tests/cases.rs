@@ -46,6 +46,7 @@ tests! {
     home_takeover
     media_safety
     fan_out
+    channel_readers
     backup_restore
     erasure
     gap_repair

@@ -108,6 +108,8 @@ fn identity_records_are_believed_or_not_for_the_reason_named() {
             Err(RecordFault::BadSignature) => "bad signature",
             Err(RecordFault::OutsideLifetime { .. }) => "outside its life",
             Err(RecordFault::Version { .. }) => "no version",
+            Err(RecordFault::NotFresh(_)) => "not fresh",
+            Err(RecordFault::Succession(_)) => "succession",
             Err(_) => "another reason",
         };
         assert_eq!(case["expect"], found, "{}: {verified:?}", case["comment"]);

@@ -49,6 +49,11 @@ pub enum KeyError {
     /// A certificate cannot be made from the TLS key.
     #[error("cannot make a TLS certificate: {0}")]
     Certificate(String),
+    /// A phrase that is good for another record.
+    #[error(
+        "this recovery phrase is not the one that the domain's last record commits to: it may be that of an earlier key, or of another domain"
+    )]
+    OtherPhrase,
     /// Words that are not a recovery phrase.
     #[error("these words are not a recovery phrase: {0}")]
     Phrase(String),

@@ -31,7 +31,7 @@ pub fn verify_proof(
     }
     let unproven = |why: &str| Refusal::new(RefusalCode::HelloUnproven, why);
     let key = record
-        .signing_key(hello.key_id, now)
+        .unrevoked_key(hello.key_id, now)
         .ok_or_else(|| unproven("the signing key is not valid now"))?;
     let signature = signature
         .try_into()

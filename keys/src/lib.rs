@@ -18,23 +18,30 @@
 
 mod error;
 mod files;
+mod freshness;
 mod hello;
+mod lineage;
 mod open;
 mod phrase;
 mod record;
 mod ring;
+mod rotation;
 mod secret;
+mod signer;
 mod tls;
 
 pub use error::KeyError;
+pub use freshness::SignedFreshness;
 pub use hello::{prove, verify_proof};
 pub use open::{
     Consent, Entry, Opened, OpenedPosition, open, open_entry, open_of_any_age, open_position,
 };
 pub use phrase::RecoveryPhrase;
 pub use record::{RecordFault, VerifiedRecord, fingerprint_from_text, fingerprint_to_text};
-pub use ring::{KeyRing, Signer};
+pub use ring::KeyRing;
+pub use rotation::Lost;
 pub use secret::verify;
+pub use signer::Signer;
 pub use tls::{TlsIdentity, spki_hash, verify_possession};
 
 /// Fills an array from the operating system's generator.

@@ -88,6 +88,8 @@ pub fn open_position(placed: Placed, home: &IdentityRecord) -> Result<OpenedPosi
             "the position is another domain's",
         );
     }
+    // The home's own word counts for what it placed before the revocation: it is the home that shows it,
+    // on a connection proven with a key that counts.
     let Some(key) = home.signing_key(position.key_id, position.placed_at) else {
         return refuse(
             RefusalCode::UnknownKey,
@@ -184,6 +186,9 @@ fn check_header(
             RefusalCode::OriginNotAuthenticated,
             "the origin is another domain",
         );
+    }
+    if record.is_revoked(header.key_id) {
+        return refuse(RefusalCode::UnknownKey, "the key was revoked");
     }
     let Some(key) = record.signing_key(header.key_id, header.issued_at) else {
         return refuse(RefusalCode::UnknownKey, "no such key at that time");

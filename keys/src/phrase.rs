@@ -36,6 +36,11 @@ impl RecoveryPhrase {
         Zeroizing::new(phrase.to_string())
     }
 
+    /// The key itself, when it becomes the root.
+    pub(crate) fn key(&self) -> SecretKey {
+        SecretKey::from_bytes(&self.0.bytes())
+    }
+
     /// SHA-256 of the public key, as it is committed to in the identity record.
     #[must_use]
     pub fn commitment(&self) -> [u8; 32] {

@@ -6,15 +6,23 @@ use freehold_proto::{DomainName, IdentityRecord, Malformed, Timestamp, limits, r
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 
-use crate::{secret::SecretKey, verify};
+use crate::{
+    SignedFreshness,
+    lineage::{self, Former},
+    secret::SecretKey,
+    verify,
+};
 
-/// A record whose signature holds, whose root key fits the anchor, and which names the domain it was
-/// asked of. Keeps the signed bytes: they are stored and shown to others as they are.
+/// A record whose signature holds, whose root key is the anchored one or follows from it, and which
+/// names the domain it was asked of. Keeps the signed bytes: they are stored and shown to others as they
+/// are.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedRecord {
     bytes: Bytes,
     signature: [u8; 64],
     record: IdentityRecord,
+    former: Vec<Former>,
+    freshness: Option<SignedFreshness>,
 }
 
 /// Why a peer's record is not believed. The peer's fault, or that of whoever sits between.
@@ -64,6 +72,12 @@ pub enum RecordFault {
         /// Highest it speaks.
         max: u32,
     },
+    /// Nobody says that it is the latest.
+    #[error("{0}")]
+    NotFresh(&'static str),
+    /// A root key does not follow from the one before it.
+    #[error("{0}")]
+    Succession(&'static str),
     /// It would take the place of a newer one, or of another one with the same number.
     #[error("serial {found} may not follow serial {known}")]
     Rollback {
@@ -76,18 +90,44 @@ pub enum RecordFault {
 
 impl VerifiedRecord {
     /// Signs a record with the root key in it.
-    pub(crate) fn sign(record: IdentityRecord, root: &SecretKey) -> Self {
+    pub(crate) fn sign(record: IdentityRecord, root: &SecretKey, former: Vec<Former>) -> Self {
         let bytes = record.encode();
         let signature = root.sign(record::CONTEXT, &bytes);
         Self {
             bytes: bytes.into(),
             signature,
             record,
+            former,
+            freshness: None,
+        }
+    }
+
+    /// The same record under a root that follows from this one's.
+    pub(crate) fn succeeded(&self) -> Vec<Former> {
+        let last = Former::of(self.bytes.clone(), self.signature, &self.record);
+        let mut all: Vec<Former> = self.former.iter().cloned().chain([last]).collect();
+        let surplus = all.len().saturating_sub(lineage::FORMER_MAX);
+        all.drain(..surplus);
+        all
+    }
+
+    /// The former roots, for the next record under the same root.
+    pub(crate) fn former(&self) -> Vec<Former> {
+        self.former.clone()
+    }
+
+    /// The same record with a statement that it is the latest.
+    #[must_use]
+    pub(crate) fn with_freshness(&self, freshness: SignedFreshness) -> Self {
+        Self {
+            freshness: Some(freshness),
+            ..self.clone()
         }
     }
 
     /// Believes received bytes if they hold together: the right domain, the root key that `anchor`
-    /// (SHA-256 of a public key) names, a signature by it, within its lifetime.
+    /// (SHA-256 of a public key) names or one that follows from it, a signature by it, within its
+    /// lifetime, and said to be the latest.
     pub fn verify(
         signed: &[u8],
         domain: &DomainName,
@@ -109,7 +149,34 @@ impl VerifiedRecord {
                 max: record.version_max,
             });
         }
+        verified.check_fresh(now)?;
         Ok(verified)
+    }
+
+    /// Checks that somebody who holds a signing key of it says, now, that it is the latest.
+    pub fn check_fresh(&self, now: Timestamp) -> Result<(), RecordFault> {
+        match &self.freshness {
+            Some(freshness) => freshness.check(&self.record, &self.hash(), now),
+            None => Err(RecordFault::NotFresh("it has no freshness statement")),
+        }
+    }
+
+    /// The statement that it is the latest, if one came with it.
+    #[must_use]
+    pub fn freshness(&self) -> Option<&SignedFreshness> {
+        self.freshness.as_ref()
+    }
+
+    /// Fingerprint of the root key that an encoded `SignedRecord` bears. Nothing is checked.
+    pub fn root_in(signed: &[u8]) -> Result<[u8; 32], RecordFault> {
+        if signed.len() > limits::RECORD_BYTES_MAX {
+            return Err(too_large());
+        }
+        let signed = wire::SignedRecord::decode(signed).map_err(|_| Malformed::Protobuf {
+            what: "signed record",
+        })?;
+        let record = IdentityRecord::decode(&signed.record)?;
+        Ok(Sha256::digest(record.root_key).into())
     }
 
     /// As [`VerifiedRecord::verify`], for a record believed before: it may have expired since.
@@ -132,12 +199,14 @@ impl VerifiedRecord {
             });
         }
         let root: [u8; 32] = Sha256::digest(record.root_key).into();
-        if root != *anchor {
+        let former = lineage::read(signed.former, domain, root)?;
+        if root != *anchor && former.iter().all(|it| it.root() != *anchor) {
             return Err(RecordFault::OtherRoot {
                 found: fingerprint_to_text(&root),
                 expected: fingerprint_to_text(anchor),
             });
         }
+        let freshness = signed.freshness.map(SignedFreshness::read).transpose()?;
         let signature = (&*signed.signature)
             .try_into()
             .map_err(|_| RecordFault::BadSignature)?;
@@ -153,17 +222,59 @@ impl VerifiedRecord {
             bytes: signed.record,
             signature,
             record,
+            former,
+            freshness,
         })
     }
 
-    /// Checks that this record may replace `known`: the serial never goes back, and one serial never
-    /// names two records.
+    /// Checks that this record may replace `known`. Under one root key the serial never goes back, one
+    /// serial never names two records, a record names the hash of the one before, and the commitment to
+    /// the next root never changes. Another root key must be the one that `known` has committed to; then
+    /// it wins over whatever the former one signed.
     pub fn may_follow(&self, known: &Self) -> Result<(), RecordFault> {
+        if self.record.root_key != known.record.root_key {
+            return self.is_succession_of(known);
+        }
         let (found, old) = (self.record.serial, known.record.serial);
         if found < old || (found == old && self.hash() != known.hash()) {
             return Err(RecordFault::Rollback { found, known: old });
         }
+        if self.record.next_root_hash != known.record.next_root_hash {
+            return Err(RecordFault::Succession(
+                "it commits to another next root than the record before it",
+            ));
+        }
+        if found == old + 1 && self.record.previous_hash != Some(known.hash()) {
+            return Err(RecordFault::Succession(
+                "it names another record before it than the one known",
+            ));
+        }
         Ok(())
+    }
+
+    /// Does this record's root follow from that of `known`, as `known` itself has committed?
+    fn is_succession_of(&self, known: &Self) -> Result<(), RecordFault> {
+        let root = known.root_fingerprint();
+        let step = self.former.iter().find(|it| it.root() == root);
+        match step {
+            None => Err(RecordFault::OtherRoot {
+                found: fingerprint_to_text(&self.root_fingerprint()),
+                expected: fingerprint_to_text(&root),
+            }),
+            Some(step) if step.next() != known.record.next_root_hash => {
+                Err(RecordFault::Succession(
+                    "its root key is not the one that the known record has committed to",
+                ))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Is this the fingerprint of its root key, or of one that it follows from?
+    #[must_use]
+    pub fn has_root(&self, fingerprint: &[u8; 32]) -> bool {
+        self.root_fingerprint() == *fingerprint
+            || self.former.iter().any(|it| it.root() == *fingerprint)
     }
 
     /// What it says.
@@ -190,6 +301,8 @@ impl VerifiedRecord {
         wire::SignedRecord {
             record: self.bytes.clone(),
             signature: Bytes::copy_from_slice(&self.signature),
+            former: self.former.iter().map(Former::to_wire).collect(),
+            freshness: self.freshness.as_ref().map(SignedFreshness::to_wire),
         }
         .encode_to_vec()
     }

@@ -3,133 +3,35 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use freehold_proto::{
-    Destination, DomainName, Envelope, GroupRecord, Header, IdentityRecord, KeyId, MessageId,
-    Placed, Position, Timestamp, envelope, group, limits, position, record::SigningKey, wire,
-};
-use prost::Message as _;
+use freehold_proto::{DomainName, IdentityRecord, Timestamp, limits, record::SigningKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    KeyError, RecoveryPhrase, TlsIdentity, VerifiedRecord,
+    KeyError, RecoveryPhrase, Signer, TlsIdentity, VerifiedRecord,
     files::{create_dir, file_error, read_secret, write_secret, write_whole},
-    random,
+    random, rotation,
     secret::SecretKey,
 };
 
 /// How long a record counts.
-const RECORD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const RECORD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A record with less life than this left is renewed at the next start.
 const RENEW_BEFORE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
-
-/// Signs envelopes and hellos for one domain. Clones share the key.
-#[derive(Clone, Debug)]
-pub struct Signer {
-    domain: DomainName,
-    key: Arc<SecretKey>,
-    key_id: KeyId,
-}
-
-impl Signer {
-    fn new(domain: DomainName, key: SecretKey) -> Self {
-        Self {
-            domain,
-            key_id: KeyId::of(&key.public()),
-            key: Arc::new(key),
-        }
-    }
-
-    /// For whom it signs.
-    #[must_use]
-    pub fn domain(&self) -> &DomainName {
-        &self.domain
-    }
-
-    /// The name of the key.
-    #[must_use]
-    pub fn key_id(&self) -> KeyId {
-        self.key_id
-    }
-
-    /// Seals a payload that *we* composed: gives it a salt, a header and a signature.
-    pub fn seal(
-        &self,
-        to: Destination,
-        message_id: MessageId,
-        issued_at: Timestamp,
-        payload: wire::payload::Kind,
-    ) -> Result<Envelope, KeyError> {
-        let payload = wire::Payload {
-            kind: Some(payload),
-        }
-        .encode_to_vec();
-        let salt = random()?;
-        let header = Header {
-            from: self.domain.clone(),
-            to,
-            key_id: self.key_id,
-            message_id,
-            issued_at,
-            payload_hash: Envelope::payload_hash(&salt, &payload),
-        }
-        .encode();
-        Ok(Envelope {
-            signature: self.key.sign(envelope::CONTEXT, &header),
-            header: header.into(),
-            salt,
-            payload: payload.into(),
-        })
-    }
-
-    /// Makes the create record of a new group: its bytes, and our signature on them.
-    pub fn found_group(&self) -> Result<(Vec<u8>, [u8; 64]), KeyError> {
-        let record = GroupRecord {
-            home: self.domain.clone(),
-            key_id: self.key_id,
-            nonce: random()?,
-        }
-        .encode();
-        let signature = self.key.sign(group::CONTEXT, &record);
-        Ok((record, signature))
-    }
-
-    /// Gives an entry its place in the log of a group whose home we are. `position` is signed under our
-    /// name and key, whatever it says of them.
-    #[must_use]
-    pub fn place(&self, position: Position) -> Placed {
-        let bytes = Position {
-            home: self.domain.clone(),
-            key_id: self.key_id,
-            ..position
-        }
-        .encode();
-        Placed {
-            signature: self.key.sign(position::CONTEXT, &bytes),
-            position: bytes.into(),
-        }
-    }
-
-    /// Signs bytes that carry their own context.
-    pub(crate) fn sign_raw(&self, bytes: &[u8]) -> [u8; 64] {
-        self.key.sign(b"", bytes)
-    }
-}
 
 /// A domain's keys and its current identity record.
 #[derive(Debug)]
 pub struct KeyRing {
-    dir: PathBuf,
-    domain: DomainName,
-    root: SecretKey,
-    signer: Signer,
-    tls: SecretKey,
-    token: Zeroizing<[u8; 32]>,
-    record: VerifiedRecord,
+    pub(crate) dir: PathBuf,
+    pub(crate) domain: DomainName,
+    pub(crate) root: SecretKey,
+    pub(crate) signer: Signer,
+    pub(crate) tls: SecretKey,
+    pub(crate) token: Zeroizing<[u8; 32]>,
+    pub(crate) record: VerifiedRecord,
 }
 
 impl KeyRing {
@@ -153,7 +55,7 @@ impl KeyRing {
         let token = Zeroizing::new(random()?);
         let first = first_record(domain, &root, &signing, &phrase, now);
         let mut ring = Self {
-            record: VerifiedRecord::sign(first, &root),
+            record: VerifiedRecord::sign(first, &root, Vec::new()),
             dir: dir.to_owned(),
             domain: domain.clone(),
             root,
@@ -162,11 +64,8 @@ impl KeyRing {
             token,
         };
         ring.record = ring.signed(ring.with_tls_key(ring.record.record().clone())?);
-        write_secret(
-            &dir.join("signing.key"),
-            "signing",
-            &ring.signer.key.bytes(),
-        )?;
+        let signing = ring.signer.pair().key.bytes();
+        write_secret(&dir.join("signing.key"), "signing", &signing)?;
         write_secret(&dir.join("tls.key"), "tls", &ring.tls.bytes())?;
         write_secret(&dir.join("token.key"), "token", &ring.token)?;
         ring.store_record()?;
@@ -181,8 +80,22 @@ impl KeyRing {
         dir.join("root.key").exists()
     }
 
-    /// Reads the ring of `domain` and renews its record when it is about to expire.
+    /// Reads the ring of `domain`, ends a change of keys that was cut off, and renews the record when it
+    /// is about to expire.
     pub fn load(dir: &Path, domain: &DomainName, now: Timestamp) -> Result<Self, KeyError> {
+        let mut ring = Self::read(dir, domain)?;
+        ring.renew_if_due(now)?;
+        Ok(ring)
+    }
+
+    /// Reads the ring of `domain` and ends a change of keys that was cut off.
+    fn read(dir: &Path, domain: &DomainName) -> Result<Self, KeyError> {
+        let _lock = rotation::lock(dir)?;
+        rotation::complete(dir, domain)?;
+        Self::read_locked(dir, domain)
+    }
+
+    fn read_locked(dir: &Path, domain: &DomainName) -> Result<Self, KeyError> {
         let secret = |name: &str| read_secret(&dir.join(format!("{name}.key")), name);
         let root = SecretKey::from_bytes(&*secret("root")?);
         let path = dir.join("identity.record");
@@ -204,7 +117,7 @@ impl KeyRing {
                 });
             }
         };
-        let mut ring = Self {
+        Ok(Self {
             dir: dir.to_owned(),
             domain: domain.clone(),
             root,
@@ -212,9 +125,37 @@ impl KeyRing {
             tls: SecretKey::from_bytes(&*secret("tls")?),
             token: secret("token")?,
             record,
-        };
-        ring.renew_if_due(now)?;
-        Ok(ring)
+        })
+    }
+
+    /// Takes up what has become of the keys on disk since. Signers that were handed out sign with the
+    /// present key from then on. True when there was something to take up.
+    pub fn reload(&mut self) -> Result<bool, KeyError> {
+        let found = Self::read(&self.dir, &self.domain)?;
+        Ok(self.take_up(found))
+    }
+
+    /// The same where the caller has locked the keys.
+    pub(crate) fn reload_locked(&mut self) -> Result<(), KeyError> {
+        let found = Self::read_locked(&self.dir, &self.domain)?;
+        self.take_up(found);
+        Ok(())
+    }
+
+    fn take_up(&mut self, found: Self) -> bool {
+        if found.record.hash() == self.record.hash() {
+            return false;
+        }
+        self.signer.take_over(&found.signer);
+        let signer = self.signer.clone();
+        *self = Self { signer, ..found };
+        true
+    }
+
+    /// The record with our word, given now, that it is the latest.
+    #[must_use]
+    pub fn fresh_record(&self, now: Timestamp) -> VerifiedRecord {
+        self.signer.vouch(&self.record, now)
     }
 
     /// Whose keys these are.
@@ -246,37 +187,69 @@ impl KeyRing {
         &self.token
     }
 
-    fn renew_if_due(&mut self, now: Timestamp) -> Result<(), KeyError> {
-        if self.record.record().expires > now.plus(RENEW_BEFORE) {
-            return Ok(());
+    /// Gives the record another year of life when it is about to expire. True when it was.
+    pub fn renew_if_due(&mut self, now: Timestamp) -> Result<bool, KeyError> {
+        let due = |ring: &Self| ring.record.record().expires <= now.plus(RENEW_BEFORE);
+        if !due(self) {
+            return Ok(false);
         }
-        let mut next = self.record.record().clone();
-        next.serial += 1;
-        next.previous_hash = Some(self.record.hash());
-        next.issued = now;
-        next.expires = now.plus(RECORD_LIFETIME);
+        // Somebody else may have changed something in the meantime.
+        let _lock = rotation::lock(&self.dir)?;
+        self.reload_locked()?;
+        if !due(self) {
+            return Ok(true);
+        }
+        let current = self.signer.key_id();
+        let mut next = self.next_record(now);
         for key in &mut next.signing_keys {
-            key.valid_until = next.expires;
+            if freehold_proto::KeyId::of(&key.public_key) == current {
+                key.valid_until = next.expires;
+            }
         }
         self.record = self.signed(next);
-        self.store_record()
+        self.store_record()?;
+        Ok(true)
     }
 
-    fn signed(&self, record: IdentityRecord) -> VerifiedRecord {
-        VerifiedRecord::sign(record, &self.root)
+    /// What follows the present record.
+    pub(crate) fn next_record(&self, now: Timestamp) -> IdentityRecord {
+        let last = self.record.record();
+        IdentityRecord {
+            serial: last.serial + 1,
+            previous_hash: Some(self.record.hash()),
+            issued: now,
+            expires: now.plus(RECORD_LIFETIME),
+            ..last.clone()
+        }
+    }
+
+    pub(crate) fn signed(&self, record: IdentityRecord) -> VerifiedRecord {
+        VerifiedRecord::sign(record, &self.root, self.record.former())
     }
 
     fn with_tls_key(&self, mut record: IdentityRecord) -> Result<IdentityRecord, KeyError> {
-        let identity = self.tls_identity()?;
-        let hash = crate::spki_hash(&identity.certificate).ok_or_else(|| {
-            KeyError::Certificate("the certificate just made cannot be read".to_owned())
-        })?;
-        record.tls_key_hashes = vec![hash];
+        record.tls_key_hashes = vec![tls_hash(&self.domain, &self.tls)?];
         Ok(record)
     }
 
-    fn store_record(&self) -> Result<(), KeyError> {
+    pub(crate) fn store_record(&self) -> Result<(), KeyError> {
         write_whole(&self.dir.join("identity.record"), &self.record.to_bytes())
+    }
+}
+
+/// How a TLS key stands in a record.
+pub(crate) fn tls_hash(domain: &DomainName, key: &SecretKey) -> Result<[u8; 32], KeyError> {
+    let identity = TlsIdentity::new(domain, key)?;
+    crate::spki_hash(&identity.certificate)
+        .ok_or_else(|| KeyError::Certificate("the certificate just made cannot be read".to_owned()))
+}
+
+/// A signing key as it begins to count. A peer's clock may be behind ours.
+pub(crate) fn beginning(public_key: [u8; 32], now: Timestamp, until: Timestamp) -> SigningKey {
+    SigningKey {
+        public_key,
+        valid_from: now.minus(limits::CLOCK_SKEW_MAX),
+        valid_until: until,
     }
 }
 
@@ -294,12 +267,7 @@ fn first_record(
         previous_hash: None,
         root_key: root.public(),
         next_root_hash: phrase.commitment(),
-        signing_keys: vec![SigningKey {
-            public_key: signing.public(),
-            // A peer's clock may be behind ours.
-            valid_from: now.minus(limits::CLOCK_SKEW_MAX),
-            valid_until: expires,
-        }],
+        signing_keys: vec![beginning(signing.public(), now, expires)],
         revoked_keys: Vec::new(),
         tls_key_hashes: Vec::new(),
         endpoints: Vec::new(),

@@ -3,12 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freehold_proto::{
-    RefusalCode,
+    Destination, Envelope, KeyId, MessageId, RefusalCode,
     hello::{Hello, Role},
+    wire,
 };
 
 use super::*;
-use crate::{open, prove, spki_hash, verify_proof};
+use crate::{Lost, RecordFault, open, prove, spki_hash, verify_proof};
 
 fn now() -> Timestamp {
     Timestamp::from_millis(1_767_323_045_678).unwrap()
@@ -103,14 +104,14 @@ fn a_record_near_its_end_is_renewed_with_the_next_serial() {
 #[test]
 fn a_record_is_believed_by_its_anchor_only() {
     let (_dir, ring) = ring("alpha.test");
-    let bytes = ring.record().to_bytes();
+    let bytes = ring.fresh_record(now()).to_bytes();
     let anchor = ring.record().root_fingerprint();
     let (alpha, beta) = ("alpha.test".parse().unwrap(), "beta.test".parse().unwrap());
     let verify =
         |bytes: &[u8], domain, anchor, at| VerifiedRecord::verify(bytes, domain, anchor, at);
     assert_eq!(
         verify(&bytes, &alpha, &anchor, now()).unwrap(),
-        *ring.record()
+        ring.fresh_record(now())
     );
     assert!(verify(&bytes, &alpha, &[0; 32], now()).is_err());
     assert!(verify(&bytes, &beta, &anchor, now()).is_err());
@@ -201,4 +202,190 @@ fn a_proof_holds_for_its_connection_role_and_key_only() {
     };
     assert_eq!(code(&answer, &tls), Err(RefusalCode::HelloUnproven));
     assert_eq!(code(&hello, &[0; 32]), Err(RefusalCode::TlsKeyNotInRecord));
+}
+
+/// Believed by somebody who knows `known`, when it comes now.
+fn follows(ring: &KeyRing, known: &VerifiedRecord, at: Timestamp) -> Result<(), RecordFault> {
+    let bytes = ring.fresh_record(at).to_bytes();
+    let record = VerifiedRecord::verify(&bytes, ring.domain(), &known.root_fingerprint(), at)?;
+    record.may_follow(known)
+}
+
+#[test]
+fn replaced_keys_count_on_for_what_they_signed_and_signers_take_up_the_new_one() {
+    let (_dir, mut ring) = ring("alpha.test");
+    let (before, signer, old) = (ring.record().clone(), ring.signer(), sealed(&ring));
+    let old_tls = before.record().tls_key_hashes.clone();
+    let (fixed, late) = (signer.fixed(), now().plus(Duration::from_secs(1000)));
+    ring.rotate(late).unwrap();
+    let record = ring.record().record().clone();
+    assert_eq!((record.serial, record.signing_keys.len()), (2, 2));
+    assert_eq!(follows(&ring, &before, late), Ok(()));
+    assert_eq!(signer.key_id(), ring.signer().key_id());
+    assert_ne!(fixed.key_id(), signer.key_id());
+    assert!(open(old, &record, late).is_ok(), "signed in its time");
+    assert!(
+        record
+            .signing_key(fixed.key_id(), late.plus(OVERLAP_AND_MORE))
+            .is_none()
+    );
+    assert_eq!(record.tls_key_hashes.len(), 2);
+    assert!(
+        record.tls_key_hashes.contains(&old_tls[0]),
+        "links made so far go on"
+    );
+    ring.rotate(late).unwrap();
+    assert!(!ring.record().record().tls_key_hashes.contains(&old_tls[0]));
+}
+
+const OVERLAP_AND_MORE: Duration = Duration::from_secs(25 * 60 * 60);
+
+#[test]
+fn what_a_revoked_key_signed_is_not_believed_when_it_arrives_late() {
+    let (_dir, mut ring) = ring("alpha.test");
+    let (old, before) = (sealed(&ring), ring.record().clone());
+    let stolen = now().plus(Duration::from_secs(60));
+    let late = now().plus(Duration::from_secs(1000));
+    let lost = Lost {
+        signing: true,
+        tls: true,
+    };
+    ring.revoke(lost, stolen, late).unwrap();
+    check_refused(old, &ring, late, RefusalCode::UnknownKey);
+    assert!(open(sealed(&ring), ring.record().record(), late).is_ok());
+    assert_eq!(follows(&ring, &before, late), Ok(()));
+    let tls = &before.record().tls_key_hashes[0];
+    assert!(!ring.record().record().tls_key_hashes.contains(tls));
+    let thief = before.clone();
+    assert!(
+        thief.may_follow(ring.record()).is_err(),
+        "the serial never goes back"
+    );
+}
+
+#[test]
+fn a_change_that_was_cut_off_is_ended_or_undone_at_the_next_start() {
+    let (dir, mut ring) = ring("alpha.test");
+    let keys = dir.path().join("keys");
+    let before = ring.signer().key_id();
+    // Cut off before the record was written.
+    let stray = SecretKey::generate().unwrap();
+    write_secret(&keys.join("signing.next"), "signing", &stray.bytes()).unwrap();
+    let again = KeyRing::load(&keys, ring.domain(), now()).unwrap();
+    assert_eq!(again.signer().key_id(), before);
+    assert!(!keys.join("signing.next").exists());
+    // Cut off after it.
+    ring.rotate(now()).unwrap();
+    let secret = fs::read(keys.join("signing.key")).unwrap();
+    fs::write(keys.join("signing.next"), &secret).unwrap();
+    fs::set_permissions(keys.join("signing.next"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(keys.join("signing.key")).unwrap();
+    let again = KeyRing::load(&keys, ring.domain(), now()).unwrap();
+    assert_eq!(again.signer().key_id(), ring.signer().key_id());
+}
+
+#[test]
+fn the_key_on_paper_wins_over_a_thief_of_the_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, stolen) = (dir.path().join("keys"), dir.path().join("stolen"));
+    let domain = "alpha.test".parse().unwrap();
+    let (ring, phrase) = KeyRing::create(&keys, &domain, now()).unwrap();
+    let first = ring.record().clone();
+    // The thief has every file, and signs record upon record.
+    fs::create_dir(&stolen).unwrap();
+    for file in fs::read_dir(&keys).unwrap() {
+        let path = file.unwrap().path();
+        fs::copy(&path, stolen.join(path.file_name().unwrap())).unwrap();
+    }
+    let mut thief = KeyRing::load(&stolen, &domain, now()).unwrap();
+    for _ in 0..5 {
+        thief.rotate(now()).unwrap();
+    }
+    let believed = thief.record().clone();
+    assert_eq!(
+        follows(&thief, &first, now()),
+        Ok(()),
+        "so far nobody knows better"
+    );
+    // What the thief cannot do: name a successor of its own.
+    let own = RecoveryPhrase::generate().unwrap();
+    let fault = KeyRing::recover(&stolen, &own, &believed, None, now()).unwrap_err();
+    assert!(matches!(fault, KeyError::OtherPhrase), "{fault}");
+    let mut next = thief.next_record(now());
+    next.next_root_hash = own.commitment();
+    thief.record = thief.signed(next);
+    assert!(matches!(
+        follows(&thief, &believed, now()),
+        Err(RecordFault::Succession(_))
+    ));
+    // The owner has the paper and the record as it was before the theft.
+    let (owner, next_phrase) =
+        KeyRing::recover(&keys, &phrase, &first, Some(now()), now()).unwrap();
+    assert_eq!(follows(&owner, &believed, now()), Ok(()));
+    assert_eq!(follows(&owner, &first, now()), Ok(()));
+    let back = believed.may_follow(owner.record());
+    assert!(
+        matches!(back, Err(RecordFault::OtherRoot { .. })),
+        "{back:?}"
+    );
+    let ids: Vec<KeyId> = owner
+        .record()
+        .record()
+        .revoked_keys
+        .iter()
+        .map(|it| it.key_id)
+        .collect();
+    assert!(ids.contains(&ring.signer().key_id()));
+    // And the same once more, for somebody who missed the first time.
+    let (again, _) = KeyRing::recover(&keys, &next_phrase, owner.record(), None, now()).unwrap();
+    assert_eq!(follows(&again, &first, now()), Ok(()));
+    assert!(again.record().has_root(&first.root_fingerprint()));
+    let reloaded = KeyRing::load(&keys, &domain, now()).unwrap();
+    assert_eq!(reloaded.record(), again.record());
+}
+
+#[test]
+fn a_record_counts_only_while_somebody_says_that_it_is_the_latest() {
+    let (_dir, ring) = ring("alpha.test");
+    let (root, domain) = (ring.record().root_fingerprint(), ring.domain());
+    let verify = |record: &VerifiedRecord, at| {
+        VerifiedRecord::verify(&record.to_bytes(), domain, &root, at).map(drop)
+    };
+    let fresh = ring.fresh_record(now());
+    let days = |days: u64| now().plus(Duration::from_secs(days * 24 * 60 * 60));
+    assert_eq!(verify(&fresh, days(6)), Ok(()));
+    for (record, at) in [(ring.record(), now()), (&fresh, days(7))] {
+        assert!(matches!(verify(record, at), Err(RecordFault::NotFresh(_))));
+    }
+    let ahead = ring.fresh_record(now().plus(limits::CLOCK_SKEW_MAX * 2));
+    assert!(matches!(
+        verify(&ahead, now()),
+        Err(RecordFault::NotFresh(_))
+    ));
+    // One for another record, and one by a stranger.
+    let (_other, other) = self::ring("alpha.test");
+    let word = fresh.freshness().unwrap().clone();
+    let mixed = other.record().with_freshness(word);
+    let fault = mixed.check_fresh(now());
+    assert!(matches!(fault, Err(RecordFault::NotFresh(_))));
+    let forged = other.signer().vouch(ring.record(), now());
+    assert!(matches!(
+        forged.check_fresh(now()),
+        Err(RecordFault::NotFresh(_))
+    ));
+}
+
+#[test]
+fn a_root_that_nobody_has_named_before_is_not_believed() {
+    let ((_a, alpha), (_b, other)) = (ring("alpha.test"), ring("alpha.test"));
+    // Under its own name and root, with the other's record shown as the one before.
+    let forged = VerifiedRecord::sign(
+        other.record().record().clone(),
+        &other.root,
+        alpha.record().succeeded(),
+    );
+    let forged = other.signer().vouch(&forged, now());
+    let root = alpha.record().root_fingerprint();
+    let read = VerifiedRecord::verify(&forged.to_bytes(), alpha.domain(), &root, now());
+    assert!(matches!(read, Err(RecordFault::Succession(_))), "{read:?}");
 }

@@ -18,6 +18,8 @@ use crate::{
 pub const CONTEXT: &[u8] = b"freehold/position/v1\0";
 
 const LAYOUT_VERSION: u8 = 1;
+/// The same in the feed of a channel.
+const FEED_LAYOUT_VERSION: u8 = 2;
 const LAYOUT: &str = "position";
 
 /// What the home signs for each entry.
@@ -29,6 +31,8 @@ pub struct Position {
     pub key_id: KeyId,
     /// In which group's log.
     pub group: GroupId,
+    /// In the feed of its channel, which is not its log (PROTOCOL.md section 7.11).
+    pub feed: bool,
     /// How often the group has changed its home, from 1.
     pub epoch: u64,
     /// Number of the entry in the log, from 1.
@@ -47,7 +51,10 @@ impl Position {
     /// The bytes that are signed (after [`CONTEXT`]) and sent.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![LAYOUT_VERSION];
+        let mut bytes = vec![match self.feed {
+            true => FEED_LAYOUT_VERSION,
+            false => LAYOUT_VERSION,
+        }];
         put_name(&mut bytes, &self.home);
         bytes.extend_from_slice(self.key_id.as_bytes());
         bytes.extend_from_slice(self.group.as_bytes());
@@ -63,13 +70,16 @@ impl Position {
     /// Reads a position; every byte must have its place.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Reader::new(bytes, LAYOUT);
-        if rest.byte()? != LAYOUT_VERSION {
-            return Err(rest.fault("unknown layout version"));
-        }
+        let feed = match rest.byte()? {
+            LAYOUT_VERSION => false,
+            FEED_LAYOUT_VERSION => true,
+            _ => return Err(rest.fault("unknown layout version")),
+        };
         let position = Self {
             home: rest.name()?,
             key_id: KeyId::from_slice(&rest.array::<16>()?)?,
             group: GroupId::from_bytes(rest.array()?),
+            feed,
             epoch: u64::from_be_bytes(rest.array()?),
             index: u64::from_be_bytes(rest.array()?),
             order: u32::from_be_bytes(rest.array()?),
@@ -138,6 +148,7 @@ mod tests {
             home: "alpha.test".parse().unwrap(),
             key_id: KeyId::of(&[7; 32]),
             group: GroupId::from_bytes([3; 16]),
+            feed: false,
             epoch: 1,
             index: 9,
             order: 4,
@@ -157,6 +168,12 @@ mod tests {
                 "{end} bytes passed"
             );
         }
+        let of_feed = Position {
+            feed: true,
+            ..position()
+        };
+        assert_eq!(of_feed.encode()[1..], bytes[1..]);
+        assert_eq!(Position::decode(&of_feed.encode()).unwrap(), of_feed);
         let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
         assert!(Position::decode(&longer).is_err());
         let first = Position {

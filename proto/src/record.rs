@@ -90,6 +90,20 @@ impl IdentityRecord {
         Sha256::digest(bytes).into()
     }
 
+    /// As [`IdentityRecord::signing_key`], but of a key that was never revoked: what is seen for the
+    /// first time after a revocation may have been written by a thief, whatever time it bears.
+    #[must_use]
+    pub fn unrevoked_key(&self, id: KeyId, moment: Timestamp) -> Option<&SigningKey> {
+        self.signing_key(id, moment)
+            .filter(|_| !self.is_revoked(id))
+    }
+
+    /// Has the key named `id` been revoked, from whatever moment on?
+    #[must_use]
+    pub fn is_revoked(&self, id: KeyId) -> bool {
+        self.revoked_keys.iter().any(|key| key.key_id == id)
+    }
+
     /// The signing key named `id`, if it was good for something issued at `moment`.
     #[must_use]
     pub fn signing_key(&self, id: KeyId, moment: Timestamp) -> Option<&SigningKey> {

@@ -36,6 +36,31 @@ impl Timestamp {
         Self(millis.clamp(0, Self::MAX.0))
     }
 
+    /// Reads `2026-01-02T03:04:05.678Z`, with or without the fraction; `None` for anything else.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('Z')?;
+        let (date, clock) = text.split_once('T')?;
+        let mut date = date.splitn(3, '-').map(|it| it.parse::<i64>().ok());
+        let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+        let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+        let mut clock = clock.splitn(3, ':').map(|it| it.parse::<i64>().ok());
+        let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+        let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+        let in_range = (1970..=9999).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && (0..24).contains(&hour)
+            && (0..60).contains(&minute)
+            && (0..61).contains(&second);
+        if !in_range {
+            return None;
+        }
+        let seconds =
+            (days_before(year, month) + day - 1) * 86_400 + hour * 3_600 + minute * 60 + second;
+        Self::from_millis(seconds * 1000 + millis).ok()
+    }
+
     /// Milliseconds since 1970.
     #[must_use]
     pub fn as_millis(self) -> i64 {
@@ -61,6 +86,18 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
+}
+
+/// Days from 1970 to the first of a month, in the Gregorian calendar.
+fn days_before(year: i64, month: i64) -> i64 {
+    // Years begin in March here, so that the leap day is the last of the year.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    year * 365 + leap_days + (month * 153 + 2) / 5 - 719_468
 }
 
 impl fmt::Display for Timestamp {

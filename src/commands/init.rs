@@ -75,8 +75,7 @@ fn write_config(path: &Path, domain: &DomainName) -> Result<(), CommandError> {
 fn explain(config: &Path, keys: &KeyRing, phrase: &RecoveryPhrase) {
     let domain = keys.domain();
     let config = config.display();
-    let words = phrase.words();
-    let [first, second] = halves(&words);
+    let [first, second] = phrase_lines(phrase);
     let [srv, txt] = dns_records(keys);
     say::line(format_args!(
         "\
@@ -103,7 +102,9 @@ Next:
     ));
 }
 
-fn halves(words: &str) -> [String; 2] {
+/// The recovery phrase as two lines.
+pub(super) fn phrase_lines(phrase: &RecoveryPhrase) -> [String; 2] {
+    let words = phrase.words();
     let words: Vec<&str> = words.split(' ').collect();
     let (first, second) = words.split_at(words.len() / 2);
     [first.join(" "), second.join(" ")]

@@ -6,8 +6,10 @@ mod check;
 mod demo;
 mod init;
 mod invite;
+mod keys;
 mod logging;
 mod password;
+mod peer;
 mod peers;
 mod restore;
 mod say;
@@ -52,6 +54,10 @@ enum Command {
     #[command(subcommand)]
     Invite(invite::Invite),
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    #[command(subcommand)]
+    Peer(peer::Peer),
     Peers(peers::Peers),
     Restore(restore::Restore),
     Check(check::Check),
@@ -68,6 +74,8 @@ impl Arguments {
             Command::User(user) => block_on(user.run()),
             Command::Invite(invite) => block_on(invite.run()),
             Command::Audit(audit) => block_on(audit.run()),
+            Command::Keys(keys) => keys.run(),
+            Command::Peer(peer) => block_on(peer.run()),
             Command::Peers(peers) => block_on(peers.run()),
             Command::Restore(restore) => block_on(restore.run()),
             Command::Check(check) => block_on(check.run()),
@@ -114,6 +122,9 @@ enum CommandError {
     /// Something cannot be done to an account.
     #[error("That cannot be done: {0}.")]
     Account(#[from] freehold::accounts::AccountError),
+    /// Something cannot be done about a peer.
+    #[error("That cannot be done: {0}.")]
+    Peer(String),
     /// Domains that a restore must hear have not answered.
     #[error(
         "These domains have not answered, and nothing was changed: {0}. Repeat the command when they can be reached, or with --without DOMAIN for each that will not come back."
@@ -138,6 +149,7 @@ impl CommandError {
             | Self::Build(_)
             | Self::InUse { .. }
             | Self::Account(_)
+            | Self::Peer(_)
             | Self::Unanswered(_)
             | Self::Stopped(_)
             | Self::NotAllRight => ExitCode::FAILURE,

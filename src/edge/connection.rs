@@ -6,9 +6,10 @@
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use freehold_proto::{GroupId, Timestamp, UserId};
+use freehold_proto::{DomainName, GroupId, Timestamp, UserId};
 use freehold_store::{Tables, TopicKey};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{
     encoding::Encoding,
@@ -26,12 +27,15 @@ use crate::{
     me,
     server::Server,
     topic::{
-        CallEvent, Command, Founding, TopicName, TopicRequest, hub::Hub, message::Draft, parts,
+        CallEvent, Command, Founding, TopicName, TopicRequest, channel_name, hub::Hub,
+        meet_channel, message::Draft, parts,
     },
 };
 
 /// People elsewhere whom one session looks up at once.
 const MEETINGS_MAX: usize = 64;
+/// Channels elsewhere that one session looks up at once.
+const LOOKUPS_MAX: usize = 8;
 
 /// The state of one client connection.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(super) struct Connection {
     pub(super) fnd: Option<Find>,
     /// People elsewhere who are being looked up.
     meetings: HashMap<TopicKey, Meeting>,
+    /// Channels elsewhere that may be looked up at once.
+    lookups: Arc<Semaphore>,
 }
 
 /// What a name that a client used stands for.
@@ -68,6 +74,7 @@ impl Connection {
             welcome: reply::CREATED,
             fnd: None,
             meetings: HashMap::new(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         }
     }
 
@@ -243,6 +250,9 @@ impl Connection {
             return Err(reply::MALFORMED.into());
         }
         let user = caller.user.clone();
+        if let Some((group, home)) = self.channel_elsewhere(&sub.topic) {
+            return self.meet_channel(group, home, (sub.id, sub.topic), None);
+        }
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
                 // An administrator speaks for others, but does not stand for them.
@@ -307,6 +317,52 @@ impl Connection {
                 asked
             }
         }
+    }
+
+    /// The channel, and the other domain that it is said to live at, if a name means one.
+    fn channel_elsewhere(&self, topic: &str) -> Option<(GroupId, DomainName)> {
+        let (rest, home) = topic.strip_prefix("chn")?.split_once('@')?;
+        let home = home.to_lowercase().parse::<DomainName>().ok()?;
+        let group = format!("grp{rest}").parse().ok()?;
+        (home != self.server.us).then_some((group, home))
+    }
+
+    /// Answers who names a channel together with the domain it lives at: that domain is asked, beside the
+    /// session's queue, unless the channel is known. What it is may be asked under that name; to read it,
+    /// it has another one here.
+    fn meet_channel(
+        &self,
+        group: GroupId,
+        home: DomainName,
+        (id, topic): (Option<String>, String),
+        asks: Option<(Caller, GetQuery)>,
+    ) -> Result<(), Reply> {
+        let permit = Arc::clone(&self.lookups).try_acquire_owned();
+        let permit = permit.map_err(|_| reply::UNAVAILABLE)?;
+        let (server, session) = (Arc::clone(&self.server), self.session.clone());
+        self.beside(async move {
+            let met = meet_channel(&server, group, &home).await;
+            drop(permit);
+            let reply = match (met, asks) {
+                (Ok(()), Some((caller, query))) => {
+                    let command = Command::Request {
+                        session,
+                        caller,
+                        id,
+                        name: topic,
+                        request: TopicRequest::Get(Box::new(query)),
+                    };
+                    return Hub::send(&server, &TopicName::Group(group), command).await;
+                }
+                (Ok(()), None) => {
+                    let other = json!({ "topic": channel_name(&group) });
+                    Reply::with(reply::USE_OTHER, other)
+                }
+                (Err(refusal), _) => refusal.into(),
+            };
+            session.send(&reply.into_frame(id, Some(topic), server.clock.now()));
+        });
+        Ok(())
     }
 
     /// Makes a group.
@@ -513,6 +569,10 @@ impl Connection {
     async fn get(&mut self, caller: Caller, get: Get) -> Result<(), Reply> {
         if !get.query.is_sound() {
             return Err(reply::MALFORMED.into());
+        }
+        if let Some((group, home)) = self.channel_elsewhere(&get.topic) {
+            let asks = Some((caller, get.query));
+            return self.meet_channel(group, home, (get.id, get.topic), asks);
         }
         let user = &caller.user;
         match self.resolve(user, &get.topic)? {

@@ -116,6 +116,7 @@ fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
         .merge(files::routes())
+        .route(freehold_directory::WELL_KNOWN_PATH, get(identity))
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
         .with_state(Arc::clone(&server))
@@ -142,6 +143,21 @@ pub(super) fn refusal(server: &Server, status: Status) -> Response {
         body,
     )
         .into_response()
+}
+
+/// Our identity record, for other domains (PROTOCOL.md section 4.3). Who asks got here by our name under
+/// a certificate that the web believes, and learns our root key that way.
+async fn identity(State(server): State<Arc<Server>>) -> Response {
+    let now = server.clock.now();
+    let record = server.federation.get().map(|it| it.record(now));
+    std::future::ready(match record {
+        Some(record) => {
+            let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+            (kind, record.to_vec()).into_response()
+        }
+        None => refusal(&server, reply::UNAVAILABLE),
+    })
+    .await
 }
 
 async fn not_found(State(server): State<Arc<Server>>) -> Response {

@@ -193,7 +193,12 @@ impl Files {
                 };
                 for ((topic, _), said) in messages {
                     // What was written before the group spanned domains is shown to them too.
-                    if said.sealed || tables.log_head(topic)?.is_some() {
+                    // So it is to who reads its channel elsewhere.
+                    let spans = || -> Result<bool, StoreError> {
+                        let fed = tables.log_tip(topic.feed())?;
+                        Ok(fed.is_some() || tables.log_head(topic)?.is_some())
+                    };
+                    if said.sealed || spans()? {
                         return Ok(true);
                     }
                 }

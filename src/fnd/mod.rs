@@ -10,7 +10,7 @@ use std::{
 };
 
 use freehold_federation::FindQuery;
-use freehold_proto::{AccessMode, GroupId, Timestamp, UserId};
+use freehold_proto::{AccessMode, DomainName, GroupId, Timestamp, UserId};
 use freehold_store::{
     Tables, TopicKey,
     tables::{
@@ -29,7 +29,7 @@ use crate::{
         reply::{self, Reply},
     },
     server::Server,
-    topic::channel_name,
+    topic::{ChannelCard, channel_name, look_up_channel, storage},
 };
 
 /// Other domains asked by one query.
@@ -44,6 +44,8 @@ const OWNERS_MAX: usize = 500;
 enum Found {
     Person(UserId),
     Group(GroupId),
+    /// A channel at another domain.
+    Channel(ChannelCard),
 }
 
 /// Whoever a term finds, each with what matched.
@@ -75,6 +77,7 @@ pub(crate) async fn search(
             Found::Person(user) if user == asker.user => None,
             Found::Person(user) => person_row(server, asker.level, &user, &matched).await?,
             Found::Group(group) => group_row(server, asker.level, &group, &matched).await?,
+            Found::Channel(card) => Some(channel_row(card, &matched)),
         };
         rows.extend(row);
     }
@@ -89,6 +92,7 @@ async fn matches(server: &Arc<Server>, query: &Query) -> Result<Matches, Reply> 
         let abroad = match &term.person {
             Some(Named::Address(_)) => true,
             Some(Named::User(user)) => !server.ids.is_ours(user),
+            Some(Named::Channel(_, home)) => *home != server.us,
             None => false,
         };
         remote += usize::from(abroad);
@@ -151,15 +155,38 @@ async fn find(server: &Arc<Server>, term: &Term, abroad: bool) -> Result<Matches
         matches.entry(found).or_default().insert(tag);
     }
     let named = match &term.person {
-        Some(Named::User(user)) if server.ids.is_ours(user) => Some(user.clone()),
-        Some(named) if abroad => ask(server, named).await,
+        Some(Named::User(user)) if server.ids.is_ours(user) => Some(Found::Person(user.clone())),
+        Some(Named::Channel(group, home)) if abroad || *home == server.us => {
+            find_channel(server, *group, home).await?
+        }
+        Some(named) if abroad => ask(server, named).await.map(Found::Person),
         _ => None,
     };
-    if let Some(user) = named {
-        let matched = matches.entry(Found::Person(user)).or_default();
+    if let Some(found) = named {
+        let matched = matches.entry(found).or_default();
         matched.insert(term.typed.clone());
     }
     Ok(matches)
+}
+
+/// A channel by its address: as it is known here, or as its home says.
+async fn find_channel(
+    server: &Arc<Server>,
+    group: GroupId,
+    home: &DomainName,
+) -> Result<Option<Found>, Reply> {
+    let key = TopicKey::group(&group);
+    let known = server.tables.read(move |tables| tables.room(key)).await?;
+    if let Some(room) = known {
+        let is_channel = room.kind == CHANNEL && room.deleted == 0;
+        return Ok(is_channel.then_some(Found::Group(group)));
+    }
+    if *home == server.us {
+        return Ok(None);
+    }
+    Ok(look_up_channel(server, group, home)
+        .await
+        .map(Found::Channel))
 }
 
 /// Nobody, too, when the other domain does not answer in time: it may the next time.
@@ -170,6 +197,7 @@ async fn ask(server: &Arc<Server>, named: &Named) -> Option<UserId> {
             FindQuery::LocalPart(address.local.clone()),
         ),
         Named::User(user) => (user.domain().clone(), FindQuery::User(user.clone())),
+        Named::Channel(..) => return None,
     };
     match server.find_abroad(&domain, query).await {
         Ok(found) => found,
@@ -259,10 +287,20 @@ async fn group_row(
         let updated = Timestamp::from_stored(it.updated);
         let row = (updated, access, &*it.public, &*it.trusted);
         Sub {
-            subcnt: it.members.saturating_add(it.readers),
+            subcnt: storage::people_in(&it),
             ..found_row(name, row, matched)
         }
     }))
+}
+
+/// A channel that nobody here reads, by its whole address: whoever opens that is led on.
+fn channel_row(card: ChannelCard, matched: &BTreeSet<String>) -> Sub {
+    let name = format!("{}@{}", channel_name(&card.group), card.home);
+    let row = (card.updated, AccessMode::READER, &*card.public, &[][..]);
+    Sub {
+        subcnt: card.readers,
+        ..found_row(name, row, matched)
+    }
 }
 
 /// Whose an alias is, as clients name the owner; nothing while it is free. Who cannot be found by the

@@ -1,7 +1,7 @@
 //! The language of the search box (fact sheet, section 7): what a query asks for, without asking
 //! anybody.
 
-use freehold_proto::{Address, DomainName, UserId};
+use freehold_proto::{Address, DomainName, GroupId, UserId};
 
 use crate::accounts::tags;
 
@@ -22,17 +22,19 @@ pub(super) struct Term {
     pub(super) typed: String,
     /// Tags, any of which will do.
     pub(super) tags: Vec<String>,
-    /// A person by address or id.
+    /// A person by address or id, or a channel by its address.
     pub(super) person: Option<Named>,
 }
 
-/// A person who is named.
+/// A person who is named, or a channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Named {
     /// By an address of another domain.
     Address(Address),
     /// By id.
     User(UserId),
+    /// A channel, by id and home.
+    Channel(GroupId, DomainName),
 }
 
 /// The query breaks the grammar.
@@ -121,7 +123,12 @@ impl Term {
         let mut person = None;
         let named = prefix.is_none_or(|it| ["email", "alias", "basic", "tel"].contains(&it));
         if let Some(address) = word.parse::<Address>().ok().filter(|_| named) {
+            let channel = address.local.strip_prefix("chn");
+            let channel = channel.and_then(|it| format!("grp{it}").parse().ok());
             match UserId::from_bare(&address.local, &address.domain) {
+                _ if channel.is_some() => {
+                    person = channel.map(|it| Named::Channel(it, address.domain));
+                }
                 Ok(user) => person = Some(Named::User(user)),
                 Err(_) if address.domain == *us => {
                     tags.push(format!("basic:{}", address.local.to_lowercase()));

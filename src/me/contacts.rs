@@ -214,6 +214,7 @@ fn cleared_of_pair(tables: &Tables, topic: TopicKey) -> Result<u32, StoreError> 
 fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
     let row = tables.room(topic)?.unwrap_or_default();
     let is_group = row.kind <= 2;
+    let people = storage::people_in(&row);
     Ok(Face {
         public: row.public,
         trusted: row.trusted,
@@ -222,11 +223,7 @@ fn face_of_room(tables: &Tables, topic: TopicKey) -> Result<Face, StoreError> {
         deleted: (row.deleted != 0).then(|| Timestamp::from_stored(row.deleted)),
         cleared: row.cleared.map_or(0, |it| it.last_hard),
         base: row.base,
-        members: if is_group {
-            row.members.saturating_add(row.readers)
-        } else {
-            0
-        },
+        members: if is_group { people } else { 0 },
     })
 }
 

@@ -7,7 +7,10 @@ use freehold_keys::{Entry, Opened};
 use freehold_proto::{
     DomainName, GroupId, Refusal, RefusalCode, UserId, limits, wire, wire::payload::Kind,
 };
-use freehold_store::{Batch, StoreError, Tables, TopicKey, tables::rows::SeenRow};
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::rows::{CHANNEL, RoomRow, SeenRow},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -37,6 +40,17 @@ pub(super) fn group_page(
 ) -> Result<Option<wire::read_group_response::What>, StoreError> {
     use wire::read_group_response::What;
     let key = TopicKey::group(&group);
+    match query {
+        GroupQuery::Channel => {
+            return Ok(topic::channel_state(tables, group)?.map(What::State));
+        }
+        GroupQuery::FeedAfter(index) => return feed_page(tables, key, *index),
+        GroupQuery::FeedBefore(order) => {
+            let page = topic::channel_past(&server.signer, tables, group, *order)?;
+            return Ok(page.map(What::Page));
+        }
+        _ => {}
+    }
     let Some(part) = tables.follower(peer, key)? else {
         return lost_by(tables, peer, key, query);
     };
@@ -56,13 +70,31 @@ pub(super) fn group_page(
         }
         // Whoever may read the group may read all of it.
         GroupQuery::MessagesBefore(_) if part.until > 0 => Ok(None),
-        // That is for the topic to say.
-        GroupQuery::Ballot(_) => Ok(None),
+        // That is for the topic to say; the others were answered above.
+        GroupQuery::Ballot(_)
+        | GroupQuery::Channel
+        | GroupQuery::FeedAfter(_)
+        | GroupQuery::FeedBefore(_) => Ok(None),
         GroupQuery::MessagesBefore(order) => {
             let page = topic::group_past(&server.signer, tables, group, *order)?;
             Ok(Some(What::Page(page)))
         }
     }
+}
+
+/// Entries of a channel's feed behind an index: whoever asks may read all of it. Blocks.
+fn feed_page(
+    tables: &Tables,
+    key: TopicKey,
+    after: u64,
+) -> Result<Option<wire::read_group_response::What>, StoreError> {
+    // Of a channel that has ended too: its last entry says so.
+    let channel = |it: &RoomRow| it.home.is_empty() && it.kind == CHANNEL;
+    if tables.room(key)?.filter(channel).is_none() {
+        return Ok(None);
+    }
+    let page = log_page(tables, key.feed(), (after, u64::MAX))?;
+    Ok(Some(wire::read_group_response::What::Page(page)))
 }
 
 /// A home that has lost entries is shown them again, as far as our copy has them; nobody else is shown
@@ -302,6 +334,7 @@ impl Door {
         let wrap = |decision| Command::Marks {
             origin: origin.clone(),
             cursors: marks.cursors,
+            readers: marks.readers,
             decision,
         };
         Ok(self.ask_group(GroupId::from_bytes(group), wrap).await)

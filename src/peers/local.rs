@@ -155,6 +155,11 @@ impl Door {
     }
 
     async fn decide(&self, origin: &DomainName, item: Arrived) -> Result<Pending, Unavailable> {
+        if self.server.lives.has_begun_anew(origin) && self.is_of_former(origin, &item).await? {
+            let why = "that belongs to an earlier life of your domain";
+            let refusal = refuse(RefusalCode::NotPermitted, why);
+            return Ok(Pending::Now(Verdict::Refused(refusal)));
+        }
         let decided = match item {
             Arrived::Entry(entry) => self.entry(origin, *entry).await?,
             Arrived::Envelope(opened) => match opened.header.to.clone() {
@@ -163,6 +168,14 @@ impl Door {
             },
         };
         Ok(decided.unwrap_or_else(|refusal| Pending::Now(Verdict::Refused(refusal))))
+    }
+
+    /// Does it concern people, chats or groups of a life of the domain that is over?
+    async fn is_of_former(&self, origin: &DomainName, item: &Arrived) -> Result<bool, Unavailable> {
+        let (lives, origin) = (Arc::clone(&self.server.lives), origin.clone());
+        let item = item.clone();
+        let read = move |tables: &Tables| lives.concerns_former(tables, &origin, &item);
+        self.server.tables.read(read).await.map_err(unavailable)
     }
 
     /// What one domain tells another.
@@ -179,6 +192,7 @@ impl Door {
             Kind::GroupMessage(_)
             | Kind::GroupChange(_)
             | Kind::GroupRequest(_)
+            | Kind::FeedItem(_)
             | Kind::GroupConsent(_) => Ok(Err(refuse(
                 RefusalCode::WrongDestination,
                 "what is said in a group goes to the group",

@@ -5,6 +5,8 @@ mod calls;
 mod deletions;
 mod evenly;
 pub(crate) mod groups;
+pub mod lives;
 pub mod local;
+pub mod operator;
 pub mod outbox;
 pub mod pins;

@@ -131,6 +131,9 @@ impl Actor {
         if given.is_some_and(|it| !it.has(AccessMode::JOIN)) {
             return Err(reply::PERMISSION_DENIED.into());
         }
+        if as_reader && room.home.is_some() {
+            return self.read_copy(asked, mode, private, get).await;
+        }
         if room.home.is_some() {
             return self.subscribe_copy(asked, mode, private, get).await;
         }
@@ -160,7 +163,7 @@ impl Actor {
         get: &GetQuery,
     ) -> Result<(), Reply> {
         let now = self.now();
-        let standing = self.topic.active(&asked.user);
+        let standing = self.topic.active(&asked.user).filter(|it| !it.reader);
         let Some(standing) = standing else {
             return self.ask_to_join(asked, mode, get).await;
         };
@@ -332,7 +335,10 @@ impl Actor {
             Some(profile.ok_or(reply::USER_NOT_FOUND)?.access)
         } else {
             // Somebody elsewhere is asked first.
-            if !self.server.permits(target.domain()) {
+            let (lives, wanted) = (self.server.lives.clone(), target.clone());
+            let read = move |tables: &Tables| lives.is_former(tables, &wanted);
+            let former = self.server.tables.read(read).await?;
+            if former || !self.server.permits(target.domain()) {
                 return Err(reply::PERMISSION_DENIED.into());
             }
             self.server.outbox.prepare(target.domain()).await?;
@@ -516,6 +522,18 @@ impl Actor {
             self.room_mut()?.readers.insert(user.clone(), standing);
         }
         Ok(())
+    }
+
+    /// The same for all who are attached, when the channel has been read again.
+    pub(super) async fn load_attached_readers(&mut self) {
+        let attached: Vec<UserId> = self.attached.people().map(|it| it.0.clone()).collect();
+        for user in attached {
+            if let Err(reply) = self.load_reader(&user).await {
+                let code = reply.status.code;
+                tracing::warn!(code, "how a reader stands cannot be read");
+                return self.read_again();
+            }
+        }
     }
 
     /// Everybody may write to the administrators without being attached.

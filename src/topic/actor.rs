@@ -66,6 +66,8 @@ pub(super) enum Effect {
         /// A session that does not want its own words back.
         except: Option<Session>,
     },
+    /// A message that stood here already has its order now.
+    Placed(u32, Box<MessageRow>),
     /// Somebody's access changed.
     Access(AccessChange, Option<Session>),
     /// Somebody got further.
@@ -293,6 +295,7 @@ impl Actor {
                 self.call.take_if(|it| it.began_at() > head);
                 self.cursors_due = None;
                 self.stale = false;
+                self.load_attached_readers().await;
                 true
             }
             Err(fault) => {
@@ -323,6 +326,7 @@ impl Actor {
             let spans = room.home.is_none() && room.log.is_some();
             let members = room.present().filter(|_| spans);
             peers.extend(members.map(|(user, _)| user.domain().clone()));
+            peers.extend(room.reading.keys().cloned());
             peers.remove(&self.server.us);
         }
         for peer in &peers {
@@ -418,6 +422,10 @@ impl Actor {
                 refused,
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
+            Command::Channel(shown) => self.take_channel(shown).await,
+            Command::ChannelGone => self.channel_gone().await,
+            Command::SeekHome => self.seek_home(),
+            Command::FeedMissed(entries) => self.take_missed_feed(entries).await,
             Command::JoinLate(user) => {
                 self.fail_joins(&user, reply::UNAVAILABLE);
             }
@@ -434,8 +442,12 @@ impl Actor {
             Command::Marks {
                 origin,
                 cursors,
+                readers,
                 decision,
-            } => self.marks_in(&origin, cursors, decision).await,
+            } => {
+                let marks = (cursors, readers);
+                self.marks_in(&origin, marks, decision).await;
+            }
             Command::MemberTyping { origin, user, what } => self.typing_in(&origin, &user, what),
             Command::Keep { id, note, done } => self.keep(id, note, done).await,
             Command::Erase { user, done } => self.erase(&user, done).await,

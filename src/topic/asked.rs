@@ -427,7 +427,8 @@ impl Actor {
         if let Some(room) = self.topic.room() {
             let referrer = Referrer::Topic(self.key());
             let (public, us) = (&room.description.public, &self.server.us);
-            let mut domains = room.domains(us);
+            let lives = &self.server.lives;
+            let mut domains = room.domains(us, |domain, joined| !lives.is_over(domain, joined));
             domains.extend(room.home.iter().cloned().chain([us.clone()]));
             let shows = |it: &DomainName| domains.contains(it);
             let (rows, held) = self.server.files.show(referrer, public, shows).await?;
@@ -444,7 +445,10 @@ impl Actor {
         let Some(peer) = peer.or_else(|| self.home_abroad()) else {
             return Ok(());
         };
-        if !self.server.permits(peer) {
+        let begun = self.topic.room().map(|it| it.created);
+        let begun = begun.or_else(|| self.topic.pair().and_then(|it| it.created));
+        let former = begun.is_some_and(|it| self.server.lives.is_over(peer, it.as_millis()));
+        if former || !self.server.permits(peer) {
             return Err(reply::PERMISSION_DENIED.into());
         }
         // Where new messages of a copy stand is known once its home has said how the group stands.

@@ -127,6 +127,15 @@ pub enum Command {
     },
     /// The home of a group has answered with entries that were missing, or has not answered.
     Missed(Option<Vec<Entry>>),
+    /// The home of a channel says how it stands, or did not answer.
+    Channel(Option<Box<ChannelShown>>),
+    /// The home of a channel that is read here says that there is none.
+    ChannelGone,
+    /// The home of a channel that is read here is away: a successor may have followed it.
+    SeekHome,
+    /// The home of a channel has answered with entries of its feed that were missing, and whether there are
+    /// more, or has not answered.
+    FeedMissed(Option<(Vec<Entry>, bool)>),
     /// The home of a group has not said in time whether somebody may come in.
     JoinLate(UserId),
     /// The home of a group may be another now: what waits for the former one goes there.
@@ -159,6 +168,8 @@ pub enum Command {
         origin: DomainName,
         /// Who, and how far.
         cursors: Vec<wire::GroupCursor>,
+        /// How many people of that domain read the channel, if it says so.
+        readers: Option<u32>,
         /// The answer.
         decision: Decision,
     },
@@ -290,6 +301,21 @@ pub struct Standings {
     pub members: Vec<wire::Member>,
     /// How the home came to be it.
     pub succession: Vec<LogRow>,
+}
+
+/// How a channel stands, as its home says.
+#[derive(Debug)]
+pub struct ChannelShown {
+    /// Who says so.
+    pub home: DomainName,
+    /// The last entry of its feed, if there is one.
+    pub head: Option<OpenedPosition>,
+    /// The rest.
+    pub state: wire::GroupState,
+    /// How the home came to be it, verified.
+    pub steps: Vec<Entry>,
+    /// Told whether it is known here now, once that is durable.
+    pub done: Option<oneshot::Sender<()>>,
 }
 
 /// A group to be made.

@@ -7,6 +7,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         deletions,
+        log::erase_from_feed,
         messages::erase_message,
         rows::{ClearedRow, DeletionRow, SpanRow},
     },
@@ -249,7 +250,7 @@ impl Actor {
 
     /// What other domains call these messages, if we are to tell them.
     async fn orders_of(&self, spans: Vec<SpanRow>) -> Result<Vec<SpanRow>, Reply> {
-        let told = |it: &&Room| it.home.is_none() && it.log.is_some();
+        let told = |it: &&Room| it.home.is_none() && (it.log.is_some() || it.feed.is_some());
         let Some(room) = self.topic.room().filter(told) else {
             return Ok(Vec::new());
         };
@@ -476,6 +477,7 @@ fn erase(
         };
         for seq in found {
             erase_message(tables, &mut batch, (topic, seq), id)?;
+            erase_from_feed(tables, &mut batch, topic.feed(), seq)?;
             let referrer = Referrer::Message(topic, seq);
             files::release(tables, &mut batch, &referrer, now)?;
         }

@@ -121,6 +121,9 @@ impl Actor {
         done: oneshot::Sender<()>,
     ) -> Result<(), Reply> {
         let now = self.now();
+        if self.topic.room().is_some_and(|it| it.is_reader(user)) {
+            self.erase_reader(user).await?;
+        }
         let room = self.room_mut()?;
         if room.members.contains_key(user) {
             let change = room.abandon_copy(user, now);

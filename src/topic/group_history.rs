@@ -1,17 +1,20 @@
 //! What was written in a group before a domain came in: shown by the home, fetched by a copy, page by
 //! page from the newest on (PROTOCOL.md section 7.7; rules.md 8). It stands under the home's numbers.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery, Past};
 use freehold_keys::{Entry, Opened, Signer};
 use freehold_proto::{
-    Destination, Envelope, GroupId, MessageId, Timestamp, UserId, limits, wire, wire::payload::Kind,
+    Destination, Envelope, GroupId, Header, MessageId, Timestamp, UserId, limits, wire,
+    wire::payload::Kind,
 };
 use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         log::{put_log_entry, put_place},
-        messages::{put_message, put_seen},
+        messages::{put_message, put_seen, replace_message},
         rows::{LogRow, MessageRow, PlaceRow, SeenRow},
     },
 };
@@ -20,9 +23,10 @@ use prost::Message as _;
 use super::{
     Command, TopicName,
     actor::{Actor, Effect},
+    feed_copy::{note_shown, shown_before},
     group_home::message_row,
     hub::Hub,
-    message,
+    message, places,
 };
 use crate::{
     edge::reply::Reply,
@@ -39,6 +43,9 @@ const FETCHED_MAX: u32 = 10_000;
 
 /// Files of the messages in one page; more would not fit into one batch with what else is written.
 const FILES_MAX: usize = 512;
+
+/// Positions looked at for one that is free.
+const FREE_MAX: u32 = 1000;
 
 /// A page of a group's past, as its home answered.
 #[derive(Debug)]
@@ -79,16 +86,24 @@ pub(crate) fn page(
 }
 
 /// An order, a position, and the message there.
-type Placed = (u32, u32, MessageRow);
+pub(super) type Placed = (u32, u32, MessageRow);
 
 /// Messages at positions below `before` where that is their order, newest first. Blocks.
-fn by_position(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_position(
+    tables: &Tables,
+    key: TopicKey,
+    before: u32,
+) -> Result<Vec<Placed>, StoreError> {
     let rows = tables.history(key, 1, before, PAGE, limits::BATCH_BYTES_MAX / 2)?;
     Ok(rows.into_iter().map(|(seq, row)| (seq, seq, row)).collect())
 }
 
 /// Messages with an order below `before` where that is not their position, newest first. Blocks.
-fn by_order(tables: &Tables, key: TopicKey, before: u32) -> Result<Vec<Placed>, StoreError> {
+pub(super) fn by_order(
+    tables: &Tables,
+    key: TopicKey,
+    before: u32,
+) -> Result<Vec<Placed>, StoreError> {
     let (mut found, mut bytes) = (Vec::new(), 0);
     for place in tables.places_before(key, before, PAGE)? {
         let Some(row) = tables.message(key, place.seq)? else {
@@ -143,7 +158,7 @@ fn vouched(
     row: &MessageRow,
     attachments: Vec<wire::Attachment>,
 ) -> Option<Envelope> {
-    let (head, content) = message::words_of(row);
+    let (head, content) = message::words_with_references(row);
     let words = Kind::GroupMessage(wire::GroupMessage {
         author: row.author.clone(),
         head,
@@ -171,6 +186,7 @@ impl Actor {
             fetched => fetched,
         };
         let enough = begun.order.saturating_sub(before) >= FETCHED_MAX;
+        let fed = room.reads_feed(&self.server.us);
         let TopicName::Group(group) = self.name else {
             return;
         };
@@ -179,7 +195,10 @@ impl Actor {
         }
         let (server, name) = (self.server.clone(), self.name.clone());
         self.server.tasks.spawn("group history", async move {
-            let query = GroupQuery::MessagesBefore(before);
+            let query = match fed {
+                true => GroupQuery::FeedBefore(before),
+                false => GroupQuery::MessagesBefore(before),
+            };
             let answer = match server.federation.get() {
                 Some(federation) => federation.read_group(&home, group, query).await,
                 None => Ok(None),
@@ -216,7 +235,10 @@ impl Actor {
     async fn keep_past(&mut self, page: PastPage) -> Result<(), Reply> {
         self.finish_commits().await?;
         let (key, now) = (self.key(), self.now());
-        let Some((begun, _)) = self.topic.room().and_then(|it| it.begun) else {
+        let Some(room) = self.topic.room() else {
+            return Ok(());
+        };
+        let (opened, Some((begun, head))) = (room.opened, room.begun) else {
             return Ok(());
         };
         let orders = page.entries.iter().map(|it| it.position.order);
@@ -235,10 +257,14 @@ impl Actor {
         }
         let fill = move |tables: &Tables| {
             let (mut batch, mut kept, mut files) = (Batch::new(), Vec::new(), Vec::new());
+            let mut taken = BTreeSet::new();
             for (held, found) in all {
-                if keep(tables, &mut batch, key, &found, now)? {
-                    held.refer(&mut batch, &Referrer::Message(key, found.order), true);
-                    kept.push((found.order, found.row));
+                let places = (key, opened, head);
+                let seq = keep(tables, &mut batch, places, &taken, &found, now)?;
+                if let Some(seq) = seq {
+                    taken.insert(seq);
+                    held.refer(&mut batch, &Referrer::Message(key, seq), true);
+                    kept.push((seq, found.row));
                     files.push(Effect::Referred(held));
                 }
             }
@@ -273,6 +299,8 @@ struct Found {
     header_hash: Bytes,
     row: MessageRow,
     files: Vec<Attached>,
+    /// As readers get it: without author, and known by its order alone.
+    fed: bool,
 }
 
 fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
@@ -282,6 +310,10 @@ fn author_of(words: &wire::GroupMessage) -> Option<UserId> {
 
 /// What an entry of the log says, if it is a message that can be shown.
 fn written(entry: Entry, now: Timestamp) -> Option<Found> {
+    if entry.position.feed {
+        let order = entry.position.order;
+        return fed(order, entry.payload?, &entry.envelope, entry.header, now);
+    }
     let Some(Kind::GroupMessage(words)) = &entry.payload else {
         return None;
     };
@@ -299,6 +331,7 @@ fn written(entry: Entry, now: Timestamp) -> Option<Found> {
         row: as_old(message_row(&author, &entry.envelope, &entry.header, now)),
         header_hash: Bytes::copy_from_slice(&entry.envelope.header_hash()),
         from: entry.header.from,
+        fed: false,
     })
 }
 
@@ -310,6 +343,9 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         header,
         payload,
     } = past.envelope;
+    if let Kind::FeedItem(_) = payload {
+        return fed(past.order, payload, &envelope, header, now);
+    }
     let Kind::GroupMessage(words) = payload else {
         return None;
     };
@@ -331,6 +367,39 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         header_hash: hash,
         from: header.from,
         files,
+        fed: false,
+    })
+}
+
+/// What the home of a channel shows its readers, if it is a message that can be shown.
+fn fed(
+    order: u32,
+    payload: Kind,
+    envelope: &Envelope,
+    header: Header,
+    now: Timestamp,
+) -> Option<Found> {
+    let Kind::FeedItem(item) = payload else {
+        return None;
+    };
+    message::makes_sense(&item.head, &item.content).ok()?;
+    let row = MessageRow {
+        message_id: Bytes::copy_from_slice(header.message_id.as_bytes()),
+        issued: header.issued_at.as_millis(),
+        received: now.as_millis(),
+        head: item.head,
+        content: item.content,
+        ..MessageRow::default()
+    };
+    Some(Found {
+        order,
+        index: 0,
+        placed: None,
+        row: as_old(row),
+        header_hash: Bytes::copy_from_slice(&envelope.header_hash()),
+        from: header.from,
+        files: Attached::read(&item.attachments).ok()?,
+        fed: true,
     })
 }
 
@@ -342,22 +411,43 @@ fn as_old(row: MessageRow) -> MessageRow {
     }
 }
 
-/// Adds a message of the past, unless something stands there; true when it was added. Blocks.
+/// Adds a message of the past, unless something stands there; its position, if it was added. Blocks.
 fn keep(
     tables: &Tables,
     batch: &mut Batch,
-    key: TopicKey,
+    (key, opened, head): (TopicKey, u32, u32),
+    taken: &BTreeSet<u32>,
     found: &Found,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let seq = found.order;
+) -> Result<Option<u32>, StoreError> {
+    let known = places::seq_of(tables, key, opened, found.order)?;
+    let mut seq = known.unwrap_or(found.order);
     let Ok(id) = MessageId::from_slice(&found.row.message_id) else {
-        return Ok(false);
+        return Ok(None);
     };
-    if tables.message(key, seq)?.is_some() || tables.seen(&found.from, id)?.is_some() {
-        return Ok(false);
+    if found.fed && known.is_none() {
+        if let Some(seq) = shown_before(tables, key, id)? {
+            let (order, index) = (found.order, found.index);
+            put_place(batch, key, PlaceRow { order, index, seq });
+            return Ok(None);
+        }
+        // What a home that was had placed may stand in its place.
+        let free = |it: &u32| !taken.contains(it) && matches!(tables.message(key, *it), Ok(None));
+        seq = (seq..=head.min(seq.saturating_add(FREE_MAX)))
+            .find(free)
+            .unwrap_or(seq);
     }
-    put_message(batch, key, seq, &found.row);
+    if !found.fed && tables.seen(&found.from, id)?.is_some() {
+        return Ok(None);
+    }
+    match tables.message(key, seq)? {
+        None => put_message(batch, key, seq, &found.row),
+        // What came without its author, while only readers were here, is had with them now.
+        Some(it) if known.is_some() && !found.fed && it.deleted == 0 && it.author.is_empty() => {
+            replace_message(tables, batch, key, seq, &found.row)?;
+        }
+        Some(_) => return Ok(None),
+    }
     let place = PlaceRow {
         order: found.order,
         index: found.index,
@@ -365,7 +455,12 @@ fn keep(
     };
     put_place(batch, key, place);
     if let Some(row) = &found.placed {
-        put_log_entry(batch, key, found.index, row);
+        let row = LogRow { seq, ..row.clone() };
+        put_log_entry(batch, key, found.index, &row);
+    }
+    if found.fed {
+        note_shown(batch, key, id, seq, now);
+        return Ok(Some(seq));
     }
     let mark = SeenRow {
         header_hash: found.header_hash.clone(),
@@ -375,5 +470,5 @@ fn keep(
         ..SeenRow::default()
     };
     put_seen(batch, &found.from, id, &mark);
-    Ok(true)
+    Ok(Some(seq))
 }

@@ -72,7 +72,7 @@ type Heard = Result<(Batch, Vec<Effect>), Unheard>;
 
 impl Actor {
     /// The group, if we are its home and it spans domains or is about to.
-    fn homed(&mut self) -> Option<(GroupId, &mut Room)> {
+    pub(super) fn homed(&mut self) -> Option<(GroupId, &mut Room)> {
         match &mut self.topic {
             Conversation::Room(room) if room.home.is_none() => Some((room.group?, room)),
             _ => None,
@@ -82,12 +82,21 @@ impl Actor {
     /// True when what is written here is signed, because other domains are told.
     pub(super) fn is_signed(&self) -> bool {
         let room = self.topic.room();
-        room.is_some_and(|it| it.log.is_some() || it.home.is_some())
+        room.is_some_and(|it| it.log.is_some() || it.feed.is_some() || it.home.is_some())
     }
 
     /// Adds to a batch what its effects mean for other domains: entries of the log, who is told them,
     /// invitations. Nothing where the group does not span domains.
     pub(super) fn chronicle(
+        &mut self,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), KeyError> {
+        self.chronicle_log(batch, effects)?;
+        self.chronicle_feed(batch, effects)
+    }
+
+    fn chronicle_log(
         &mut self,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
@@ -288,15 +297,20 @@ impl Actor {
         before: u64,
     ) -> BTreeSet<DomainName> {
         let (key, now, us) = (self.key(), self.now(), self.server.us.clone());
+        let lives = self.server.lives.clone();
         let Some((_, room)) = self.homed() else {
             return BTreeSet::new();
         };
-        let domains = room.domains(&us);
+        let domains = room.domains(&us, |domain, joined| !lives.is_over(domain, joined));
         let until = room.log.map_or(0, |it| it.index);
         let mut told: BTreeSet<_> = room.followers.keys().cloned().collect();
         room.followers.retain(|gone, &mut since| {
             let stays = domains.contains(gone);
-            if !stays {
+            // Of what a former life of the domain took part in, the present one is told nothing.
+            let took_part = room.members.iter().any(|(user, it)| {
+                user.domain() == gone && !lives.is_over(gone, it.created.as_millis())
+            });
+            if !stays && took_part {
                 put_follower(batch, gone, key, &FollowerRow { since, until });
             }
             stays
@@ -362,7 +376,7 @@ impl Actor {
                     }
                 }
                 Words::Request(what) => self.request_from(&author, what).await,
-                Words::Consent(words) => self.hand_over(author.domain(), &words, &opened),
+                Words::Consent(words) => self.hand_over(author.domain(), &words, &opened).await,
             },
             Err(unheard) => Err(unheard),
         };
@@ -754,5 +768,6 @@ pub(crate) fn state(
         more,
         succession: group_wire::steps(&room.succession),
         charter: group_wire::steps(room.charter.as_slice()).pop(),
+        readers: 0,
     }))
 }

@@ -8,6 +8,7 @@ use freehold_store::{Batch, Tables};
 use super::{
     actor::{Actor, Effect},
     command::Decision,
+    group_home::Unheard,
     group_replica::MISSING_RETRY,
     places::{marked_order, marked_seq},
     room::Room,
@@ -82,7 +83,7 @@ impl Actor {
     pub(super) async fn marks_in(
         &mut self,
         origin: &DomainName,
-        cursors: Vec<wire::GroupCursor>,
+        (cursors, readers): (Vec<wire::GroupCursor>, Option<u32>),
         decision: Decision,
     ) {
         let (mut batch, mut effects) = (Batch::new(), Vec::new());
@@ -106,8 +107,27 @@ impl Actor {
                 return drop(decision.send(Err(freehold_federation::Unavailable(why))));
             }
         }
+        let noted = match readers {
+            Some(readers) => self.note_readers(origin, readers, &mut batch).await,
+            None => Ok(Vec::new()),
+        };
+        let verdict = match noted {
+            Ok(told) => {
+                effects.extend(told);
+                verdict
+            }
+            Err(Unheard::Refused(refusal)) => Verdict::Refused(refusal),
+            Err(Unheard::Unavailable(why)) => {
+                self.read_again();
+                return drop(decision.send(Err(freehold_federation::Unavailable(why))));
+            }
+        };
         effects.push(Effect::Decided(decision, verdict));
-        self.commit(batch, effects);
+        match readers {
+            // Lists show how many read.
+            Some(_) => self.commit_all(batch, effects),
+            None => self.commit(batch, effects),
+        }
     }
 
     async fn mark_in(

@@ -49,7 +49,9 @@ impl Actor {
         let Some(home) = self.home_abroad() else {
             return Ok(());
         };
-        if !self.server.permits(home) {
+        let begun = self.topic.room().map(|it| it.created.as_millis());
+        let former = begun.is_some_and(|it| self.server.lives.is_over(home, it));
+        if former || !self.server.permits(home) {
             return Err(reply::PERMISSION_DENIED.into());
         }
         let federation = self.server.federation.get();
@@ -157,6 +159,10 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<Vec<AccessChange>, Reply> {
         let now = self.now();
+        if self.topic.room().is_some_and(|it| it.is_reader(user)) {
+            // Nobody elsewhere knows who reads.
+            return Ok(self.room_mut()?.want(user, mode, now)?);
+        }
         let change = self.room_mut()?.want_in_copy(user, mode, now)?;
         if change.is_some() {
             self.want_out(user, batch, effects).await?;
@@ -166,6 +172,13 @@ impl Actor {
 
     /// Somebody of ours leaves.
     pub(super) async fn leave_copy(&mut self, asked: &Asked) -> Result<(), Reply> {
+        if self
+            .topic
+            .room()
+            .is_some_and(|it| it.is_reader(&asked.user))
+        {
+            return self.leave_feed(asked).await;
+        }
         let now = self.now();
         let change = self.room_mut()?.leave_copy(&asked.user, now)?;
         let (mut batch, mut effects) = (Batch::new(), vec![asked.later(reply::OK, now)]);

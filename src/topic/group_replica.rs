@@ -35,7 +35,7 @@ use crate::{
 /// When the home should offer an entry again before which others are missing.
 pub(super) const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// A domain of which nobody is.
-const NOBODYS: &str = "nobody.invalid";
+pub(super) const NOBODYS: &str = "nobody.invalid";
 
 /// What becomes of an entry.
 pub(super) enum Judged {
@@ -58,6 +58,9 @@ impl Actor {
             decision,
         } = placing;
         let index = entry.position.index;
+        if entry.position.feed {
+            return self.take_feed(&origin, entry, decision).await;
+        }
         let verdict = match self.judge(&entry).await {
             Ok(Judged::Next) => {
                 return match self.apply(entry, seen).await {
@@ -239,6 +242,7 @@ impl Actor {
                 };
                 put_follower(&mut batch, &follower, key, &row);
             }
+            effects.extend(self.tell_readers(&mut batch).await?);
             self.home_moved = true;
         }
         Ok((batch, effects))
@@ -411,7 +415,11 @@ impl Actor {
     }
 
     /// Messages go for everybody, wherever they stand here.
-    async fn delete_orders(&mut self, by: &UserId, orders: &[wire::Orders]) -> Result<(), Reply> {
+    pub(super) async fn delete_orders(
+        &mut self,
+        by: &UserId,
+        orders: &[wire::Orders],
+    ) -> Result<(), Reply> {
         if orders.is_empty() {
             return Ok(());
         }
@@ -439,7 +447,7 @@ impl Actor {
     }
 
     /// The group has ended.
-    async fn close_copy(
+    pub(super) async fn close_copy(
         &mut self,
         actor: &UserId,
         batch: &mut Batch,
@@ -465,7 +473,7 @@ impl Actor {
 }
 
 /// Another domain is the home, or was not any more when it said this.
-fn not_home() -> Refusal {
+pub(super) fn not_home() -> Refusal {
     Refusal::new(
         RefusalCode::NotHome,
         "another domain is the home of this group",
@@ -473,7 +481,7 @@ fn not_home() -> Refusal {
 }
 
 /// The home contradicts itself: nothing of this log is taken any more.
-fn forked(home: &DomainName, why: &str) -> Refusal {
+pub(super) fn forked(home: &DomainName, why: &str) -> Refusal {
     tracing::error!(peer = %home, why, fault = "peer", "the home of a group contradicts itself");
     Refusal::new(RefusalCode::LogForked, why)
 }

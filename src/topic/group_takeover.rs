@@ -8,7 +8,7 @@ use bytes::Bytes;
 use freehold_federation::{GroupAnswer, GroupQuery};
 use freehold_keys::Opened;
 use freehold_proto::{DomainName, Envelope, GroupId, wire, wire::payload::Kind};
-use freehold_store::{Batch, StoreError, Tables, TopicKey};
+use freehold_store::{Batch, StoreError, Tables, TopicKey, tables::rows::CHANNEL};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
@@ -66,10 +66,14 @@ async fn look(server: &Arc<Server>, wait: Duration) -> Result<(), StoreError> {
         let full = page.len() == PAGE;
         after = page.last().map(|it| it.0);
         for (_, row) in page {
+            let away = row.deleted == 0 && gone.contains(&row.home);
             let named = succession::wishes(&row.aux).successors;
-            if row.deleted == 0 && gone.contains(&row.home) && named.contains(&server.us) {
-                let name = TopicName::Group(GroupId::of_record(&row.record));
+            let reads = row.kind == CHANNEL && row.readers > 0 && !named.is_empty();
+            let name = TopicName::Group(GroupId::of_record(&row.record));
+            if away && named.contains(&server.us) {
                 Hub::send(server, &name, Command::Succeed).await;
+            } else if away && reads {
+                Hub::send(server, &name, Command::SeekHome).await;
             }
         }
         if !full {
@@ -222,6 +226,7 @@ impl Actor {
         };
         let mut batch = Batch::new();
         let asked_in = self.take_followers(&mut batch).await?;
+        self.take_up_feed().await?;
         let room = self.room_mut()?;
         room.home = None;
         room.log = Some(Log {

@@ -114,7 +114,7 @@ impl Actor {
     }
 
     /// The domain that the owner wishes as home has agreed: our last entry says so.
-    pub(super) fn hand_over(
+    pub(super) async fn hand_over(
         &mut self,
         to: &DomainName,
         words: &wire::GroupConsent,
@@ -144,6 +144,8 @@ impl Actor {
         let mut batch = Batch::new();
         let placed = self.place_change(&mut batch, group, change);
         placed.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
+        let fed = self.end_feed(&mut batch, to);
+        let fed = fed.map_err(|fault| Unheard::Unavailable(fault.to_string()))?;
         let room = self.room_mut()?;
         let followers = room.give_home(to, words.epoch);
         let last = room.log.map_or(0, |it| it.index);
@@ -157,7 +159,13 @@ impl Actor {
         }
         tracing::info!(home = %to, "a group has another home now");
         let told = followers.into_iter().map(|it| it.0).collect();
-        Ok((batch, vec![Effect::WakePeers(told, key)]))
+        let mut effects = vec![
+            Effect::WakePeers(told, key),
+            Effect::WakePeers(fed, key.feed()),
+        ];
+        // Our own readers may be all that is left of us here one day.
+        effects.extend(self.tell_readers(&mut batch).await?);
+        Ok((batch, effects))
     }
 
     /// Whether an entry that is being taken gives the group another home: which, from which epoch on.
@@ -204,11 +212,16 @@ impl Actor {
         }
         // What was said of successors behind it is not said.
         room.successors.retain(|it| it.0 <= base.index);
+        let mut fed = Vec::new();
         if room.home.is_none() {
             room.begun.get_or_insert((base, base.order));
             room.fetched = 1;
             tracing::warn!(%home, "successors have taken over a group whose home this domain was");
+            // Who reads elsewhere hears of it by us alone.
+            let ended = self.end_feed(&mut batch, home);
+            fed = ended.map_err(|_| reply::INTERNAL)?;
         }
+        let room = self.room_mut()?;
         room.home = Some(home.clone());
         room.unsure |= tail;
         room.dirty = true;
@@ -216,7 +229,10 @@ impl Actor {
             self.server.outbox.unfollow(follower, key);
         }
         self.silent_home = None;
+        self.tell_readers(&mut batch).await?;
         self.commit_now(batch).await?;
+        self.perform(Effect::WakePeers(fed, key.feed()));
+        self.perform(Effect::WakePeers(vec![home.clone()], key));
         let mut done = !tail;
         while !done {
             let cut = move |tables: &Tables| {
@@ -275,6 +291,7 @@ impl Actor {
     async fn assume_home(&mut self) -> Result<(), Reply> {
         let mut batch = Batch::new();
         let asked = self.take_followers(&mut batch).await?;
+        self.take_up_feed().await?;
         self.room_mut()?.home = None;
         self.room_mut()?.dirty = true;
         tracing::info!("this domain is the home of a group now");
@@ -291,8 +308,11 @@ impl Actor {
         batch: &mut Batch,
     ) -> Result<Vec<DomainName>, Reply> {
         let (key, us) = (self.key(), self.server.us.clone());
-        let room = self.topic.room().ok_or(reply::INTERNAL)?;
-        let domains = room.domains(&us);
+        let (room, lives) = (
+            self.topic.room().ok_or(reply::INTERNAL)?,
+            &self.server.lives,
+        );
+        let domains = room.domains(&us, |domain, joined| !lives.is_over(domain, joined));
         for domain in &domains {
             self.server.outbox.prepare(domain).await?;
         }
@@ -436,12 +456,13 @@ impl Actor {
                 self.not_placed(seq, reason, refused.as_ref(), done).await;
             }
             (row, _) => {
-                let mut batch = Batch::new();
+                let (mut batch, mut effects) = (Batch::new(), Vec::new());
                 if let Some(row) = row {
                     self.place_message(&mut batch, group, seq, &row);
                     let room = self.room_mut()?;
                     let last = room.log.map_or(log.index, |it| it.index);
                     extend_log(&mut batch, key, log.index, last);
+                    effects.push(Effect::Placed(seq, Box::new(row)));
                 }
                 if let Some(letter) = letter {
                     self.server.outbox.withdraw(&mut batch, letter);
@@ -449,7 +470,8 @@ impl Actor {
                 let room = self.room_mut()?;
                 room.unplaced.remove(&seq);
                 let told = room.followers.keys().cloned().collect();
-                self.commit(batch, vec![Effect::WakePeers(told, key)]);
+                effects.push(Effect::WakePeers(told, key));
+                self.commit(batch, effects);
             }
         }
         self.finish_commits().await
@@ -513,6 +535,9 @@ impl Room {
             self.begun.get_or_insert((*log, self.head));
         }
         self.fetched = 1;
+        self.feed = None;
+        self.reading.clear();
+        self.fed.clear();
         self.home = Some(to.clone());
         self.dirty = true;
         std::mem::take(&mut self.followers).into_iter().collect()

@@ -72,6 +72,7 @@ impl Log {
             home: home.clone(),
             key_id,
             group,
+            feed: false,
             epoch: self.epoch,
             index: self.index + 1,
             order: self.order + u32::from(is_message),

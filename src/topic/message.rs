@@ -250,6 +250,64 @@ pub(crate) fn words_of(row: &MessageRow) -> (Bytes, Bytes) {
     }
 }
 
+/// The same of one of our people's, with what it refers to as positions here: it may have been sealed for
+/// readers elsewhere before there was a log.
+pub(crate) fn words_with_references(row: &MessageRow) -> (Bytes, Bytes) {
+    let (head, content) = words_of(row);
+    if row.envelope.is_none() || row.head.is_empty() {
+        return (head, content);
+    }
+    let mut whole: Head = serde_json::from_slice(&head).unwrap_or_default();
+    whole.extend(serde_json::from_slice::<Head>(&row.head).unwrap_or_default());
+    (head_bytes(&whole), content)
+}
+
+/// Head and content of a message for readers of a channel at other domains: what it refers to by `order`,
+/// and nothing that leads to its author. Blocks.
+pub(crate) fn for_readers(
+    tables: &Tables,
+    topic: TopicKey,
+    (seq, row): (u32, &MessageRow),
+    order: impl Fn(u32) -> Result<Option<u32>, StoreError>,
+) -> Result<(Bytes, Bytes), StoreError> {
+    let payload = row.envelope.as_ref().and_then(|it| sealed(&it.payload));
+    let (head, content) = words_of(row);
+    let mut head: Head = serde_json::from_slice(&head).unwrap_or_default();
+    if let Some(words) = &payload {
+        NOT_FROM_ABROAD
+            .iter()
+            .for_each(|key| drop(head.remove(*key)));
+        let place = (topic, seq, row.author.as_str());
+        attach_references(tables, place, &words.references, &mut head)?;
+        head.extend(serde_json::from_slice::<Head>(&row.head).unwrap_or_default());
+    }
+    head.remove("sender");
+    head.remove("forwarded");
+    for key in REFERENCES {
+        let Some(seq) = head.remove(key).as_ref().and_then(referred) else {
+            continue;
+        };
+        if let Some(order) = order(seq)? {
+            let value = match key {
+                "reply" => order.to_string(),
+                _ => format!(":{order}"),
+            };
+            head.insert(key.to_owned(), Value::String(value));
+        }
+    }
+    Ok((head_bytes(&head), content))
+}
+
+/// Files that a message speaks of, as its author's domain has sealed it.
+pub(crate) fn attachments_in(row: &MessageRow) -> Vec<wire::Attachment> {
+    let payload = row.envelope.as_ref().map(|it| it.payload.clone());
+    let payload = payload.and_then(|it| wire::Payload::decode(it).ok());
+    match payload.and_then(|it| it.kind) {
+        Some(wire::payload::Kind::GroupMessage(it)) => it.attachments,
+        _ => Vec::new(),
+    }
+}
+
 /// What another domain's person wrote, read: head and content, if they are such that they can be
 /// shown here.
 pub(crate) fn makes_sense(head: &Bytes, content: &Bytes) -> Result<(Head, Raw), Refusal> {

@@ -87,8 +87,8 @@ impl Actor {
                 }
             }
             Effect::Past(rows) => self.tell_past(&rows),
-            // The log says it.
-            Effect::Profiled(_) => {}
+            // The log, or the feed, says it.
+            Effect::Profiled(_) | Effect::Placed(..) => {}
             Effect::Release(author) => {
                 let peer = self.pair().other(&author).id.domain().clone();
                 self.server.outbox.release(&peer, self.key(), &author);

@@ -82,9 +82,14 @@ impl Actor {
             let shown = message::shown(&server.tables, &server.ids, self.key(), *seq, row);
             let Ok(data) = shown else { continue };
             for (user, sessions) in self.attached.people() {
-                if room.mode(user).has(AccessMode::READ) && !room.is_reader(user) {
+                if room.mode(user).has(AccessMode::READ) {
+                    let from = match room.is_reader(user) {
+                        true => String::new(),
+                        false => data.from.clone(),
+                    };
                     let data = Data {
                         topic: self.view(user),
+                        from,
                         ..data.clone()
                     };
                     send_to(sessions, &ServerFrame::Data(data), None);

@@ -209,7 +209,9 @@ impl Actor {
         }
         let since = times::parse(options.ims.as_deref());
         let fresh = room.updated > since;
-        let count = room.size().saturating_add(room.readers_count as usize);
+        let count = room
+            .size()
+            .saturating_add(room.readers_everywhere() as usize);
         let mut desc = Desc {
             created: Some(room.created),
             updated: Some(room.updated),

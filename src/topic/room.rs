@@ -110,6 +110,12 @@ pub struct Room {
     pub unplaced: BTreeSet<u32>,
     /// At the home: other domains whose people take part, and the last entry before they did.
     pub followers: BTreeMap<DomainName, u64>,
+    /// Of a channel: where its feed has got to; elsewhere than at the home, as far as it is here.
+    pub feed: Option<Log>,
+    /// At the home of a channel: how many people of other domains read it, by their word.
+    pub reading: BTreeMap<DomainName, u32>,
+    /// Those of them that get the feed, and its last entry before they did.
+    pub fed: BTreeMap<DomainName, u64>,
 }
 
 /// What a room lets its people hold.
@@ -180,6 +186,9 @@ impl Room {
             fetched: 0,
             unplaced: BTreeSet::new(),
             followers: BTreeMap::new(),
+            feed: None,
+            reading: BTreeMap::new(),
+            fed: BTreeMap::new(),
         }
     }
 
@@ -189,11 +198,30 @@ impl Room {
         self.begun.is_some()
     }
 
+    /// At the home of a channel: how many people of other domains read it.
+    #[must_use]
+    pub fn readers_abroad(&self) -> u32 {
+        let each = self.reading.values().copied();
+        each.fold(0, u32::saturating_add)
+    }
+
+    /// How many read the channel, as far as it is known here.
+    #[must_use]
+    pub fn readers_everywhere(&self) -> u32 {
+        self.readers_count.saturating_add(self.readers_abroad())
+    }
+
     /// Domains of which somebody takes part, but for `us`.
     #[must_use]
-    pub fn domains(&self, us: &DomainName) -> BTreeSet<DomainName> {
+    pub fn domains(
+        &self,
+        us: &DomainName,
+        counts: impl Fn(&DomainName, i64) -> bool,
+    ) -> BTreeSet<DomainName> {
         let takes_part = |(user, it): &(&UserId, &Standing)| {
-            user.domain() != us && it.rights() != AccessMode::NONE
+            user.domain() != us
+                && it.rights() != AccessMode::NONE
+                && counts(user.domain(), it.created.as_millis())
         };
         let present = self.present().filter(takes_part);
         present.map(|(user, _)| user.domain().clone()).collect()

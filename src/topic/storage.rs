@@ -9,7 +9,8 @@ use freehold_store::{
     tables::{
         rooms::{put_member, put_room},
         rows::{
-            FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow, SuccessorsRow, TopicRow,
+            FeedStartRow, FormerMemberRow, LogRow, LogStartRow, RoomRow, SubscriptionRow,
+            SuccessorsRow, TopicRow,
         },
         topics::{put_subscription, put_topic},
     },
@@ -46,9 +47,11 @@ pub(crate) fn load(
             room.unplaced = unplaced(tables, name.key(), &room, us)?;
         }
         if room.home.is_none() && room.log.is_some() {
-            for peer in room.domains(us) {
-                let row = tables.follower(&peer, name.key())?.unwrap_or_default();
-                room.followers.insert(peer, row.since);
+            for peer in room.domains(us, |_, _| true) {
+                // One without a row has begun another life since.
+                if let Some(row) = tables.follower(&peer, name.key())? {
+                    room.followers.insert(peer, row.since);
+                }
             }
         }
         return Ok((Conversation::Room(Box::new(room)), stored));
@@ -120,6 +123,9 @@ fn load_room(
     }
     room.head = tables.head(key)?;
     load_log(tables, key, epoch, &mut room)?;
+    if room.kind == RoomKind::Channel {
+        room.load_feed(tables, key)?;
+    }
     if room.head > 0
         && let Some(last) = tables.message(key, room.head)?
     {
@@ -225,6 +231,15 @@ pub(super) fn take_row(room: &mut Room, row: RoomRow) {
     let said = row.successors.into_iter();
     room.successors = said.map(|it| (it.index, names(it.names))).collect();
     room.unsure = row.unsure;
+    room.feed = row.feed.and_then(|it| {
+        let start = it.start?;
+        Some(Log {
+            epoch: it.epoch,
+            index: start.index,
+            order: start.order,
+            hash: start.hash.as_ref().try_into().ok()?,
+        })
+    });
     room.begun = row.begun.map(|it| {
         let log = Log {
             epoch: row.epoch,
@@ -378,6 +393,12 @@ fn write_standings(batch: Batch, key: TopicKey, name: &TopicName, room: &mut Roo
     batches
 }
 
+/// How many members and readers a group has, as far as it is known here.
+pub(crate) fn people_in(row: &RoomRow) -> u32 {
+    let here = row.members.saturating_add(row.readers);
+    here.saturating_add(row.readers_abroad)
+}
+
 /// A room as it is stored.
 pub(crate) fn room_row(room: &Room) -> RoomRow {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -396,6 +417,7 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
         signature: room.record.1.clone(),
         members: number(room.size()),
         readers: room.readers_count,
+        readers_abroad: room.readers_abroad(),
         deleted: room.deleted.map_or(0, Timestamp::as_millis),
         home: room
             .home
@@ -420,6 +442,18 @@ pub(crate) fn room_row(room: &Room) -> RoomRow {
             })
             .collect(),
         unsure: room.unsure,
+        // At the home it is read from the feed itself.
+        feed: room
+            .feed
+            .filter(|_| room.home.is_some())
+            .map(|it| FeedStartRow {
+                epoch: it.epoch,
+                start: Some(LogStartRow {
+                    index: it.index,
+                    order: it.order,
+                    hash: Bytes::copy_from_slice(&it.hash),
+                }),
+            }),
         base: room.begun.map_or(0, |(_, base)| base),
         begun: room.begun.map(|(log, _)| LogStartRow {
             index: log.index,

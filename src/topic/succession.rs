@@ -64,6 +64,15 @@ pub(super) fn wishes(aux: &Bytes) -> Wishes {
     }
 }
 
+/// Of what is attached to a group, who succeeds its home, as it is written there.
+pub(super) fn only_successors(aux: &Bytes) -> Bytes {
+    let value = serde_json::from_slice::<Value>(aux).unwrap_or_default();
+    match value.get(SUCCESSORS).filter(|it| !it.is_null()) {
+        Some(named) => Bytes::from(serde_json::json!({ SUCCESSORS: named }).to_string()),
+        None => Bytes::new(),
+    }
+}
+
 /// Whether the owner of a group has named a domain as successor of its home.
 pub(crate) fn is_successor(aux: &Bytes, domain: &DomainName) -> bool {
     wishes(aux).successors.contains(domain)
@@ -378,7 +387,7 @@ pub(super) fn home_after(
     let (mut home, mut log, mut successors) = (first.clone(), Log::opened(0), Vec::new());
     for entry in steps {
         let place = &entry.position;
-        if place.group != group || entry.header.from != place.home {
+        if place.group != group || place.feed || entry.header.from != place.home {
             return Err("a step is not of a home of this group");
         }
         match named_in(entry) {
@@ -448,6 +457,7 @@ mod tests {
             home: domain(home),
             key_id: KeyId::of(&[2; 32]),
             group: GroupId::from_bytes([1; 16]),
+            feed: false,
             epoch,
             index,
             order: 0,

@@ -29,6 +29,7 @@ if (chats) {
   await act((scene) => cutLine(scene, chats));
 }
 await act(fourthMessage);
+await act(channelElsewhere);
 await act((scene) => frames.judge(scene));
 curtain();
 
@@ -175,6 +176,50 @@ async function residents(scene) {
     await here.hears(`Hello Alice, yes: ${text}`);
     await chat.leave();
   });
+}
+
+/** A channel of another domain: opened by its whole address as the web app does it, then read. */
+async function channelElsewhere(scene) {
+  const written = await scene('Ben has a channel and writes in it', async () => {
+    const chat = await ben.make('News of beta', { channel: true });
+    await chat.say('The first news');
+    return chat;
+  });
+  const name = written.topic.name.replace(/^grp/, 'chn');
+  const address = `${name}@${beta.name}`;
+  await scene('its address finds it', async () => {
+    const rows = await ann.find(address);
+    expectEqual(rows.map(({ topic, public: card }) => [topic, card?.fn]), [[address, 'News of beta']], 'the rows');
+  });
+  await scene('Ann sees what it is before she opens it', async () => {
+    expectEqual((await ann.lookAt(address)).public?.fn, 'News of beta', 'its name');
+  });
+  await scene('she is led to its name here', async () => {
+    const { code, params } = await ann.tinode.getTopic(address).subscribe();
+    expectEqual([code, params?.topic], [303, name], 'the code and the other name');
+  });
+  const here = await scene('she reads it there', async () => {
+    const chat = await ann.open(name);
+    expectEqual(chat.topic.public?.fn, 'News of beta', 'its name');
+    expect(chat.topic.isChannelType(), 'it must be a channel');
+    await until('what was written before', async () => (await chat.page({}))
+      .messages.some(({ content }) => content === 'The first news'));
+    return chat;
+  });
+  await scene('what is written comes at once, without its author', async () => {
+    await written.say('The second news');
+    const { from } = await here.hears('The second news');
+    expectEqual(from, undefined, 'the author');
+  });
+  await scene('it is among her contacts when she comes back', async () => {
+    const second = new Person(ann, alpha);
+    await second.connect();
+    await second.logInWithToken(ann.token);
+    await second.enter();
+    expectEqual(second.contact(name)?.public?.fn, 'News of beta', 'its name');
+    second.goAway();
+  });
+  await scene('she leaves it', () => here.topic.leave(true));
 }
 
 /** A stranger from another domain: invitation, acceptance, chat. */

@@ -31,7 +31,7 @@ const album = new Album(options.shots, 'abroad-');
 const browser = await openBrowser();
 const visitors = new Map();
 
-for (const scenes of [arriving, inviting, talking, ...(options.stage ? [killing] : []), leaving]) {
+for (const scenes of [arriving, inviting, talking, channels, ...(options.stage ? [killing] : []), leaving]) {
   await act(async (scene) => {
     try {
       await scenes(scene);
@@ -169,6 +169,33 @@ async function killing(scene) {
     for (const reader of [wanda, bert]) await reader.sees('Here I am again');
     await album.take(cora, 'is back');
   });
+}
+
+async function channels(scene) {
+  const [wanda, cora] = known('Wanda', 'Cora');
+  const address = await scene('Wanda makes a channel', async () => {
+    await wanda.make('Evening News', { channel: true });
+    await wanda.say('Good evening');
+    const [, id] = wanda.page.url().match(/grp([\w-]{22})/) ?? [];
+    expect(id, `no group is open at ${wanda.page.url()}`);
+    return `chn${id}@${alpha.name}`;
+  });
+  await scene('Cora finds it by its address, is led to it and reads it, and cannot write', async () => {
+    await (await cora.find(address, 'Evening News')).click();
+    await cora.seesTitle('Evening News');
+    await cora.sees('Good evening');
+    await wanda.say('Now the weather');
+    await cora.sees('Now the weather');
+    expect(!(await cora.page.locator('#send-message-input').isVisible()), 'she can write');
+    await album.take(cora, 'channel read');
+  });
+  await scene('Wanda deletes it, and Cora loses it', async () => {
+    await wanda.onChat('Evening News', 'Delete');
+    await wanda.confirm();
+    await wanda.seesNoChat('Evening News');
+    await cora.seesNoChat('Evening News');
+  });
+  for (const visitor of [wanda, cora]) await visitor.openChat('Great Choir');
 }
 
 async function leaving(scene) {

@@ -648,3 +648,26 @@ async fn a_file_from_before_a_domain_came_into_a_group_is_had_as_well() {
     assert_eq!(gets(&scene.bob, &scene.beta, &url).await.body, sent);
     is_refused(&scene.eve.asks_for(&scene.beta, &url, &[]).await, MISSING);
 }
+
+#[tokio::test]
+async fn readers_of_a_channel_elsewhere_have_its_files_and_nobody_else_does() {
+    let net = Net::new().await;
+    let alpha = net.domain("alpha.test").await;
+    let beta = net.domain("beta.test").await;
+    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+    let eve = beta.guest("eve").await;
+    let described = json!({"desc": {"public": {"fn": "News"}}});
+    let group = ann.founds("nch1", described).await;
+    let earlier = ann.uploads(&alpha, &bytes(3_000)).await.url();
+    ann.sends_files(&group, "earlier", &[&earlier]).await;
+    let address = format!("{}@alpha.test", group.replacen("grp", "chn", 1));
+    let channel = bob.finds_channel(&address).await;
+    bob.comes_to_read(&channel, "earlier").await;
+    let later = ann.uploads(&alpha, &bytes(5_000)).await.url();
+    ann.sends_files(&group, "later", &[&later]).await;
+    bob.comes_to_read(&channel, "later").await;
+    for (url, count) in [(&earlier, 3_000), (&later, 5_000)] {
+        assert_eq!(gets(&bob, &beta, url).await.body, bytes(count), "{url}");
+        is_refused(&eve.asks_for(&beta, url, &[]).await, MISSING);
+    }
+}

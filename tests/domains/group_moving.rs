@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The domain of whoever asks.
-const HERE: &str = "here";
+pub(crate) const HERE: &str = "here";
 
 impl Club {
     /// Somebody rules on others from now on.
@@ -57,7 +57,7 @@ async fn home_of(guest: &mut Guest, group: &str) -> String {
 }
 
 /// Waits until a domain decides for the group.
-async fn lives_at(guest: &mut Guest, group: &str, home: &str) {
+pub(crate) async fn lives_at(guest: &mut Guest, group: &str, home: &str) {
     let deadline = Instant::now() + SOON;
     loop {
         let found = home_of(guest, group).await;
@@ -483,7 +483,7 @@ impl Guest {
     }
 
     /// Waits until something is attached to the group.
-    async fn sees_aux(&mut self, group: &str, key: &str, value: &Value) {
+    pub(crate) async fn sees_aux(&mut self, group: &str, key: &str, value: &Value) {
         let deadline = Instant::now() + SOON;
         loop {
             let aux = self

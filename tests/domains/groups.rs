@@ -71,7 +71,7 @@ impl Guest {
         ["want", "given", "mode"].map(|key| desc["acs"][key].as_str().unwrap_or("").to_owned())
     }
 
-    async fn contact(&mut self, topic: &str) -> Option<Value> {
+    pub(crate) async fn contact(&mut self, topic: &str) -> Option<Value> {
         let rows = self.session.get("me", "sub").await.unwrap()?;
         let mut rows = rows.as_array().unwrap().iter();
         rows.find(|it| it["topic"] == topic).cloned()

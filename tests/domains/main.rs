@@ -13,6 +13,8 @@ mod bot;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod channel_crossing;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod crossing;
@@ -46,6 +48,8 @@ mod grpc;
 mod grpc_files;
 #[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod longpoll;
 #[cfg(test)]

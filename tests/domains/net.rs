@@ -42,6 +42,8 @@ pub(crate) struct House {
     settings: String,
     clock: Arc<ManualClock>,
     dns: Arc<DnsServer>,
+    /// The recovery phrase that its keys were made with.
+    pub(crate) phrase: String,
     running: Option<Running>,
 }
 
@@ -74,6 +76,15 @@ impl Net {
         peer
     }
 
+    /// A domain that can be connected to and never says anything, as long as this is kept.
+    pub(crate) async fn silent(&self, name: &str) -> (std::net::TcpListener, ScriptedPeer) {
+        let peer = self.stranger(name).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        self.dns.publish(peer.domain(), at, &peer.root()).unwrap();
+        (listener, peer)
+    }
+
     /// A domain where everybody may make an account.
     pub(crate) async fn domain(&self, name: &str) -> House {
         self.domain_with(name, "").await
@@ -84,7 +95,8 @@ impl Net {
         let name: DomainName = name.parse().unwrap();
         let folder = self.folder.path().join(name.as_str());
         fs::create_dir(&folder).unwrap();
-        KeyRing::create(&folder.join("keys"), &name, self.clock.now()).unwrap();
+        let made = KeyRing::create(&folder.join("keys"), &name, self.clock.now());
+        let (_, phrase) = made.unwrap();
         let mut house = House {
             endpoint: Endpoint {
                 domain: name.clone(),
@@ -97,6 +109,7 @@ impl Net {
             folder,
             clock: Arc::clone(&self.clock),
             dns: Arc::clone(&self.dns),
+            phrase: phrase.words().to_string(),
             running: None,
         };
         house.start().await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{guest::Guest, net::Net};
 
 /// Copies a store, which is a folder of files.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let _none_yet = fs::remove_dir_all(to);
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -1,30 +1,35 @@
 //! One domain, a DNS server that knows it, and a server for its record.
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use freehold_directory::{Config, Directory, MemoryPins, NegativeCache, StaticPeer, Trust};
+use freehold_directory::{Config, Directory, MemoryPins, StaticPeer, Trust};
 use freehold_keys::{KeyRing, VerifiedRecord, fingerprint_to_text};
 use freehold_proto::{DomainName, ManualClock, Timestamp, limits::ALPN_RECORD};
 use hickory_server::{
     Server,
     net::runtime::TokioRuntimeProvider,
-    proto::rr::{
-        LowerName, Name, RData, Record,
-        rdata::{A, CNAME, SOA, SRV, TXT},
+    proto::{
+        op::{Message, MessageType},
+        rr::{
+            LowerName, Name, RData, Record,
+            rdata::{A, CNAME, SOA, SRV, TXT},
+        },
+        serialize::binary::{BinDecodable as _, BinEncodable as _},
     },
     store::in_memory::InMemoryZoneHandler,
     zone_handler::{AxfrPolicy, Catalog, ZoneType},
 };
 use parking_lot::Mutex;
-use rustls::{ServerConfig, crypto::aws_lc_rs, version::TLS13};
+use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS13};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UdpSocket},
     task::JoinSet,
 };
@@ -47,7 +52,7 @@ impl World {
         let (dir, domain) = (tempfile::tempdir().unwrap(), name(domain));
         let (ring, _) = KeyRing::create(&dir.path().join("keys"), &domain, start).unwrap();
         Self {
-            record: Arc::new(Mutex::new(ring.record().to_bytes())),
+            record: Arc::new(Mutex::new(ring.fresh_record(start).to_bytes())),
             domain,
             ring,
             pins: Arc::default(),
@@ -62,11 +67,111 @@ impl World {
     pub(crate) fn renew(&mut self) {
         let now = freehold_proto::Clock::now(&*self.clock);
         self.ring = KeyRing::load(&self.dir.path().join("keys"), &self.domain, now).unwrap();
-        *self.record.lock() = self.ring.record().to_bytes();
+        self.serve_instead(&self.ring);
     }
 
-    pub(crate) fn serve_instead(&self, record: &VerifiedRecord) {
+    pub(crate) fn now(&self) -> Timestamp {
+        freehold_proto::Clock::now(&*self.clock)
+    }
+
+    /// Serves the record of `ring`, with its word of now that it is the latest.
+    pub(crate) fn serve_instead(&self, ring: &KeyRing) {
+        self.serve_bytes(&ring.fresh_record(self.now()));
+    }
+
+    /// Serves a record as it is.
+    pub(crate) fn serve_bytes(&self, record: &VerifiedRecord) {
         *self.record.lock() = record.to_bytes();
+    }
+
+    /// Where the keys of the domain are.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    /// A row of the static table that vouches for the domain as it is now.
+    pub(crate) fn row(&self, port: u16) -> StaticPeer {
+        StaticPeer {
+            domain: self.domain.clone(),
+            address: Some(("127.0.0.1".to_owned(), port)),
+            root_fingerprint: self.ring.record().root_fingerprint(),
+        }
+    }
+
+    /// A web server of the domain, under a certificate of an authority of its own, that shows `shown`.
+    /// Its port, and the file with the authority's certificate.
+    pub(crate) async fn serve_web(&self, shown: &KeyRing) -> (u16, PathBuf) {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::new(params, authority_key);
+        let leaf = CertificateParams::new(vec![self.domain.to_string()]).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        let path = self.dir.path().join("authority.pem");
+        std::fs::write(&path, authority.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body = shown.fresh_record(self.now()).to_bytes();
+        let path_wanted = format!("GET {} HTTP/1.1", freehold_directory::WELL_KNOWN_PATH);
+        self.servers.lock().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let asked = String::from_utf8_lossy(&request[..read]).into_owned();
+                let status = match asked.starts_with(&path_wanted) {
+                    true => "200 OK",
+                    false => "404 Not Found",
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).await.ok();
+                stream.write_all(&body).await.ok();
+                stream.shutdown().await.ok();
+            }
+        });
+        (port, path)
+    }
+
+    /// A resolver that answers every question with this text, and says of it that DNSSEC vouches for it
+    /// or that nobody does.
+    pub(crate) async fn validating_resolver(&self, text: RData, vouches: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.servers.lock().spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let length = stream.read_u16().await.unwrap();
+                let mut bytes = vec![0; length.into()];
+                stream.read_exact(&mut bytes).await.unwrap();
+                let mut message = Message::from_bytes(&bytes).unwrap();
+                assert!(message.metadata.authentic_data, "AD is not asked for");
+                message.metadata.message_type = MessageType::Response;
+                message.metadata.authentic_data = vouches;
+                let name = message.queries[0].name().clone();
+                message.add_answer(Record::from_rdata(name, 60, text.clone()));
+                let bytes = message.to_bytes().unwrap();
+                stream
+                    .write_u16(bytes.len().try_into().unwrap())
+                    .await
+                    .unwrap();
+                stream.write_all(&bytes).await.unwrap();
+            }
+        });
+        address
     }
 
     /// Records served so far.
@@ -122,6 +227,20 @@ impl World {
         ranges: &[&str],
         static_peers: Vec<StaticPeer>,
     ) -> Directory {
+        let change = |config: &mut Config| {
+            config.trust = trust;
+            config.allowed_ranges = ranges.iter().map(|it| it.parse().unwrap()).collect();
+            config.static_peers = static_peers;
+        };
+        self.directory_set(rows, change).await
+    }
+
+    /// The same with a configuration that `change` makes; loopback may be connected to.
+    pub(crate) async fn directory_set(
+        &self,
+        rows: &[(&str, RData)],
+        change: impl FnOnce(&mut Config),
+    ) -> Directory {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let nameserver = Some(socket.local_addr().unwrap());
         let mut server = Server::new(self.zone(rows));
@@ -129,13 +248,12 @@ impl World {
         self.servers.lock().spawn(async move {
             server.block_until_done().await.ok();
         });
-        let config = Config {
+        let mut config = Config {
             nameserver,
-            trust,
-            allowed_ranges: ranges.iter().map(|it| it.parse().unwrap()).collect(),
-            static_peers,
-            negative_cache: NegativeCache::USUAL,
+            allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
+            ..Config::default()
         };
+        change(&mut config);
         Directory::new(config, self.pins.clone(), self.clock.clone()).unwrap()
     }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use freehold_directory::{AnchorLevel, MemoryPins, Pin, Pins as _};
+use freehold_directory::{AnchorLevel, Life, MemoryPins, Pin, Pins as _};
 use freehold_proto::{Refusal, RefusalCode, wire};
 
 use super::{
@@ -249,10 +249,12 @@ pub(super) async fn alpha_and_fake(keys: &Keys, failing: Failing) -> (House, fak
     let pins = Arc::new(MemoryPins::default());
     pins.save(Pin {
         domain: keys.domain().clone(),
-        record: keys.ring.record().to_bytes(),
+        record: keys.ring.fresh_record(start_time()).to_bytes(),
         root_fingerprint: keys.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
+        life: Life::first(start_time()),
+        hold: None,
     })
     .await
     .unwrap();

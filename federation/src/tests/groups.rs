@@ -34,6 +34,7 @@ impl Keys {
             home: self.domain().clone(),
             key_id: KeyId::of(&[0; 32]),
             group: group(),
+            feed: false,
             epoch: 1,
             index,
             order: u32::try_from(index).unwrap(),

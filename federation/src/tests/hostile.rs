@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_directory::{AnchorLevel, MemoryPins, Pin, Pins as _};
+use freehold_directory::{AnchorLevel, Life, MemoryPins, Pin, Pins as _};
 use freehold_proto::{Refusal, limits, wire};
 use rustls::{
     ClientConfig,
@@ -69,7 +69,7 @@ async fn without_a_certificate_the_record_is_served_and_calls_are_not() {
     };
     assert_eq!(
         connect(limits::ALPN_RECORD).await,
-        beta.keys.ring.record().to_bytes()
+        beta.keys.ring.fresh_record(start_time()).to_bytes()
     );
     assert!(connect(limits::ALPN_PEER).await.is_empty());
     assert!(beta.local.is_untouched());
@@ -253,10 +253,12 @@ async fn a_server_with_another_key_gets_nothing_from_us() {
     let pins = Arc::new(MemoryPins::default());
     pins.save(Pin {
         domain: beta.domain().clone(),
-        record: beta.ring.record().to_bytes(),
+        record: beta.ring.fresh_record(start_time()).to_bytes(),
         root_fingerprint: beta.ring.record().root_fingerprint(),
         anchor: AnchorLevel::Admin,
         pinned_at: start_time(),
+        life: Life::first(start_time()),
+        hold: None,
     })
     .await
     .unwrap();

@@ -27,10 +27,7 @@ pub(super) struct Stranger {
 }
 
 pub(super) fn ourselves(keys: &Keys) -> Ourselves {
-    Ourselves {
-        signer: keys.ring.signer(),
-        record: Arc::new(keys.ring.record().clone()),
-    }
+    Ourselves::new(&keys.ring)
 }
 
 pub(super) async fn connect(

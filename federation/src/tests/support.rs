@@ -187,6 +187,7 @@ impl Site {
                 first: Duration::from_millis(10),
                 longest: Duration::from_millis(40),
             },
+            ..freehold_directory::Config::default()
         };
         let directory = Directory::new(config, pins, self.clock.clone()).unwrap();
         let (local, tasks) = (Arc::new(MemoryLocal::default()), Tasks::default());

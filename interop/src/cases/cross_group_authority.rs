@@ -132,6 +132,7 @@ fn letters(foe: &Foe, other: GroupId, people: &[UserId]) -> Result<Vec<Trial>> {
     });
     let message = Kind::GroupMessage(words(&eve, "lie"));
     let marks = Kind::GroupCursors(wire::GroupCursors {
+        readers: None,
         group: other.as_bytes().to_vec().into(),
         cursors: people
             .iter()

@@ -115,6 +115,7 @@ async fn marks(foe: &Foe, group: GroupId, users: &[(&UserId, u32)]) -> Result<()
         read: *order,
     });
     let marks = Kind::GroupCursors(wire::GroupCursors {
+        readers: None,
         group: group.as_bytes().to_vec().into(),
         cursors: cursors.collect(),
     });

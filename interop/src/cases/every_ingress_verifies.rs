@@ -467,7 +467,7 @@ async fn records(stage: &mut Stage) -> Result<()> {
             .sign(freehold_proto::record::CONTEXT, &record)?
             .to_vec();
         lie(&mut record, &mut signature);
-        peer.publishes_bytes(record, signature);
+        peer.publishes_bytes(record, signature)?;
         let domain = stage.network.domain(0)?;
         let (us, at) = (domain.name().clone(), domain.federation());
         let mut line = peer.connect(&us, at).await?;

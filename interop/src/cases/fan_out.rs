@@ -214,6 +214,7 @@ async fn everybody_reads(
     let marks = Kind::GroupCursors(wire::GroupCursors {
         group: id(club)?.as_bytes().to_vec().into(),
         cursors: cursors.collect(),
+        readers: None,
     });
     let home: UserId = club.members[ANN].person.user_id()?;
     let marks = one.seal(home.domain(), marks)?;

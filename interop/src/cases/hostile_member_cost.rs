@@ -207,6 +207,7 @@ fn loads(
             read: number,
         });
         foe.seals(Kind::GroupCursors(wire::GroupCursors {
+            readers: None,
             group: group.as_bytes().to_vec().into(),
             cursors: cursors.collect(),
         }))

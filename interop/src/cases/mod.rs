@@ -3,6 +3,7 @@
 mod auth_vectors;
 mod backoff;
 mod backup_restore;
+mod channel_readers;
 mod clock_skew;
 mod consent_required;
 mod cross_group_authority;
@@ -104,6 +105,7 @@ pub const ALL: &[Case] = &[
     home_takeover::CASE,
     media_safety::CASE,
     fan_out::CASE,
+    channel_readers::CASE,
     backup_restore::CASE,
     erasure::CASE,
     gap_repair::CASE,

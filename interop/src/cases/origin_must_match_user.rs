@@ -185,6 +185,7 @@ fn in_a_group(foe: &Foe, group: GroupId, club: &Club) -> Result<Vec<Trial>> {
         let lie = foe.peer.seal_for_group(group, lie)?;
         trials.push(("a message in a group", lie, OTHERS_AUTHOR));
         let marks = Kind::GroupCursors(wire::GroupCursors {
+            readers: None,
             group: group.as_bytes().to_vec().into(),
             cursors: vec![wire::GroupCursor {
                 user: user.to_string(),

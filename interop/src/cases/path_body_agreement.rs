@@ -84,6 +84,7 @@ fn envelopes(foe: &Foe, group: GroupId, (ann, ben): (&UserId, &UserId)) -> Resul
     };
     let marks = |group: &[u8]| {
         Kind::GroupCursors(wire::GroupCursors {
+            readers: None,
             group: Bytes::copy_from_slice(group),
             cursors: Vec::new(),
         })
@@ -167,6 +168,7 @@ async fn calls(foe: &Foe, (ann, ben): (&UserId, &UserId), group: GroupId) -> Res
         is_refused("Deliver", refusal(called.await)?, number)?;
     }
     let read = |from: &str, to: &str, group: &[u8]| wire::ReadGroupRequest {
+        feed: false,
         from: from.to_owned(),
         to: to.to_owned(),
         group: Bytes::copy_from_slice(group),

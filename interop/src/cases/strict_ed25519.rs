@@ -324,7 +324,7 @@ async fn weak_roots(stage: &mut Stage) -> Result<()> {
         let mut shown = peer.record();
         shown.root_key = Bytes::copy_from_slice(&root);
         let bytes = prost::Message::encode_to_vec(&shown);
-        peer.publishes_bytes(bytes, [vec![1], vec![0; 63]].concat());
+        peer.publishes_bytes(bytes, [vec![1], vec![0; 63]].concat())?;
         let fingerprint: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
             <sha2::Sha256 as sha2::Digest>::new(),
             root,

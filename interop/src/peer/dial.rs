@@ -173,6 +173,23 @@ impl Line {
             to: self.to.to_string(),
             group: group.as_bytes().to_vec().into(),
             what: Some(what),
+            feed: false,
+        };
+        self.call("ReadGroup", &request).await
+    }
+
+    /// Reads the feed of a group's channel.
+    pub async fn read_feed(
+        &mut self,
+        group: GroupId,
+        what: wire::read_group_request::What,
+    ) -> Result<wire::ReadGroupResponse> {
+        let request = wire::ReadGroupRequest {
+            from: self.this.domain().to_string(),
+            to: self.to.to_string(),
+            group: group.as_bytes().to_vec().into(),
+            what: Some(what),
+            feed: true,
         };
         self.call("ReadGroup", &request).await
     }

@@ -89,6 +89,7 @@ impl ScriptedPeer {
             }),
             members: vec![stands(&self.person(1)), stands(member)],
             more: false,
+            readers: 0,
         };
         group.state = state.clone();
         *self.this.shows.lock() = Box::new(move |asked| wire::ReadGroupResponse {
@@ -198,6 +199,7 @@ impl HomedGroup {
             home: home.domain().clone(),
             key_id: home.key_id(),
             group: self.id,
+            feed: false,
             epoch: 1,
             index: self.index + 1,
             order: self.order + u32::from(is_message),

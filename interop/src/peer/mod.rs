@@ -221,7 +221,7 @@ impl Inner {
     /// The record that it shows.
     fn shown_record(&self) -> Vec<u8> {
         let shown = self.record.lock();
-        let own = || self.ring.record().to_bytes();
+        let own = || self.ring.fresh_record(now()).to_bytes();
         shown.as_ref().map_or_else(own, |it| it.encode_to_vec())
     }
 

@@ -1,14 +1,14 @@
 //! Signing by hand: whatever a case likes, with a library other than the one that the server checks
 //! signatures with.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use freehold_keys::{TlsIdentity, random};
 use freehold_proto::{
-    Destination, Envelope, Header, KeyId, MessageId, Placed, Position, Timestamp, envelope,
-    position, wire,
+    Destination, Envelope, Header, IdentityRecord, KeyId, MessageId, Placed, Position, Timestamp,
+    envelope, freshness, position, wire,
 };
 use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
@@ -115,6 +115,15 @@ impl Pen {
         KeyId::of(&self.public)
     }
 
+    /// Gives a word that a record is the latest.
+    pub fn vouches(&self, says: &wire::Freshness) -> Result<wire::SignedFreshness> {
+        let statement = says.encode_to_vec();
+        Ok(wire::SignedFreshness {
+            signature: self.sign(freshness::CONTEXT, &statement)?.to_vec().into(),
+            statement: statement.into(),
+        })
+    }
+
     /// A signature over a context and bytes.
     pub fn sign(&self, context: &[u8], bytes: &[u8]) -> Result<[u8; 64]> {
         let no = broken("sign");
@@ -190,16 +199,28 @@ impl ScriptedPeer {
         let signature = self
             .root_pen()
             .sign(freehold_proto::record::CONTEXT, &record)?;
-        self.publishes_bytes(record, signature.to_vec());
-        Ok(())
+        self.publishes_bytes(record, signature.to_vec())
     }
 
-    /// The same with any signature.
-    pub fn publishes_bytes(&self, record: Vec<u8>, signature: Vec<u8>) {
+    /// The same with any signature. It is said to be the latest as it should be.
+    pub fn publishes_bytes(&self, record: Vec<u8>, signature: Vec<u8>) -> Result<()> {
+        let serial = wire::IdentityRecord::decode(&*record).map_or(0, |it| it.serial);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let says = wire::Freshness {
+            domain: self.domain().to_string(),
+            serial,
+            record_hash: IdentityRecord::hash(&record).to_vec().into(),
+            key_id: self.pen().id().as_bytes().to_vec().into(),
+            issued_ms: now().as_millis(),
+            expires_ms: now().plus(day).as_millis(),
+        };
         *self.this.record.lock() = Some(wire::SignedRecord {
             record: record.into(),
             signature: signature.into(),
+            former: Vec::new(),
+            freshness: Some(self.pen().vouches(&says)?),
         });
+        Ok(())
     }
 
     /// Its own record, to be changed.

@@ -53,6 +53,45 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes out what waits for an earlier life of a domain: messages end, and their authors are told; the
+    /// rest is nothing to the domain that has its name now.
+    pub(super) async fn end_former(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(server) = self.server.lock().upgrade() else {
+            return Ok(());
+        };
+        if !server.lives.has_begun_anew(peer) {
+            return Ok(());
+        }
+        let mut after = 0;
+        loop {
+            let wanted = peer.clone();
+            let page = move |tables: &Tables| tables.outbox(&wanted, after, PAGE);
+            let page = self.tables.read(page).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(());
+            };
+            after = *last;
+            for (position, row) in page {
+                if !server.lives.is_over(peer, row.at) {
+                    continue;
+                }
+                let message = is_message(&row);
+                let offer = (position, Offer::waiting(row));
+                if message {
+                    self.end(peer, stream, offer, now).await?;
+                } else {
+                    let verdict = freehold_federation::Verdict::Ok;
+                    self.settle_one(peer, stream, offer, verdict, now).await?;
+                }
+            }
+        }
+    }
+
     fn is_over(&self, row: &OutboxRow, now: Timestamp) -> bool {
         now.since(Timestamp::from_stored(row.at)) > self.limits.lifetime
     }

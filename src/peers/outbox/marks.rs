@@ -13,7 +13,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         outbox::{self, GROUP_CURSORS},
-        rows::{OutboxRow, RoomRow},
+        rows::{CHANNEL, OutboxRow, RoomRow},
     },
 };
 use tokio::time::Instant;
@@ -40,6 +40,8 @@ pub(super) struct Gathered {
     pub(super) people: HashMap<UserId, Mark>,
     /// It is not known any more who got further: everybody is told.
     pub(super) whole: bool,
+    /// How often the number of readers of the channel has changed since the peer heard it.
+    pub(super) readers: u32,
 }
 
 impl Gathered {
@@ -49,6 +51,7 @@ impl Gathered {
             due: Instant::now(),
             people: HashMap::new(),
             whole: true,
+            readers: 0,
         }
     }
 }
@@ -63,6 +66,36 @@ impl Outbox {
         marks: &[(UserId, Mark)],
         now: Timestamp,
     ) {
+        self.gather(batch, peer, topic, now, |gathered| {
+            for (user, (received, read)) in marks {
+                let mark = gathered.people.entry(user.clone()).or_default();
+                *mark = (mark.0.max(*received), mark.1.max(*read));
+            }
+        });
+    }
+
+    /// Adds to what waits for a channel's home that another number of our people reads it. The stream must
+    /// be prepared.
+    pub fn put_readers(
+        &self,
+        batch: &mut Batch,
+        home: &DomainName,
+        topic: TopicKey,
+        now: Timestamp,
+    ) {
+        self.gather(batch, home, topic, now, |gathered| {
+            gathered.readers = gathered.readers.saturating_add(1);
+        });
+    }
+
+    fn gather(
+        &self,
+        batch: &mut Batch,
+        peer: &DomainName,
+        topic: TopicKey,
+        now: Timestamp,
+        note: impl FnOnce(&mut Gathered),
+    ) {
         let Some(stream) = self.peers.lock().get(peer).cloned() else {
             return;
         };
@@ -76,14 +109,12 @@ impl Outbox {
                 due: Instant::now() + GATHER,
                 people: HashMap::new(),
                 whole: false,
+                readers: 0,
             };
             stream.marks.insert(topic, gathered);
         }
         if let Some(gathered) = stream.marks.get_mut(&topic) {
-            for (user, (received, read)) in marks {
-                let mark = gathered.people.entry(user.clone()).or_default();
-                *mark = (mark.0.max(*received), mark.1.max(*read));
-            }
+            note(gathered);
         }
     }
 }
@@ -127,7 +158,8 @@ impl Stream {
                 gathered.whole &= !told.whole;
                 let news = |user: &UserId, mark: &mut Mark| told.people.get(user) != Some(mark);
                 gathered.people.retain(news);
-                if gathered.people.is_empty() && !gathered.whole {
+                gathered.readers = gathered.readers.saturating_sub(told.readers);
+                if gathered.people.is_empty() && !gathered.whole && gathered.readers == 0 {
                     self.marks.remove(&topic);
                     return true;
                 }
@@ -180,8 +212,19 @@ pub(super) fn words(
         wire::GroupCursors {
             group: bytes::Bytes::copy_from_slice(group.as_bytes()),
             cursors: cursors.into_iter().map(cursor).collect(),
+            readers: readers(&room, gathered),
         },
     )))
+}
+
+/// How many of ours read a channel, if its home is to hear it.
+fn readers(room: &RoomRow, gathered: &Gathered) -> Option<u32> {
+    let abroad = room.kind == CHANNEL && !room.home.is_empty();
+    let told = abroad && (gathered.whole || gathered.readers > 0);
+    told.then_some(match room.deleted {
+        0 => room.readers,
+        _ => 0,
+    })
 }
 
 /// How far all members have got whom a peer does not know better: at a copy our own, at the home all

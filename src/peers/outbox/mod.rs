@@ -474,6 +474,8 @@ impl freehold_federation::Outbox for Outbox {
             stream.looked = now;
             stream.released.clear();
         }
+        let ended = self.end_former(peer, &stream, now).await;
+        ended.map_err(unavailable)?;
         let expired = self.expire(peer, &stream, now).await;
         expired.map_err(unavailable)?;
         let forgotten = self.forget_kept(peer, &stream, now).await;

@@ -678,3 +678,49 @@ async fn marks_of_a_group_are_gathered_into_one_item_until_the_peer_has_them() {
     tokio::time::advance(soon).await;
     assert!(stage.marks().await.0.is_empty());
 }
+
+#[tokio::test]
+async fn how_many_read_a_channel_is_told_its_home_as_it_is_when_it_goes() {
+    let stage = Stage::new().await;
+    let store = async |readers: u32| {
+        let mut batch = Batch::new();
+        let room = RoomRow {
+            kind: 2,
+            readers,
+            home: beta().to_string(),
+            ..RoomRow::default()
+        };
+        freehold_store::tables::rooms::put_room(&mut batch, club(), &room, 0);
+        stage.outbox.put_readers(&mut batch, &beta(), club(), at(0));
+        stage.commit(batch).await;
+    };
+    let told = async || {
+        let next = stage.outbox.next(&beta(), at(0), 9, usize::MAX).await;
+        let mut told = Vec::new();
+        for item in next.unwrap() {
+            let payload = <wire::Payload as prost::Message>::decode(item.envelope.payload);
+            if let Some(wire::payload::Kind::GroupCursors(it)) = payload.unwrap().kind {
+                assert!(it.cursors.is_empty());
+                told.push((item.position, it.readers));
+            }
+        }
+        told
+    };
+    tokio::time::pause();
+    let soon = Duration::from_millis(1100);
+    store(1).await;
+    store(2).await;
+    assert!(told().await.is_empty(), "it is gathered first");
+    tokio::time::advance(soon).await;
+    let first = told().await;
+    assert_eq!(first.iter().map(|it| it.1).collect::<Vec<_>>(), [Some(2)]);
+    // Who leaves while it is on its way is told next.
+    store(0).await;
+    stage.answers(&[first[0].0], &Verdict::Ok).await;
+    tokio::time::advance(soon).await;
+    let last = told().await;
+    assert_eq!(last.iter().map(|it| it.1).collect::<Vec<_>>(), [Some(0)]);
+    stage.answers(&[last[0].0], &Verdict::Ok).await;
+    tokio::time::advance(soon).await;
+    assert!(told().await.is_empty());
+}

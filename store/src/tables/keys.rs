@@ -34,6 +34,19 @@ impl TopicKey {
         Self(*group.as_bytes())
     }
 
+    /// The feed of a group's channel: a log beside that of the group, under a key of its own.
+    #[must_use]
+    pub fn feed(self) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"freehold/feed/v1\0")
+            .chain_update(self.0)
+            .finalize()
+            .into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+
     /// A person's notes to self.
     #[must_use]
     pub fn saved(user: &UserId) -> Self {
@@ -313,6 +326,20 @@ pub(crate) fn told(peer: &DomainName, topic: TopicKey) -> Vec<u8> {
     [b"m".as_slice(), &peer_tag(peer), &topic.0].concat()
 }
 
+/// Domains whose people read a channel of ours.
+pub(crate) fn reading_domains(topic: TopicKey) -> Vec<u8> {
+    [b"r".as_slice(), &topic.0].concat()
+}
+
+pub(crate) fn reading_domain(topic: TopicKey, peer: &DomainName) -> Vec<u8> {
+    [b"r".as_slice(), &topic.0, peer.as_str().as_bytes()].concat()
+}
+
+/// The domain at the end of such a key.
+pub(crate) fn last_reading_domain(key: &[u8]) -> Option<DomainName> {
+    std::str::from_utf8(key.get(17..)?).ok()?.parse().ok()
+}
+
 pub(crate) fn request(topic: TopicKey, id: &[u8]) -> Vec<u8> {
     [b"q".as_slice(), &topic.0, id].concat()
 }
@@ -425,6 +452,18 @@ pub(crate) fn stream_in(peer: &DomainName) -> Vec<u8> {
 
 pub(crate) fn pin(peer: &DomainName) -> Vec<u8> {
     [b"N", peer.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn pins() -> Vec<u8> {
+    b"N".to_vec()
+}
+
+pub(crate) fn peer_policies() -> Vec<u8> {
+    b"p".to_vec()
+}
+
+pub(crate) fn peer_policy(peer: &DomainName) -> Vec<u8> {
+    [b"p", peer.as_str().as_bytes()].concat()
 }
 
 pub(crate) fn file(file: FileKey) -> Vec<u8> {
@@ -569,6 +608,7 @@ mod tests {
             told_cell(&domain, 0, topic, &user),
             stream_out(&domain),
             follower(&domain, topic),
+            reading_domain(topic, &domain),
             told(&domain, topic),
             blob_part(&log_entry(topic, 0), 0),
             blob_part(&request(topic, &[0; 16]), 0),

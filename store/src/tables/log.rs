@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::{
     Tables, blob, damaged, decode,
     keys::{self, TopicKey},
-    rows::{FollowerRow, LogRow, PlaceRow, RequestRow, ToldRow},
+    rows::{EnvelopeRow, FollowerRow, LogRow, PlaceRow, ReadingDomainRow, RequestRow, ToldRow},
 };
 use crate::{Batch, KeyRange, Order, StoreError};
 
@@ -29,6 +29,19 @@ impl Tables {
         let range = KeyRange::prefix(&keys::log(topic));
         let last = self.log_page(&range, Order::Descending, 1)?;
         Ok(last.into_iter().next())
+    }
+
+    /// Index of the entry that a log was last brought up to; `None` where there is no log. Entries above
+    /// it are of one that was given up.
+    pub fn log_tip(&self, topic: TopicKey) -> Result<Option<u64>, StoreError> {
+        let key = keys::log_tip(topic);
+        let bytes = self.engine.get(&key)?;
+        bytes
+            .map(|it| {
+                let index = it.as_ref().try_into().map_err(|_| damaged(&key))?;
+                Ok(u64::from_be_bytes(index))
+            })
+            .transpose()
     }
 
     /// Entries above `after`, in order.
@@ -177,6 +190,28 @@ impl Tables {
             .collect()
     }
 
+    /// Domains whose people read a channel of ours, and how many they are, behind `after`.
+    pub fn reading_domains(
+        &self,
+        topic: TopicKey,
+        after: Option<&DomainName>,
+        limit: usize,
+    ) -> Result<Vec<(DomainName, u32)>, StoreError> {
+        let whole = KeyRange::prefix(&keys::reading_domains(topic));
+        let range = match after {
+            Some(peer) => whole.starting_at([keys::reading_domain(topic, peer), vec![0]].concat()),
+            None => whole,
+        };
+        self.page(&range, Order::Ascending, limit)?
+            .into_iter()
+            .map(|(key, row)| {
+                let peer = keys::last_reading_domain(&key).ok_or_else(|| damaged(&key))?;
+                let row: ReadingDomainRow = decode(&key, row)?;
+                Ok((peer, row.readers))
+            })
+            .collect()
+    }
+
     /// What one of our people asked of a group's home.
     pub fn request(&self, topic: TopicKey, id: &[u8]) -> Result<Option<RequestRow>, StoreError> {
         let key = keys::request(topic, id);
@@ -243,6 +278,12 @@ pub fn put_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
     batch.put(keys::place(topic, place.seq), place.encode_to_vec());
 }
 
+/// The message at `seq` has no order any more.
+pub fn remove_place(batch: &mut Batch, topic: TopicKey, place: PlaceRow) {
+    batch.remove(keys::order(topic, place.order));
+    batch.remove(keys::place(topic, place.seq));
+}
+
 /// Writes how far a domain has been told.
 pub fn put_told(batch: &mut Batch, peer: &DomainName, topic: TopicKey, told: u64) {
     batch.put(keys::told(peer, topic), ToldRow { told }.encode_to_vec());
@@ -266,6 +307,40 @@ pub fn remove_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey, ro
 pub fn drop_follower(batch: &mut Batch, peer: &DomainName, topic: TopicKey) {
     batch.remove(keys::follower(peer, topic));
     batch.remove(keys::told(peer, topic));
+}
+
+/// Writes how many people of a domain read a channel of ours; with 0 it is forgotten.
+pub fn put_reading_domain(batch: &mut Batch, topic: TopicKey, peer: &DomainName, readers: u32) {
+    let key = keys::reading_domain(topic, peer);
+    match readers {
+        0 => batch.remove(key),
+        readers => batch.put(key, ReadingDomainRow { readers }.encode_to_vec()),
+    };
+}
+
+/// Takes the words of the message at `seq` out of a feed, which keeps its header: the chain still holds.
+/// Blocks.
+pub fn erase_from_feed(
+    tables: &Tables,
+    batch: &mut Batch,
+    feed: TopicKey,
+    seq: u32,
+) -> Result<(), StoreError> {
+    let Some((_, order)) = tables.order_at(feed, seq)?.filter(|it| it.0 == seq) else {
+        return Ok(());
+    };
+    let index = tables.place(feed, order)?.map_or(0, |it| it.index);
+    let Some(row) = tables.log_entry(feed, index)? else {
+        return Ok(());
+    };
+    let envelope = row.envelope.map(|it| EnvelopeRow {
+        salt: bytes::Bytes::new(),
+        payload: bytes::Bytes::new(),
+        ..it
+    });
+    let left = LogRow { envelope, ..row };
+    let key = keys::log_entry(feed, index);
+    blob::replace(tables, batch, key, &left.encode_to_vec().into())
 }
 
 /// Writes what one of our people asks of a group's home.

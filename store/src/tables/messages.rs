@@ -109,6 +109,18 @@ pub fn put_message(batch: &mut Batch, topic: TopicKey, seq: u32, row: &MessageRo
     blob::put(batch, key, &row.encode_to_vec().into());
 }
 
+/// Writes a message in the place of the same one, of which less was known. Blocks.
+pub fn replace_message(
+    tables: &Tables,
+    batch: &mut Batch,
+    topic: TopicKey,
+    seq: u32,
+    row: &MessageRow,
+) -> Result<(), StoreError> {
+    let key = keys::message(topic, seq);
+    blob::replace(tables, batch, key, &row.encode_to_vec().into())
+}
+
 /// Takes the content of a message away; who wrote it, when and under which id stays, and so does its
 /// position. Blocks.
 pub fn erase_message(

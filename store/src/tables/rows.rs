@@ -287,6 +287,23 @@ pub struct RoomRow {
     /// Who succeed the home: the last few times that this was said.
     #[prost(message, repeated, tag = "27")]
     pub successors: Vec<SuccessorsRow>,
+    /// Of a channel whose home is another domain: where our copy of its feed began.
+    #[prost(message, optional, tag = "28")]
+    pub feed: Option<FeedStartRow>,
+    /// At the home of a channel: how many people of other domains read it, by their word.
+    #[prost(uint32, tag = "29")]
+    pub readers_abroad: u32,
+}
+
+/// Where a copy of a feed began.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FeedStartRow {
+    /// Of the home then.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The entry before.
+    #[prost(message, optional, tag = "2")]
+    pub start: Option<LogStartRow>,
 }
 
 /// Who succeed the home of a group, from an entry on.
@@ -354,6 +371,14 @@ pub struct FollowerRow {
     /// Index of the last entry that it is told, having no part any more; 0 while it has.
     #[prost(uint64, tag = "2")]
     pub until: u64,
+}
+
+/// A domain whose people read a channel of ours.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ReadingDomainRow {
+    /// How many, by its own word; never 0.
+    #[prost(uint32, tag = "1")]
+    pub readers: u32,
 }
 
 /// How far a domain has been told the log of a group.
@@ -640,6 +665,29 @@ pub struct PinRow {
     /// When it was pinned, ms.
     #[prost(int64, tag = "4")]
     pub pinned: i64,
+    /// Which life of the name it is; 0 in rows from before there was more than one.
+    #[prost(uint32, tag = "5")]
+    pub incarnation: u32,
+    /// SHA-256 of another root key that is being watched; empty for none.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hold_fingerprint: bytes::Bytes,
+    /// Since when that is, ms.
+    #[prost(int64, tag = "7")]
+    pub hold_since: i64,
+    /// When the life began, ms.
+    #[prost(int64, tag = "8")]
+    pub began: i64,
+}
+
+/// What the operator has decided about dealings with a peer, beside the configuration.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PeerPolicyRow {
+    /// It is allowed where only listed domains are.
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// It is denied, with its sub-domains.
+    #[prost(bool, tag = "2")]
+    pub denied: bool,
 }
 
 /// A file that one of our people uploaded.

@@ -9,7 +9,8 @@ use super::{
     accounts, credentials,
     keys::TopicKey,
     log::{
-        extend_log, put_follower, put_log_entry, put_log_tip, put_place, put_told, remove_follower,
+        erase_from_feed, extend_log, put_follower, put_log_entry, put_log_tip, put_place,
+        put_reading_domain, put_told, remove_follower,
     },
     messages,
     outbox::{self, CURSOR, MESSAGE},
@@ -333,6 +334,66 @@ fn a_room_leads_to_its_members_page_by_page() {
     let first = tables.members(topic(), None, 2).unwrap();
     let rest = tables.members(topic(), first.last(), 10).unwrap();
     assert_eq!([first, rest].concat(), people);
+}
+
+#[test]
+fn the_words_of_a_message_go_from_a_feed_and_its_header_stays() {
+    let (tables, feed) = (tables(), topic().feed());
+    let entry = LogRow {
+        position: vec![1].into(),
+        seq: 9,
+        envelope: Some(EnvelopeRow {
+            header: vec![2].into(),
+            salt: vec![3; 16].into(),
+            payload: vec![4; 20_000].into(),
+            ..EnvelopeRow::default()
+        }),
+        ..LogRow::default()
+    };
+    let place = PlaceRow {
+        order: 5,
+        seq: 9,
+        index: 1,
+    };
+    write(&tables, |batch| {
+        put_log_entry(batch, feed, 1, &entry);
+        put_place(batch, feed, place);
+        extend_log(batch, feed, 0, 1);
+    });
+    assert_eq!(tables.log_tip(feed).unwrap(), Some(1));
+    assert_eq!(tables.log_tip(topic()).unwrap(), None);
+    // Another message, which is not in it.
+    write(&tables, |batch| {
+        erase_from_feed(&tables, batch, feed, 10).unwrap()
+    });
+    assert_eq!(tables.log_entry(feed, 1).unwrap(), Some(entry));
+    write(&tables, |batch| {
+        erase_from_feed(&tables, batch, feed, 9).unwrap()
+    });
+    let left = tables.log_entry(feed, 1).unwrap().unwrap();
+    let envelope = left.envelope.unwrap();
+    assert_eq!((left.seq, &*envelope.header), (9, [2].as_slice()));
+    assert!(envelope.payload.is_empty() && envelope.salt.is_empty());
+}
+
+#[test]
+fn domains_that_read_a_channel_are_known_until_nobody_there_does() {
+    let tables = tables();
+    let peer = |name: &str| -> DomainName { name.parse().unwrap() };
+    write(&tables, |batch| {
+        put_reading_domain(batch, topic(), &peer("a.test"), 1);
+        put_reading_domain(batch, topic(), &peer("b.test"), 7);
+        put_reading_domain(batch, topic().feed(), &peer("c.test"), 2);
+    });
+    let all = tables.reading_domains(topic(), None, 9).unwrap();
+    assert_eq!(all, [(peer("a.test"), 1), (peer("b.test"), 7)]);
+    let page = tables.reading_domains(topic(), Some(&peer("a.test")), 9);
+    assert_eq!(page.unwrap(), [(peer("b.test"), 7)]);
+    write(&tables, |batch| {
+        put_reading_domain(batch, topic(), &peer("b.test"), 0)
+    });
+    let left = tables.reading_domains(topic(), None, 9).unwrap();
+    assert_eq!(left, [(peer("a.test"), 1)]);
 }
 
 #[test]

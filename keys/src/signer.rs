@@ -1,0 +1,149 @@
+//! Signing in a domain's name.
+
+use std::sync::Arc;
+
+use freehold_proto::{
+    Destination, DomainName, Envelope, Freshness, GroupRecord, Header, KeyId, MessageId, Placed,
+    Position, Timestamp, envelope, freshness, group, position, wire,
+};
+use parking_lot::RwLock;
+use prost::Message as _;
+
+use crate::{KeyError, SignedFreshness, VerifiedRecord, random, secret::SecretKey};
+
+/// Signs envelopes and hellos for one domain. Clones share the key, and sign with another one as soon
+/// as the domain does.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    domain: DomainName,
+    pair: Arc<RwLock<Arc<Pair>>>,
+}
+
+/// A signing key and its name.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) key: SecretKey,
+    pub(crate) id: KeyId,
+}
+
+impl Signer {
+    pub(crate) fn new(domain: DomainName, key: SecretKey) -> Self {
+        let id = KeyId::of(&key.public());
+        Self {
+            domain,
+            pair: Arc::new(RwLock::new(Arc::new(Pair { key, id }))),
+        }
+    }
+
+    pub(crate) fn pair(&self) -> Arc<Pair> {
+        Arc::clone(&self.pair.read())
+    }
+
+    /// From now on this one and its clones sign with the key of `other`.
+    pub(crate) fn take_over(&self, other: &Self) {
+        *self.pair.write() = other.pair();
+    }
+
+    /// A signer that keeps to the present key.
+    #[must_use]
+    pub fn fixed(&self) -> Self {
+        Self {
+            domain: self.domain.clone(),
+            pair: Arc::new(RwLock::new(self.pair())),
+        }
+    }
+
+    /// For whom it signs.
+    #[must_use]
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.pair().id
+    }
+
+    /// Says that `record`, which must be our own, is our latest, for as long as one may say so.
+    #[must_use]
+    pub fn vouch(&self, record: &VerifiedRecord, now: Timestamp) -> VerifiedRecord {
+        let pair = self.pair();
+        let statement = Freshness {
+            domain: self.domain.clone(),
+            serial: record.record().serial,
+            record_hash: record.hash(),
+            key_id: pair.id,
+            issued: now,
+            expires: now.plus(freshness::LIFETIME_MAX),
+        };
+        record.with_freshness(SignedFreshness::new(statement, |bytes| {
+            pair.key.sign(freshness::CONTEXT, bytes)
+        }))
+    }
+
+    /// Seals a payload that *we* composed: gives it a salt, a header and a signature.
+    pub fn seal(
+        &self,
+        to: Destination,
+        message_id: MessageId,
+        issued_at: Timestamp,
+        payload: wire::payload::Kind,
+    ) -> Result<Envelope, KeyError> {
+        let payload = wire::Payload {
+            kind: Some(payload),
+        }
+        .encode_to_vec();
+        let (salt, pair) = (random()?, self.pair());
+        let header = Header {
+            from: self.domain.clone(),
+            to,
+            key_id: pair.id,
+            message_id,
+            issued_at,
+            payload_hash: Envelope::payload_hash(&salt, &payload),
+        }
+        .encode();
+        Ok(Envelope {
+            signature: pair.key.sign(envelope::CONTEXT, &header),
+            header: header.into(),
+            salt,
+            payload: payload.into(),
+        })
+    }
+
+    /// Makes the create record of a new group: its bytes, and our signature on them.
+    pub fn found_group(&self) -> Result<(Vec<u8>, [u8; 64]), KeyError> {
+        let pair = self.pair();
+        let record = GroupRecord {
+            home: self.domain.clone(),
+            key_id: pair.id,
+            nonce: random()?,
+        }
+        .encode();
+        let signature = pair.key.sign(group::CONTEXT, &record);
+        Ok((record, signature))
+    }
+
+    /// Gives an entry its place in the log of a group whose home we are. `position` is signed under our
+    /// name and key, whatever it says of them.
+    #[must_use]
+    pub fn place(&self, position: Position) -> Placed {
+        let pair = self.pair();
+        let bytes = Position {
+            home: self.domain.clone(),
+            key_id: pair.id,
+            ..position
+        }
+        .encode();
+        Placed {
+            signature: pair.key.sign(position::CONTEXT, &bytes),
+            position: bytes.into(),
+        }
+    }
+
+    /// Signs bytes that carry their own context.
+    pub(crate) fn sign_raw(&self, bytes: &[u8]) -> [u8; 64] {
+        self.pair().key.sign(b"", bytes)
+    }
+}
