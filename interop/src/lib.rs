@@ -32,6 +32,7 @@ pub mod report;
 mod soak;
 mod stage;
 mod timeline;
+pub mod vectors;
 mod writer;
 
 pub use binary::{freehold_binary, has_hooks};
