@@ -61,7 +61,8 @@ fn play(stage: &mut Stage) -> Play<'_> {
         let at = stage.network.domain(0)?.federation();
 
         let one = |_: usize| IpAddr::from([127, 9, 9, 9]);
-        let crowd = crowd(&peer, at, FROM_ONE, one).await?;
+        let (crowd, most) = crowd(stage, &peer, at, FROM_ONE, one).await?;
+        is_few(before.0, most, PREFIX_MAX)?;
         is_bounded(stage, before, PREFIX_MAX, "one prefix").await?;
         let _new = Foe::comes(stage, 0, "new.test").await?;
         stage
@@ -155,14 +156,24 @@ impl Held {
     }
 }
 
-/// So many strangers, each in a way of its own; what they hold.
+/// While strangers came there never were more of them than there are places.
+fn is_few(before: usize, most: usize, places: usize) -> Result<()> {
+    let files = most.saturating_sub(before);
+    expect(files <= places + SLACK, || {
+        format!("while they came, strangers took {files} places of {places}")
+    })
+}
+
+/// So many strangers, each in a way of its own; what they hold, and the most files that the server had
+/// open while they came.
 async fn crowd(
+    stage: &mut Stage,
     peer: &ScriptedPeer,
     at: SocketAddr,
     count: usize,
     from: impl Fn(usize) -> IpAddr,
-) -> Result<Vec<Held>> {
-    let mut held = Vec::new();
+) -> Result<(Vec<Held>, usize)> {
+    let (mut held, mut most) = (Vec::new(), 0);
     let mut number = 0;
     while number < count {
         let some = (number..count).take(AT_ONCE);
@@ -170,8 +181,9 @@ async fn crowd(
         let came = futures_util::future::join_all(some).await;
         number += came.len();
         held.extend(came.into_iter().filter_map(std::result::Result::ok));
+        most = most.max(taken(stage)?.0);
     }
-    Ok(held)
+    Ok((held, most))
 }
 
 async fn comes(peer: &ScriptedPeer, at: SocketAddr, from: IpAddr, number: usize) -> Held {
@@ -237,7 +249,8 @@ async fn pressed(
     (club, before): (&mut Club, (usize, u64)),
     from: impl Fn(usize) -> IpAddr + Copy,
 ) -> Result<()> {
-    let mut held = crowd(peer, at, FROM_MANY, from).await?;
+    let (mut held, most) = crowd(stage, peer, at, FROM_MANY, from).await?;
+    is_few(before.0, most, STRANGERS_MAX)?;
     is_bounded(stage, before, STRANGERS_MAX, "everywhere").await?;
     let until = Instant::now() + PRESSURE;
     let mut rounds = 0;
@@ -245,7 +258,10 @@ async fn pressed(
         for it in held.iter_mut().take(STRANGERS_MAX) {
             let _slow = timeout(Duration::from_millis(5), it.drips()).await;
         }
-        held = crowd(peer, at, STRANGERS_MAX, |it| from(it + rounds)).await?;
+        let come = crowd(stage, peer, at, STRANGERS_MAX, |it| from(it + rounds));
+        let most;
+        (held, most) = come.await?;
+        is_few(before.0, most, STRANGERS_MAX)?;
         club.writes(0, 2).await?;
         club.writes(1, 2).await?;
         rounds += 1;
