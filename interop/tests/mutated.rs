@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be made fails its test")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freehold_interop::Random;
 use freehold_keys::{
@@ -18,6 +18,7 @@ use freehold_proto::{
     wire,
 };
 use prost::Message as _;
+use tokio::time::Instant;
 
 fn now() -> Timestamp {
     Timestamp::from_millis(1_767_323_045_678).unwrap()
