@@ -123,7 +123,9 @@ mod tests {
             let mut bytes = answer(true).to_bytes().unwrap();
             for (at, byte) in changes {
                 let at = at.index(bytes.len());
-                bytes[at] = byte;
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
             }
             if let Some(cut) = cut {
                 bytes.truncate(cut.index(bytes.len()));

@@ -49,6 +49,11 @@ pub enum KeyError {
     /// A certificate cannot be made from the TLS key.
     #[error("cannot make a TLS certificate: {0}")]
     Certificate(String),
+    /// A record that is not a later one of the same root.
+    #[error(
+        "that record is no later one under the root key that is here; with another root key, use `freehold keys recover`"
+    )]
+    NotLater,
     /// A phrase that is good for another record.
     #[error(
         "this recovery phrase is not the one that the domain's last record commits to: it may be that of an earlier key, or of another domain"

@@ -389,3 +389,31 @@ fn a_root_that_nobody_has_named_before_is_not_believed() {
     let read = VerifiedRecord::verify(&forged.to_bytes(), alpha.domain(), &root, now());
     assert!(matches!(read, Err(RecordFault::Succession(_))), "{read:?}");
 }
+
+#[test]
+fn keys_from_an_older_backup_go_on_behind_the_record_that_others_have() {
+    let (dir, mut ring) = ring("alpha.test");
+    let (keys, backup) = (dir.path().join("keys"), dir.path().join("backup"));
+    fs::create_dir(&backup).unwrap();
+    for file in fs::read_dir(&keys).unwrap() {
+        let path = file.unwrap().path();
+        fs::copy(&path, backup.join(path.file_name().unwrap())).unwrap();
+    }
+    ring.rotate(now()).unwrap();
+    ring.rotate(now()).unwrap();
+    let known = ring.record().clone();
+    let mut restored = KeyRing::load(&backup, ring.domain(), now()).unwrap();
+    assert!(
+        follows(&restored, &known, now()).is_err(),
+        "others know a later one"
+    );
+    restored.rotate_behind(Some(&known), now()).unwrap();
+    assert_eq!(follows(&restored, &known, now()), Ok(()));
+    let reloaded = KeyRing::load(&backup, ring.domain(), now()).unwrap();
+    assert_eq!(reloaded.record(), restored.record());
+    let earlier = restored.rotate_behind(Some(&known), now());
+    assert!(matches!(earlier, Err(KeyError::NotLater)));
+    let (_other, other) = self::ring("alpha.test");
+    let strange = restored.rotate_behind(Some(other.record()), now());
+    assert!(matches!(strange, Err(KeyError::NotLater)));
+}

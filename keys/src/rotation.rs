@@ -43,8 +43,25 @@ pub struct Lost {
 impl KeyRing {
     /// Gives the domain a new signing key and a new TLS key. What the old ones signed counts on.
     pub fn rotate(&mut self, now: Timestamp) -> Result<(), KeyError> {
+        self.rotate_behind(None, now)
+    }
+
+    /// The same behind a later record of ours than the one on disk, as others have it: for keys that came
+    /// back from a backup older than the last change. The root must be the same.
+    pub fn rotate_behind(
+        &mut self,
+        later: Option<&VerifiedRecord>,
+        now: Timestamp,
+    ) -> Result<(), KeyError> {
         let _lock = lock(&self.dir)?;
         self.reload_locked()?;
+        if let Some(later) = later {
+            let same = later.record().root_key == self.root.public();
+            if !same || later.record().serial < self.record.record().serial {
+                return Err(KeyError::NotLater);
+            }
+            self.record = later.clone();
+        }
         let (signing, tls) = (SecretKey::generate()?, SecretKey::generate()?);
         let mut next = self.next_record(now);
         retire(&mut next, now);

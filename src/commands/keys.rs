@@ -39,12 +39,16 @@ pub(crate) struct Show {
     config: PathBuf,
 }
 
-/// Which domain.
+/// Which domain, and from where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rotate {
     /// The configuration file of the domain
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// The domain's last identity record, if the keys here come from a backup that is older: `freehold
+    /// peer show DOMAIN --record FILE` writes it at any domain that knows this one
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Which keys.
@@ -84,7 +88,7 @@ impl Keys {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Show(it) => show(&load_config(&it.config)?),
-            Self::Rotate(it) => rotate(&load_config(&it.config)?),
+            Self::Rotate(it) => it.run(),
             Self::Revoke(it) => it.run(),
             Self::Recover(it) => it.run(),
         }
@@ -133,11 +137,15 @@ fn show(config: &Config) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn rotate(config: &Config) -> Result<(), CommandError> {
-    let mut keys = load(config)?;
-    keys.rotate(SystemClock.now())?;
-    taken_up(&keys);
-    Ok(())
+impl Rotate {
+    fn run(self) -> Result<(), CommandError> {
+        let config = load_config(&self.config)?;
+        let later = self.record.map(|path| read_record(&path, &config));
+        let mut keys = load(&config)?;
+        keys.rotate_behind(later.transpose()?.as_ref(), SystemClock.now())?;
+        taken_up(&keys);
+        Ok(())
+    }
 }
 
 fn taken_up(keys: &KeyRing) {
