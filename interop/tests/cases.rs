@@ -23,6 +23,9 @@ macro_rules! tests {
 tests! {
     tokens_survive
     peer_down
+    first_contact_anchors
+    srv_failover
+    dns_change_mid_stream
     kill_at_random
     exactly_once
     kill_before_ack
@@ -38,6 +41,7 @@ tests! {
     clock_skew
     consent_required
     no_enumeration
+    deny_list_everywhere
     long_partition
     order_per_conversation
     home_down
@@ -48,6 +52,10 @@ tests! {
     fan_out
     channel_readers
     backup_restore
+    signing_key_rotation
+    expired_or_revoked_key
+    rollback_equivocation
+    root_recovery
     erasure
     gap_repair
     home_restored

@@ -6,11 +6,15 @@ mod channel_readers;
 mod clock_skew;
 mod consent_required;
 mod dead_peer;
+mod deny_list_everywhere;
 mod disk_full;
+mod dns_change_mid_stream;
 mod erasure;
 mod exactly_once;
+mod expired_or_revoked_key;
 mod fairness;
 mod fan_out;
+mod first_contact_anchors;
 mod gap_repair;
 mod home_down;
 mod home_integrity;
@@ -27,6 +31,10 @@ mod order_per_conversation;
 mod peer_down;
 mod poison_in_batch;
 mod queue_bounds;
+mod rollback_equivocation;
+mod root_recovery;
+mod signing_key_rotation;
+mod srv_failover;
 mod store_what_you_serve;
 mod three_outages;
 mod tokens_survive;
@@ -60,6 +68,9 @@ pub struct Case {
 pub const ALL: &[Case] = &[
     tokens_survive::CASE,
     peer_down::CASE,
+    first_contact_anchors::CASE,
+    srv_failover::CASE,
+    dns_change_mid_stream::CASE,
     kill_at_random::CASE,
     exactly_once::CASE,
     kill_before_ack::CASE,
@@ -75,6 +86,7 @@ pub const ALL: &[Case] = &[
     clock_skew::CASE,
     consent_required::CASE,
     no_enumeration::CASE,
+    deny_list_everywhere::CASE,
     long_partition::CASE,
     order_per_conversation::CASE,
     home_down::CASE,
@@ -85,6 +97,10 @@ pub const ALL: &[Case] = &[
     fan_out::CASE,
     channel_readers::CASE,
     backup_restore::CASE,
+    signing_key_rotation::CASE,
+    expired_or_revoked_key::CASE,
+    rollback_equivocation::CASE,
+    root_recovery::CASE,
     erasure::CASE,
     gap_repair::CASE,
     home_restored::CASE,
