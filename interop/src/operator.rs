@@ -31,41 +31,27 @@ pub struct Told {
 impl Domain {
     /// Runs a command, whether the server runs or not, and takes a no for an answer. `input` is typed in.
     pub async fn command(&self, command: &str, arguments: &[&str], input: &str) -> Result<Told> {
-        let what = format!("run `freehold {command}`");
         let mut process = Command::new(freehold_binary()?);
         process
             .args(command.split_whitespace())
             .arg("--config")
             .arg(self.write_config()?)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let input = input.to_owned();
-        let run = spawn_blocking(move || {
-            let mut child = process.spawn()?;
-            if let Some(mut stdin) = child.stdin.take() {
-                // Who reads nothing may have gone already.
-                let _gone = stdin.write_all(input.as_bytes());
-            }
-            child.wait_with_output()
-        });
-        let output = match run.await {
-            Ok(output) => output.map_err(|error| Failure::harness(&what, error))?,
-            Err(error) => return Err(Failure::harness(&what, error)),
-        };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said = text(&output.stdout) + &text(&output.stderr);
-        let done = output.status.success();
-        let how = if done { "" } else { ", in vain" };
-        self.timeline().act(
-            self.name(),
-            format!(
-                "its operator: freehold {command} {}{how}",
-                arguments.join(" ")
-            ),
-        );
-        Ok(Told { done, said })
+            .args(arguments);
+        let told = outcome(command, process, input).await?;
+        let how = if told.done { "" } else { ", in vain" };
+        let arguments = arguments.join(" ");
+        let what = format!("its operator: freehold {command} {arguments}{how}");
+        self.timeline().act(self.name(), what);
+        Ok(told)
+    }
+
+    /// Makes an installation of the same name in another folder.
+    pub async fn installs(&self, folder: &Path) -> Result<Told> {
+        let mut process = Command::new(freehold_binary()?);
+        process
+            .args(["init", "--domain", self.name().as_str(), "--data"])
+            .arg(folder);
+        outcome("init", process, "").await
     }
 
     /// The same where it must be done; what was printed.
@@ -140,6 +126,33 @@ impl Domain {
         let none = || Failure::Broken(format!("init printed no recovery phrase:\n{said}"));
         phrase_in(&said).ok_or_else(none)
     }
+}
+
+/// Runs a command to its end.
+async fn outcome(name: &str, mut process: Command, input: &str) -> Result<Told> {
+    let what = format!("run `freehold {name}`");
+    process
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let input = input.to_owned();
+    let run = spawn_blocking(move || {
+        let mut child = process.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // Who reads nothing may have gone already.
+            let _gone = stdin.write_all(input.as_bytes());
+        }
+        child.wait_with_output()
+    });
+    let output = match run.await {
+        Ok(output) => output.map_err(|error| Failure::harness(&what, error))?,
+        Err(error) => return Err(Failure::harness(&what, error)),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Told {
+        done: output.status.success(),
+        said: text(&output.stdout) + &text(&output.stderr),
+    })
 }
 
 /// What `freehold peer show` says in the row of this name.

@@ -26,6 +26,8 @@ tests! {
     first_contact_anchors
     srv_failover
     dns_change_mid_stream
+    fresh_keys_per_install
+    ssrf_targets
     kill_at_random
     exactly_once
     kill_before_ack
@@ -49,6 +51,7 @@ tests! {
     home_transfer
     home_takeover
     media_safety
+    discovery_amplification
     fan_out
     channel_readers
     backup_restore

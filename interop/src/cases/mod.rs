@@ -7,6 +7,7 @@ mod clock_skew;
 mod consent_required;
 mod dead_peer;
 mod deny_list_everywhere;
+mod discovery_amplification;
 mod disk_full;
 mod dns_change_mid_stream;
 mod erasure;
@@ -15,6 +16,7 @@ mod expired_or_revoked_key;
 mod fairness;
 mod fan_out;
 mod first_contact_anchors;
+mod fresh_keys_per_install;
 mod gap_repair;
 mod home_down;
 mod home_integrity;
@@ -35,6 +37,7 @@ mod rollback_equivocation;
 mod root_recovery;
 mod signing_key_rotation;
 mod srv_failover;
+mod ssrf_targets;
 mod store_what_you_serve;
 mod three_outages;
 mod tokens_survive;
@@ -71,6 +74,8 @@ pub const ALL: &[Case] = &[
     first_contact_anchors::CASE,
     srv_failover::CASE,
     dns_change_mid_stream::CASE,
+    fresh_keys_per_install::CASE,
+    ssrf_targets::CASE,
     kill_at_random::CASE,
     exactly_once::CASE,
     kill_before_ack::CASE,
@@ -94,6 +99,7 @@ pub const ALL: &[Case] = &[
     home_transfer::CASE,
     home_takeover::CASE,
     media_safety::CASE,
+    discovery_amplification::CASE,
     fan_out::CASE,
     channel_readers::CASE,
     backup_restore::CASE,
