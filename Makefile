@@ -21,7 +21,7 @@ test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv gr
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --package freehold --features test-hooks --locked -- -D warnings
-	cargo test --workspace --locked
+	FREEHOLD_MUTATION_SECONDS=60 cargo test --workspace --locked
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny check bans licenses sources; \
 	else \

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use freehold_config::{Config, Waiting};
 use freehold_directory::Directory;
-use freehold_federation::{Bound, Federation, Tasks};
+use freehold_federation::{Bound, Federation, Reception, Tasks};
 use freehold_keys::KeyRing;
 use freehold_proto::Clock;
 use freehold_store::{Engine, SledEngine, StoreError, Tables};
@@ -17,7 +17,7 @@ use crate::{
         trail,
     },
     control,
-    edge::{grpc, http, ids::Ids},
+    edge::{front::Front, grpc, http, ids::Ids},
     files::{Files, StorageError},
     mail::{MailError, Post},
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
@@ -74,8 +74,10 @@ pub enum BuildError {
 #[derive(Debug)]
 pub struct Domain {
     server: Arc<Server>,
-    clients: TcpListener,
+    /// None behind a front that several domains share.
+    clients: Option<TcpListener>,
     client_address: SocketAddr,
+    hosts: Vec<String>,
     grpc: Option<(TcpListener, SocketAddr)>,
     keys: KeyRing,
     federation: Bound,
@@ -84,6 +86,15 @@ pub struct Domain {
     data_dir: PathBuf,
     federation_address: SocketAddr,
     web_root: Option<PathBuf>,
+}
+
+/// Where the listeners are that several domains share.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    /// The clients'.
+    pub clients: SocketAddr,
+    /// The peers'.
+    pub federation: SocketAddr,
 }
 
 /// A domain that serves.
@@ -101,12 +112,34 @@ impl Domain {
     ) -> Result<Self, BuildError> {
         let store = config.store.clone();
         let open = || Ok(Arc::new(SledEngine::open(store)?) as Arc<dyn Engine>);
-        Self::build_on(open, config, keys, clock).await
+        Box::pin(Self::build_on(open, config, keys, clock)).await
+    }
+
+    /// The same behind listeners that several domains share; see [`Domain::start_behind`].
+    pub async fn build_behind(
+        shared: Shared,
+        config: Config,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let store = config.store.clone();
+        let open = || Ok(Arc::new(SledEngine::open(store)?) as Arc<dyn Engine>);
+        Box::pin(Self::put_together(open, Some(shared), config, keys, clock)).await
     }
 
     /// The same on a store that `open` opens.
     pub(crate) async fn build_on(
         open: impl FnOnce() -> Result<Arc<dyn Engine>, StoreError> + Send + 'static,
+        config: Config,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        Box::pin(Self::put_together(open, None, config, keys, clock)).await
+    }
+
+    async fn put_together(
+        open: impl FnOnce() -> Result<Arc<dyn Engine>, StoreError> + Send + 'static,
+        shared: Option<Shared>,
         config: Config,
         keys: KeyRing,
         clock: Arc<dyn Clock>,
@@ -122,8 +155,18 @@ impl Domain {
         let pins = Arc::new(StoredPins::new(tables.clone(), Arc::clone(&lives)));
         let directory = Arc::new(Directory::new(config.directory, pins, Arc::clone(&clock))?);
         let configured = config.federation.policy.with(&[], &[]);
-        let federation = Federation::bind(config.federation, &keys, Arc::clone(&clock)).await?;
-        let (clients, client_address) = listen(config.clients.listen).await?;
+        let (links, now) = (config.federation, Arc::clone(&clock));
+        let (federation, clients, client_address) = match shared {
+            Some(at) => {
+                let federation = Federation::behind(at.federation, links, &keys, now)?;
+                (federation, None, at.clients)
+            }
+            None => {
+                let federation = Federation::bind(links, &keys, now).await?;
+                let (clients, address) = listen(config.clients.listen).await?;
+                (federation, Some(clients), address)
+            }
+        };
         let grpc = match config.clients.grpc_listen {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -187,6 +230,7 @@ impl Domain {
             federation_address: federation.local_addr(),
             federation,
             directory,
+            hosts: config.clients.hosts,
             web_root: config.clients.web_root,
         })
     }
@@ -227,39 +271,67 @@ impl Domain {
 
     /// Begins to serve clients and peers.
     #[must_use]
-    pub fn start(self) -> Running {
+    pub fn start(mut self) -> Running {
+        let (clients, web_root) = (self.clients.take(), self.web_root.take());
+        let running = self.begin(|federation, server, directory, door| {
+            let outbox = Arc::clone(&server.outbox);
+            federation.start(&server.tasks, directory, door, outbox)
+        });
+        let server = &running.server;
+        if let Some(listener) = clients {
+            let serving = http::serve(Arc::clone(server), listener, web_root);
+            server.tasks.spawn("clients", serving);
+        }
+        running
+    }
+
+    /// The same behind listeners that several domains share. Returns the names by which clients reach it
+    /// there.
+    #[must_use]
+    pub fn start_behind(mut self, reception: &Reception, front: &Front) -> (Running, Vec<String>) {
+        let arrivals = reception.join(&self.server.us);
+        let mut names = std::mem::take(&mut self.hosts);
+        names.push(self.server.us.to_string());
+        let web_root = self.web_root.take();
+        let running = self.begin(|federation, server, directory, door| {
+            let outbox: Arc<Outbox> = Arc::clone(&server.outbox);
+            federation.start_behind(arrivals, &server.tasks, directory, (door, outbox))
+        });
+        let taken = front.join(&running.server, web_root, &names);
+        names.retain(|it| !taken.contains(it));
+        if !taken.is_empty() {
+            warn!(domain = %running.server.us, ?taken, "these names lead to another domain here already");
+        }
+        (running, names)
+    }
+
+    fn begin(
+        self,
+        link: impl FnOnce(Bound, &Arc<Server>, Arc<Directory>, Arc<Door>) -> Federation,
+    ) -> Running {
         let Self {
             server,
-            clients,
             grpc,
             keys,
             federation,
             directory,
             desk,
             data_dir,
-            web_root,
             ..
         } = self;
         let door = Arc::new(Door::new(Arc::clone(&server)));
-        let outbox = Arc::clone(&server.outbox);
-        let handle = federation.start(&server.tasks, directory, door, outbox);
+        let handle = link(federation, &server, directory, door);
         if server.federation.set(handle).is_err() {
             warn!("the domain was started twice");
         }
         server.files.start();
+        let tasks = server.tasks.clone();
         if let Some(listener) = control::open(&data_dir) {
             let operator = control::serve(Arc::clone(&server), desk, listener, data_dir);
-            server.tasks.spawn("operator", operator);
+            tasks.spawn("operator", operator);
         }
-        server
-            .tasks
-            .spawn("keys", rekey::follow(Arc::clone(&server), keys));
-        let tasks = server.tasks.clone();
+        tasks.spawn("keys", rekey::follow(Arc::clone(&server), keys));
         tasks.spawn("resume", Hub::resume(Arc::clone(&server)));
-        tasks.spawn(
-            "clients",
-            http::serve(Arc::clone(&server), clients, web_root),
-        );
         if let Some((listener, address)) = grpc {
             tasks.spawn("grpc", grpc::serve(Arc::clone(&server), listener));
             info!(domain = %server.us, grpc = %address, "serving gRPC");
@@ -367,9 +439,20 @@ impl Running {
         let _gone = poisoned.wait_for(|it| *it).await.is_err();
     }
 
+    /// True when the domain can no longer serve; see [`Running::stopped`].
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        *self.server.tables.engine().poisoned().borrow()
+    }
+
     /// Stops: no new connections, a word to clients and peers, what is in hand is finished, the store
     /// is closed. Waits at most for `grace` before the store is closed all the same.
     pub async fn stop(self, grace: Duration) {
+        self.end(grace).await;
+    }
+
+    /// The same for somebody who shares it.
+    pub async fn end(&self, grace: Duration) {
         let left = self.server.tasks.drain(grace).await;
         if left > 0 {
             warn!(left, "tasks were cut off at the end");

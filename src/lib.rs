@@ -25,6 +25,7 @@ mod stage;
 pub mod topic;
 
 pub use accounts::AccountError;
-pub use domain::{BuildError, Domain, Running};
+pub use domain::{BuildError, Domain, Running, Shared};
+pub use edge::front::Front;
 pub use operator::{Invitation, Trace};
 pub use restore::{Restored, Without};

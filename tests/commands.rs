@@ -427,3 +427,94 @@ fn peers_are_vouched_for_denied_and_forgotten_while_the_server_is_stopped() {
     peer(&["forget", "b.test"], 0, "b.test is forgotten.");
     check(&["audit", "--config", &config], 0, "peer denied: b.test");
 }
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// The status of the answer to a request for a host's identity record; 0 while nobody answers.
+fn status_of(port: u16, host: &str) -> u16 {
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+        return 0;
+    };
+    let request = format!(
+        "GET /.well-known/freehold/identity HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    );
+    if stream.write_all(request.as_bytes()).is_err() {
+        return 0;
+    }
+    let mut line = String::new();
+    let _read = BufReader::new(stream).read_line(&mut line);
+    let status = line.split(' ').nth(1).and_then(|it| it.parse().ok());
+    status.unwrap_or(0)
+}
+
+#[track_caller]
+fn becomes(port: u16, host: &str, status: u16) {
+    for _ in 0..300 {
+        if status_of(port, host) == status {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("{host} answers {}, not {status}", status_of(port, host));
+}
+
+#[test]
+fn one_process_serves_the_domains_of_a_folder_as_they_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let domains = path(folder.path(), "domains");
+    fs::create_dir(&domains).unwrap();
+    let init = |name: &str| {
+        let data = format!("{domains}/{name}");
+        check(&["init", "--domain", name, "--data", &data], 0, "is made");
+    };
+    init("a.test");
+    init("b.test");
+    fs::create_dir(format!("{domains}/broken")).unwrap();
+    fs::write(format!("{domains}/broken/freehold.toml"), "nonsense = 1").unwrap();
+    let (clients, peers) = (free_port(), free_port());
+    let [here, there] = [clients, peers].map(|port| format!("127.0.0.1:{port}"));
+    let arguments = [
+        "host",
+        "--domains",
+        &domains,
+        "--clients",
+        &here,
+        "--federation",
+        &there,
+    ];
+    let mut host = Demo(
+        command(&arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts"),
+    );
+    becomes(clients, "a.test", 200);
+    becomes(clients, "b.test", 200);
+    assert_eq!(status_of(clients, "c.test"), 421);
+    init("c.test");
+    becomes(clients, "c.test", 200);
+    fs::rename(format!("{domains}/a.test"), path(folder.path(), "gone")).unwrap();
+    becomes(clients, "a.test", 421);
+    assert_eq!(status_of(clients, "b.test"), 200);
+    // Its data is free for whoever serves it next.
+    let moved = format!("{}/freehold.toml", path(folder.path(), "gone"));
+    check(&["peer", "list", "--config", &moved], 0, "");
+    // One that is served is asked through its own socket.
+    let config = format!("{domains}/b.test/freehold.toml");
+    check(
+        &["peer", "deny", "x.test", "--config", &config],
+        0,
+        "x.test is not dealt with.",
+    );
+    let pid = i32::try_from(host.0.id()).unwrap();
+    let ended = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status();
+    assert!(ended.unwrap().success());
+    assert!(host.0.wait().unwrap().success());
+}

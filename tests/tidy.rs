@@ -120,7 +120,12 @@ fn every_test_that_a_document_names_exists() {
         "## What clients rely on",
         "Every refusal",
     );
-    for (promises, least) in [(architecture, 30), (clients, 40)] {
+    let security = part(
+        "docs/SECURITY.md",
+        "## What goes wrong elsewhere",
+        "## Bounds",
+    );
+    for (promises, least) in [(architecture, 30), (clients, 40), (security, 30)] {
         let named = names_of_tests(&promises);
         assert!(named.len() > least, "the names are no longer found");
         let missing: Vec<_> = named

@@ -119,6 +119,9 @@ impl Checker<'_> {
         self.refuse_unknown("clients.", &section.unknown);
         let listen = self.listen("clients.listen", section.listen, "127.0.0.1:6060");
         let grpc_listen = self.optional("clients.grpc_listen", section.grpc_listen, socket_address);
+        let hosts = self.list("clients.hosts", section.hosts, |text| {
+            DomainName::from_typed(text).map(|it| it.to_string())
+        });
         let web_root = self.optional("clients.web_root", section.web_root, not_empty);
         let registration = self.choice(
             "clients.registration",
@@ -171,6 +174,7 @@ impl Checker<'_> {
         Some(Clients {
             listen: listen?,
             grpc_listen: grpc_listen?,
+            hosts: hosts?,
             web_root: web_root?.map(|it: String| self.base_dir.join(it)),
             api_keys: api_keys?,
             message_bytes_max: usize::try_from(message_bytes_max?).ok()?,

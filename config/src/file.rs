@@ -59,6 +59,12 @@ pub(crate) struct Clients {
     /// Example: `"127.0.0.1:16060"`
     pub(crate) grpc_listen: Given<String>,
 
+    /// More names by which people's clients reach the domain, beside its own. They count where several
+    /// domains are served by one process (`freehold host`), which finds the domain by them.
+    ///
+    /// Default: `[]`
+    pub(crate) hosts: Given<Vec<String>>,
+
     /// The folder with the web app, served at /. Without it the page is one sentence.
     ///
     /// Example: `"/usr/share/freehold/web"`

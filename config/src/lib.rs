@@ -220,6 +220,8 @@ pub struct Clients {
     pub listen: SocketAddr,
     /// Address and port of the listener for gRPC, if there is to be one.
     pub grpc_listen: Option<SocketAddr>,
+    /// Names by which clients reach the domain, beside its own.
+    pub hosts: Vec<String>,
     /// The folder with the web app, served at `/`. Need not exist.
     pub web_root: Option<PathBuf>,
     /// What a client may show as its API key.

@@ -77,3 +77,64 @@ fn read(answer: &Message) -> Result<Vec<String>, String> {
         });
     Ok(texts.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use freehold_keys::fingerprint_to_text;
+    use hickory_resolver::proto::rr::{Record, rdata::TXT};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::anchor::from_txt;
+
+    /// An answer with the TXT record of a domain and another text beside it.
+    fn answer(authentic: bool) -> Message {
+        let name = Name::from_ascii("_freehold.beta.test.").unwrap();
+        let mut answer = Message::new(7, MessageType::Response, OpCode::Query);
+        answer.metadata.authentic_data = authentic;
+        answer.add_query(Query::query(name.clone(), RecordType::TXT));
+        let anchor = format!("v=fh1; root={}", fingerprint_to_text(&[7; 32]));
+        for text in [anchor, "v=spf1 -all".to_owned()] {
+            let data = RData::TXT(TXT::new(vec![text]));
+            answer.add_answer(Record::from_rdata(name.clone(), 60, data));
+        }
+        answer
+    }
+
+    #[test]
+    fn only_an_answer_for_which_dnssec_vouches_counts() {
+        assert_eq!(read(&answer(true)).unwrap().len(), 2);
+        assert_eq!(read(&answer(false)).unwrap(), Vec::<String>::new());
+        let mut failed = answer(true);
+        failed.metadata.response_code = ResponseCode::ServFail;
+        assert!(read(&failed).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// The way to the resolver is this machine's own; still, no bytes bring us down, and none make a
+        /// fingerprint of anything that is not there.
+        #[test]
+        fn changed_answers_are_read_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<Option<prop::sample::Index>>(),
+        ) {
+            let mut bytes = answer(true).to_bytes().unwrap();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(message) = Message::from_bytes(&bytes)
+                && let Ok(texts) = read(&message)
+                && let Ok(Some(found)) = from_txt(&texts)
+            {
+                let text = fingerprint_to_text(&found);
+                prop_assert!(texts.iter().any(|it| it.contains(&text)));
+            }
+        }
+    }
+}

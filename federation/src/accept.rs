@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -41,6 +41,7 @@ use crate::{
     link::{HEADERS_MAX, PROBE_INTERVAL, Spawner},
     peer::Peer,
     service::PeerService,
+    shared::Arrival,
     status,
     strangers::{Strangers, Ticket},
     stubs::peer_server::PeerServer,
@@ -92,19 +93,61 @@ pub(crate) async fn run(engine: Arc<Engine>, listener: TcpListener) {
         };
         let engine_of_task = Arc::clone(&engine);
         engine.tasks.spawn("accept", async move {
-            serve(engine_of_task, stream, remote, ticket).await;
+            let acceptor = TlsAcceptor::from(engine_of_task.identity.get().tls.server());
+            let handshake = async {
+                stream.set_nodelay(true)?;
+                acceptor.accept(stream).await
+            };
+            serve(engine_of_task, handshake, remote, ticket).await;
+            drop(place);
+        });
+    }
+}
+
+/// Takes connections that a listener of several domains has accepted for this one.
+pub(crate) async fn run_behind(engine: Arc<Engine>, mut arrivals: mpsc::Receiver<Arrival>) {
+    let config = &engine.config;
+    let places = Arc::new(Semaphore::new(config.connections_max));
+    let strangers = Strangers::new(config.strangers_max, config.strangers_per_prefix_max);
+    loop {
+        let arrived = tokio::select! {
+            arrived = arrivals.recv() => arrived,
+            () = engine.tasks.stopped() => return,
+        };
+        let Some(Arrival {
+            start,
+            remote,
+            ticket: at_the_listener,
+        }) = arrived
+        else {
+            return;
+        };
+        let place = Arc::clone(&places).try_acquire_owned();
+        let (Ok(place), Some(ticket)) = (place, strangers.admit(remote.ip())) else {
+            tracing::debug!(%remote, "too many connections: dropped");
+            continue;
+        };
+        drop(at_the_listener);
+        let engine_of_task = Arc::clone(&engine);
+        engine.tasks.spawn("accept", async move {
+            let config = engine_of_task.identity.get().tls.server();
+            let handshake = async {
+                start.io.set_nodelay(true)?;
+                start.into_stream(config).await
+            };
+            serve(engine_of_task, handshake, remote, ticket).await;
             drop(place);
         });
     }
 }
 
 /// Serves one connection from TLS to its end.
-async fn serve(engine: Arc<Engine>, stream: TcpStream, remote: SocketAddr, ticket: Ticket) {
-    let acceptor = TlsAcceptor::from(engine.identity.get().tls.server());
-    let handshake = async {
-        stream.set_nodelay(true)?;
-        acceptor.accept(stream).await
-    };
+async fn serve(
+    engine: Arc<Engine>,
+    handshake: impl Future<Output = std::io::Result<TlsStream<TcpStream>>>,
+    remote: SocketAddr,
+    ticket: Ticket,
+) {
     let stream = tokio::select! {
         accepted = timeout(engine.config.tls_timeout, handshake) => match accepted {
             Ok(Ok(stream)) => stream,

@@ -14,13 +14,13 @@ use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, 
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
-    BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery, LinkError, Local,
-    Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
+    Arrival, BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery,
+    LinkError, Local, Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
     backoff::Attempt,
     dial::dial,
     entries::{self, Refused},
@@ -48,7 +48,8 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Bound {
     federation: Federation,
-    listener: TcpListener,
+    /// None behind a listener that several domains share.
+    listener: Option<TcpListener>,
     local_addr: SocketAddr,
     config: Config,
     clock: Arc<dyn Clock>,
@@ -100,6 +101,26 @@ impl Federation {
         let address = config.listen;
         let failed = |source| BindError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        Self::on((Some(listener), local_addr), config, ring, clock)
+    }
+
+    /// Takes the connections that a shared listener at `local_addr` hands on; see [`Bound::start_behind`].
+    pub fn behind(
+        local_addr: SocketAddr,
+        config: Config,
+        ring: &KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Bound, BindError> {
+        Self::on((None, local_addr), config, ring, clock)
+    }
+
+    fn on(
+        (listener, local_addr): (Option<TcpListener>, SocketAddr),
+        config: Config,
+        ring: &KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Bound, BindError> {
         Ok(Bound {
             federation: Self {
                 domain: ring.domain().clone(),
@@ -107,7 +128,7 @@ impl Federation {
                 identity: CurrentIdentity::new(ring)?,
                 engine: Arc::default(),
             },
-            local_addr: listener.local_addr().map_err(failed)?,
+            local_addr,
             listener,
             config,
             clock,
@@ -314,7 +335,24 @@ impl Bound {
         outbox: Arc<dyn Outbox>,
     ) -> Federation {
         let (federation, engine, listener) = self.build(tasks, directory, (local, outbox), false);
-        tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
+        if let Some(listener) = listener {
+            tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
+        }
+        tasks.spawn("start", wake_all(engine));
+        federation
+    }
+
+    /// The same with the connections that a shared listener hands on.
+    pub fn start_behind(
+        self,
+        arrivals: mpsc::Receiver<Arrival>,
+        tasks: &Tasks,
+        directory: Arc<Directory>,
+        (local, outbox): (Arc<dyn Local>, Arc<dyn Outbox>),
+    ) -> Federation {
+        let (federation, engine, _) = self.build(tasks, directory, (local, outbox), false);
+        let taking = accept::run_behind(Arc::clone(&engine), arrivals);
+        tasks.spawn("listener", taking);
         tasks.spawn("start", wake_all(engine));
         federation
     }
@@ -336,7 +374,7 @@ impl Bound {
         directory: Arc<Directory>,
         (local, outbox): (Arc<dyn Local>, Arc<dyn Outbox>),
         quiet: bool,
-    ) -> (Federation, Arc<Engine>, TcpListener) {
+    ) -> (Federation, Arc<Engine>, Option<TcpListener>) {
         let engine = Arc::new(Engine {
             config: self.config,
             domain: self.federation.domain.clone(),

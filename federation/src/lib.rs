@@ -32,6 +32,7 @@ mod link;
 mod peer;
 mod policy;
 mod service;
+mod shared;
 mod signals;
 mod status;
 mod strangers;
@@ -53,6 +54,7 @@ pub use engine::{Bound, Federation, LinkReport, LinkState};
 pub use error::{BindError, FindError, LinkError, LinkLost, PeerMisbehaved, PeerUnsupported};
 pub use file::RemoteFile;
 pub use policy::Policy;
+pub use shared::{Arrival, Reception, SharedListener};
 pub use strangers::{Strangers, Ticket};
 pub use tasks::Tasks;
 

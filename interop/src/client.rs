@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{self, Message as WsMessage},
+    tungstenite::{
+        self, Message as WsMessage,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, header::HOST},
+    },
 };
 
 use crate::{Failure, Result, failure::expect, frames::faults_of_frame};
@@ -145,7 +149,14 @@ impl Session {
             "ws://{}/v0/channels?apikey={STOCK_API_KEY}",
             endpoint.client
         );
-        let connected = timeout(REPLY_WITHIN, connect_async_with_config(url, None, true)).await;
+        // As a client that has looked the domain up: by its name.
+        let request = url.into_client_request().and_then(|mut request| {
+            let host = HeaderValue::from_str(endpoint.domain.as_str())?;
+            request.headers_mut().insert(HOST, host);
+            Ok(request)
+        });
+        let request = request.map_err(|error| gone(error.to_string()))?;
+        let connected = timeout(REPLY_WITHIN, connect_async_with_config(request, None, true)).await;
         let (socket, _) = connected
             .map_err(|_| gone("connecting took too long".to_owned()))?
             .map_err(|error| gone(error.to_string()))?;

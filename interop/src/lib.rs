@@ -34,6 +34,7 @@ mod shown;
 mod soak;
 mod stage;
 mod timeline;
+pub mod vectors;
 mod writer;
 
 pub use binary::{freehold_binary, has_hooks};

@@ -62,6 +62,27 @@ tests! {
     erasure
     gap_repair
     home_restored
+    raw_bytes_verified
+    parser_differential
+    origin_must_match_user
+    ephemera_origin
+    reference_ownership
+    rejected_stays_rejected
+    path_body_agreement
+    cross_group_authority
+    group_takeover_attempts
+    non_member_reads
+    strict_ed25519
+    no_signing_oracle
+    every_ingress_verifies
+    mutual_tls_no_eku
+    hello_binding
+    framing_isolation
+    oversize_everything
+    unauthenticated_pressure
+    auth_vectors
+    rate_limit_isolation
+    hostile_member_cost
 }
 
 #[expect(

@@ -9,9 +9,12 @@
 
 use std::{fs, path::Path, str::FromStr};
 
-use freehold_keys::{open, verify_proof};
+use freehold_keys::{
+    RecordFault, VerifiedRecord, open, open_entry, open_position, verify, verify_proof,
+};
 use freehold_proto::{
-    Address, DomainName, Envelope, IdentityRecord, KeyId, Refusal, RefusalCode, Timestamp, UserId,
+    Address, DomainName, Envelope, IdentityRecord, KeyId, Placed, Refusal, RefusalCode, Timestamp,
+    UserId,
     hello::{Hello, Role},
     limits,
     record::SigningKey,
@@ -75,6 +78,91 @@ fn hellos_are_believed_or_refused_for_the_reason_named() {
         let signature = hex(&case["signature"]);
         let proven = verify_proof(&hello, &signature, &record, &tls_key_hash, now);
         check(case, proven.as_ref().map(drop));
+    }
+}
+
+/// With `FREEHOLD_WRITE_VECTORS` set they are written anew first.
+#[test]
+fn the_vectors_that_are_made_here_are_in_their_files() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    for (name, value) in freehold_interop::vectors::all().unwrap() {
+        if std::env::var_os("FREEHOLD_WRITE_VECTORS").is_some() {
+            fs::write(folder.join(name), format!("{value:#}\n")).unwrap();
+        }
+        assert!(json(name) == value, "{name} is out of date");
+    }
+}
+
+#[test]
+fn identity_records_are_believed_or_not_for_the_reason_named() {
+    let file = json("record.json");
+    let (domain, now) = (name(&file["domain"]), moment(&file["now_ms"]));
+    for case in cases(&file["records"]) {
+        let signed = hex(&case["signed"]);
+        let verified = VerifiedRecord::verify(&signed, &domain, &array(&file["anchor"]), now);
+        let found = match &verified {
+            Ok(_) => "ok",
+            Err(RecordFault::Malformed(_)) => "malformed",
+            Err(RecordFault::OtherDomain { .. }) => "other domain",
+            Err(RecordFault::OtherRoot { .. }) => "other root",
+            Err(RecordFault::BadSignature) => "bad signature",
+            Err(RecordFault::OutsideLifetime { .. }) => "outside its life",
+            Err(RecordFault::Version { .. }) => "no version",
+            Err(RecordFault::NotFresh(_)) => "not fresh",
+            Err(RecordFault::Succession(_)) => "succession",
+            Err(_) => "another reason",
+        };
+        assert_eq!(case["expect"], found, "{}: {verified:?}", case["comment"]);
+    }
+}
+
+#[test]
+fn positions_are_taken_or_refused_for_the_reason_named() {
+    let file = json("position.json");
+    let home = record(&file["record"]);
+    for case in cases(&file["positions"]) {
+        let placed = wire::Placed {
+            position: hex(&case["position"]).into(),
+            signature: hex(&case["signature"]).into(),
+        };
+        let opened = Placed::try_from(placed)
+            .map_err(Refusal::from)
+            .and_then(|it| open_position(it, &home));
+        check(case, opened.as_ref().map(drop));
+        if let Ok(opened) = opened {
+            assert_eq!(opened.position.encode(), hex(&case["position"]), "{case}");
+        }
+    }
+}
+
+#[test]
+fn entries_are_opened_or_refused_for_the_reason_named() {
+    let file = json("entry.json");
+    let (home, author) = (record(&file["home"]), record(&file["author"]));
+    for case in cases(&file["entries"]) {
+        let placed = wire::Placed {
+            position: hex(&case["position"]).into(),
+            signature: hex(&case["position_signature"]).into(),
+        };
+        let place = open_position(placed.try_into().unwrap(), &home).unwrap();
+        let envelope = wire::Envelope {
+            header: hex(&case["header"]).into(),
+            signature: hex(&case["signature"]).into(),
+            salt: hex(&case["salt"]).into(),
+            payload: hex(&case["payload"]).into(),
+        };
+        let opened = open_entry(place, envelope.try_into().unwrap(), &author);
+        check(case, opened.as_ref().map(drop));
+    }
+}
+
+#[test]
+fn signatures_hold_or_do_not_as_listed() {
+    for case in cases(&json("signature.json")["signatures"]) {
+        let (context, bytes) = (hex(&case["context"]), hex(&case["bytes"]));
+        let signature = hex(&case["signature"]).try_into().unwrap();
+        let holds = verify(&array(&case["public_key"]), &context, &bytes, &signature);
+        assert_eq!(case["expect"], holds, "{case}");
     }
 }
 

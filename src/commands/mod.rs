@@ -4,6 +4,7 @@ mod audit;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod host;
 mod init;
 mod invite;
 mod keys;
@@ -49,6 +50,7 @@ pub(crate) struct Arguments {
 enum Command {
     Init(init::Init),
     Serve(serve::Serve),
+    Host(host::Host),
     #[command(subcommand)]
     User(user::User),
     #[command(subcommand)]
@@ -71,6 +73,7 @@ impl Arguments {
         let outcome = match self.command {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => block_on(serve.run()),
+            Command::Host(host) => block_on(host.run()),
             Command::User(user) => block_on(user.run()),
             Command::Invite(invite) => block_on(invite.run()),
             Command::Audit(audit) => block_on(audit.run()),

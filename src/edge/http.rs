@@ -39,14 +39,14 @@ use super::{
 use crate::server::Server;
 
 /// Client connections at once.
-const CONNECTIONS_MAX: usize = 50_000;
+pub(super) const CONNECTIONS_MAX: usize = 50_000;
 /// Time for a client to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a connection may take to finish the requests in hand when the domain stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where a request comes from: the client, or the web server in front.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,14 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<
     }
 }
 
+/// Bounds on what a client may send before it is understood.
+pub(super) fn http1(http: &mut auto::Builder<websocket::Spawner>) {
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
+}
+
 async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address: SocketAddr) {
     // Small frames must not wait for each other.
     if let Err(fault) = stream.set_nodelay(true) {
@@ -89,10 +97,7 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
         return;
     }
     let mut http = auto::Builder::new(websocket::Spawner(server.tasks.clone())).http1_only();
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX);
+    http1(&mut http);
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
@@ -112,7 +117,7 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
     }
 }
 
-fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
+pub(super) fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
     let app = Router::new()
         .route("/v0/channels", get(websocket::upgrade))
         .merge(files::routes())

@@ -10,6 +10,7 @@ mod entry;
 pub(crate) mod files;
 mod finding;
 pub mod frames;
+pub mod front;
 pub mod grpc;
 mod hello;
 pub mod http;

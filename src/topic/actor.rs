@@ -143,6 +143,8 @@ pub(super) struct Actor {
     pub(super) steps_back: (Option<DomainName>, u64),
     /// Other successors are being asked whether we may take over.
     pub(super) electing: bool,
+    /// Another successor has asked for what we ask for.
+    pub(super) rivalled: bool,
     /// A home that does not say how everybody stands, after a former one was fenced.
     pub(super) silent_home: Option<DomainName>,
     /// A copy: people who wait for the home to let them in.
@@ -174,6 +176,7 @@ impl Actor {
             home_moved: false,
             steps_back: (None, 0),
             electing: false,
+            rivalled: false,
             silent_home: None,
             joining: Vec::new(),
             place,

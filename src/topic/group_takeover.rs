@@ -116,13 +116,11 @@ impl Actor {
         let Some((group, log)) = self.topic.room().and_then(|it| Some((it.group?, it.log?))) else {
             return;
         };
-        let room = self.topic.room();
-        let agreed = room
-            .and_then(|it| it.consented.as_ref())
-            .map_or(0, |it| it.0);
+        let consented = self.topic.room().and_then(|it| it.consented.as_ref());
+        let rivalled = std::mem::take(&mut self.rivalled);
         let asked = wire::GroupConsent {
             home: us.to_string(),
-            epoch: succession::next_takeover(log.epoch.max(agreed)),
+            epoch: succession::epoch_to_ask(&log, consented, &us, rivalled),
             index: log.index,
             hash: Bytes::copy_from_slice(&log.hash),
             last_epoch: log.epoch,
@@ -178,6 +176,8 @@ impl Actor {
         let before = room.consented.as_ref();
         if let Err(why) = succession::agrees(&log, before, &successors, (&us, asked)) {
             tracing::info!(%candidate, why, "this domain does not agree that another takes over a group");
+            // As far as we have agreed to ourselves: then neither of us may have most of the others.
+            self.rivalled |= *candidate != us && before.is_some_and(|it| it.1 == us);
             return Ok(None);
         }
         let room = self.room_mut()?;

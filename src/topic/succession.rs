@@ -323,6 +323,22 @@ pub(crate) fn is_majority<'a>(
     successors.len() >= SUCCESSORS_MIN && agreed.len() > successors.len() / 2
 }
 
+/// For which epoch this domain asks. The one for which it has asked before, however often that was in
+/// vain: whoever could not be reached or would not agree yet must not find it too far ahead one day. A
+/// later one if it has agreed to somebody else, or if somebody else has asked meanwhile.
+pub(crate) fn epoch_to_ask(
+    log: &Log,
+    consented: Option<&(u64, DomainName)>,
+    us: &DomainName,
+    rivalled: bool,
+) -> u64 {
+    match consented {
+        Some((epoch, home)) if home == us && *epoch > log.epoch && !rivalled => *epoch,
+        Some((epoch, _)) => next_takeover(log.epoch.max(*epoch)),
+        None => next_takeover(log.epoch),
+    }
+}
+
 /// Whether this domain agrees that a successor takes over. `log` and `consented` are ours.
 pub(crate) fn agrees(
     log: &Log,
@@ -344,6 +360,10 @@ pub(crate) fn agrees(
     let before = consented.filter(|(epoch, _)| *epoch >= asked.epoch);
     if before.is_some_and(|(epoch, home)| *epoch > asked.epoch || *home != candidate) {
         return Err("this domain has agreed to another one");
+    }
+    // We are going to sign these words: nothing of another size or sense may hide in them.
+    if asked.hash.len() != log.hash.len() || asked.last_epoch >= asked.epoch {
+        return Err("it names no entry of an earlier home");
     }
     // What a later home has said counts for more, however much a former one said that others never heard.
     let knows = (asked.last_epoch, asked.index);
@@ -602,6 +622,40 @@ mod tests {
         // Nobody can use up the epochs there are.
         assert!(agrees(None, &asked("beta", u64::MAX, 9)).is_err());
         assert!(agrees(None, &asked("beta", 40 * T, 9)).is_err());
+    }
+
+    #[test]
+    fn who_asks_in_vain_asks_for_the_same_epoch_until_somebody_else_asks_too() {
+        let (us, other) = (domain("beta"), domain("gamma"));
+        let ask = |consented: Option<(u64, DomainName)>, rivalled| {
+            epoch_to_ask(&log(1, 7), consented.as_ref(), &us, rivalled)
+        };
+        assert_eq!(ask(None, false), T);
+        assert_eq!(ask(Some((T, us.clone())), false), T);
+        assert_eq!(ask(Some((T, us.clone())), true), 2 * T);
+        assert_eq!(ask(Some((T, other)), false), 2 * T);
+        // What was agreed to has come to pass, or somebody else has taken over.
+        let later = epoch_to_ask(&log(T, 7), Some(&(T, us.clone())), &us, false);
+        assert_eq!(later, 2 * T);
+    }
+
+    #[test]
+    fn nothing_but_an_entry_of_an_earlier_home_is_agreed_to() {
+        let (us, all) = (domain("gamma"), named());
+        let asked = |hash: Vec<u8>, last_epoch| wire::GroupConsent {
+            home: "beta.test".to_owned(),
+            epoch: T,
+            index: 9,
+            hash: hash.into(),
+            last_epoch,
+        };
+        let agrees = |asked: &_| agrees(&log(1, 7), None, &all, (&us, asked));
+        assert_eq!(agrees(&asked(vec![8; 32], 1)), Ok(()));
+        for size in [0, 31, 33, 100_000] {
+            assert!(agrees(&asked(vec![8; size], 1)).is_err(), "{size} bytes");
+        }
+        assert!(agrees(&asked(vec![8; 32], T)).is_err());
+        assert!(agrees(&asked(vec![8; 32], u64::MAX)).is_err());
     }
 
     #[test]

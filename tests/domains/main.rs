@@ -49,6 +49,8 @@ mod grpc_files;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
+mod hosting;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod longpoll;

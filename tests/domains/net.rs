@@ -127,19 +127,43 @@ fn settings(name: &DomainName, clients: &str, dns: &DnsServer) -> String {
     )
 }
 
+impl Net {
+    /// The configuration of a domain in a folder, with more lines in the section `[clients]`.
+    pub(crate) fn config_of(&self, name: &DomainName, folder: &Path, clients: &str) -> Config {
+        impatient(&settings(name, clients, &self.dns), folder)
+    }
+
+    /// Tells DNS where a domain is.
+    pub(crate) fn publish(&self, name: &DomainName, at: SocketAddr, root: &str) {
+        self.dns.publish(name, at, root).unwrap();
+    }
+}
+
+impl Guest {
+    /// Somebody makes an account.
+    pub(crate) async fn at(endpoint: Endpoint, login: &str) -> Self {
+        let (person, session) = Person::register(&endpoint, login).await.unwrap();
+        Self { person, session }
+    }
+}
+
+/// As configured, but nobody is patient in a test.
+fn impatient(settings: &str, folder: &Path) -> Config {
+    let millis = Duration::from_millis;
+    let mut config = freehold_config::from_toml(settings, folder).unwrap();
+    config.federation.backoff = Backoff::new(millis(20), millis(200), millis(200)).unwrap();
+    config.directory.negative_cache = NegativeCache {
+        first: millis(20),
+        longest: millis(200),
+    };
+    config.waiting.takeover_after = Some(millis(1500));
+    config.files.collect_every = millis(20);
+    config
+}
+
 impl House {
-    /// As configured, but nobody is patient in a test.
     fn config(&self) -> Config {
-        let millis = Duration::from_millis;
-        let mut config = freehold_config::from_toml(&self.settings, &self.folder).unwrap();
-        config.federation.backoff = Backoff::new(millis(20), millis(200), millis(200)).unwrap();
-        config.directory.negative_cache = NegativeCache {
-            first: millis(20),
-            longest: millis(200),
-        };
-        config.waiting.takeover_after = Some(millis(1500));
-        config.files.collect_every = millis(20);
-        config
+        impatient(&self.settings, &self.folder)
     }
 
     /// Where it keeps its state.
@@ -220,8 +244,7 @@ impl House {
 
     /// Somebody new makes an account and stays.
     pub(crate) async fn guest(&self, login: &str) -> Guest {
-        let (person, session) = Person::register(&self.endpoint, login).await.unwrap();
-        Guest { person, session }
+        Guest::at(self.endpoint.clone(), login).await
     }
 
     /// Somebody connects again after the domain was started anew.

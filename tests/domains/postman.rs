@@ -1,6 +1,6 @@
 //! Carries files to a domain and from it over plain HTTP, byte for byte as stock clients do.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use freehold_interop::STOCK_API_KEY;
 use serde_json::Value;
@@ -62,7 +62,12 @@ impl Answer {
 
 /// Sends a request as it is given and reads the answer to its end.
 pub(crate) async fn exchange(house: &House, request: &[u8]) -> Answer {
-    let stream = TcpStream::connect(house.endpoint.client).await.unwrap();
+    exchange_at(house.endpoint.client, request).await
+}
+
+/// The same at an address.
+pub(crate) async fn exchange_at(address: SocketAddr, request: &[u8]) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
     let (mut incoming, mut outgoing) = stream.into_split();
     let sending = async {
         // The server may have had enough before the end.

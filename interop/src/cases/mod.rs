@@ -1,46 +1,68 @@
 //! The cases: one file each, listed here, each with a test of the same name in `tests/`.
 
+mod auth_vectors;
 mod backoff;
 mod backup_restore;
 mod channel_readers;
 mod clock_skew;
 mod consent_required;
+mod cross_group_authority;
 mod dead_peer;
 mod deny_list_everywhere;
 mod discovery_amplification;
 mod disk_full;
 mod dns_change_mid_stream;
+mod ephemera_origin;
 mod erasure;
+mod every_ingress_verifies;
 mod exactly_once;
 mod expired_or_revoked_key;
 mod fairness;
 mod fan_out;
 mod first_contact_anchors;
+mod framing_isolation;
 mod fresh_keys_per_install;
 mod gap_repair;
+mod group_takeover_attempts;
+mod hello_binding;
 mod home_down;
 mod home_integrity;
 mod home_restored;
 mod home_takeover;
 mod home_transfer;
+mod hostile;
+mod hostile_member_cost;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
 mod long_partition;
 mod media_safety;
+mod mutual_tls_no_eku;
 mod no_enumeration;
+mod no_signing_oracle;
+mod non_member_reads;
 mod order_per_conversation;
+mod origin_must_match_user;
+mod oversize_everything;
+mod parser_differential;
+mod path_body_agreement;
 mod peer_down;
 mod poison_in_batch;
 mod queue_bounds;
+mod rate_limit_isolation;
+mod raw_bytes_verified;
+mod reference_ownership;
+mod rejected_stays_rejected;
 mod rollback_equivocation;
 mod root_recovery;
 mod signing_key_rotation;
 mod srv_failover;
 mod ssrf_targets;
 mod store_what_you_serve;
+mod strict_ed25519;
 mod three_outages;
 mod tokens_survive;
+mod unauthenticated_pressure;
 
 use std::time::Duration;
 
@@ -110,6 +132,27 @@ pub const ALL: &[Case] = &[
     erasure::CASE,
     gap_repair::CASE,
     home_restored::CASE,
+    raw_bytes_verified::CASE,
+    parser_differential::CASE,
+    origin_must_match_user::CASE,
+    ephemera_origin::CASE,
+    reference_ownership::CASE,
+    rejected_stays_rejected::CASE,
+    path_body_agreement::CASE,
+    cross_group_authority::CASE,
+    group_takeover_attempts::CASE,
+    non_member_reads::CASE,
+    strict_ed25519::CASE,
+    no_signing_oracle::CASE,
+    every_ingress_verifies::CASE,
+    mutual_tls_no_eku::CASE,
+    hello_binding::CASE,
+    framing_isolation::CASE,
+    oversize_everything::CASE,
+    unauthenticated_pressure::CASE,
+    auth_vectors::CASE,
+    rate_limit_isolation::CASE,
+    hostile_member_cost::CASE,
 ];
 
 /// The case of this name.

@@ -38,12 +38,12 @@ pub(super) async fn run(this: Arc<Inner>, listener: TcpListener) {
 /// One connection, until it ends or is broken.
 async fn serve(this: Arc<Inner>, stream: TcpStream) {
     let _fast = stream.set_nodelay(true);
-    let acceptor = TlsAcceptor::from(Arc::clone(&this.tls.server));
+    let acceptor = TlsAcceptor::from(Arc::clone(&this.tls().server));
     let Ok(mut stream) = acceptor.accept(stream).await else {
         return;
     };
     if stream.get_ref().1.alpn_protocol() == Some(ALPN_RECORD) {
-        let record = this.ring.fresh_record(crate::peer::now()).to_bytes();
+        let record = this.shown_record();
         let _sent = (stream.write_all(&record).await, stream.shutdown().await);
         return;
     }
@@ -136,12 +136,21 @@ async fn answer(
 
 fn hello_back(this: &Inner, hello: &wire::HelloRequest, exporter: [u8; 32]) -> wire::HelloResponse {
     this.hellos.lock().push(Instant::now());
+    *this.last_hello.lock() = Some(hello.clone());
+    let scripted = this
+        .greeter
+        .lock()
+        .as_mut()
+        .and_then(|it| it(hello, exporter));
+    if scripted.is_some() {
+        return wire::HelloResponse { outcome: scripted };
+    }
     let peer: Result<DomainName, _> = hello.from.parse();
     let outcome = peer.ok().map(|peer| {
         wire::hello_response::Outcome::Accepted(wire::HelloAccepted {
             version: VERSION,
             key_id: this.ring.signer().key_id().as_bytes().to_vec().into(),
-            record_hash: this.ring.record().hash().to_vec().into(),
+            record_hash: this.record_hash().to_vec().into(),
             signature: this.proof(Role::Acceptor, &peer, exporter),
             received: Some(this.received(&hello.from)),
         })

@@ -1,20 +1,27 @@
 //! The side that calls.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use freehold_proto::{DomainName, GroupId, hello::Role, wire};
+use freehold_proto::{DomainName, GroupId, limits::ALPN_PEER, wire, wire::hello_response::Outcome};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use rustls::pki_types::ServerName;
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Inner, VERSION, broken, grpc, tls::exporter};
+use super::{
+    Inner, broken, grpc,
+    tls::{Tls, exporter},
+};
 use crate::{Failure, Result};
 
 /// gRPC's status of that name.
@@ -23,13 +30,44 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const HELLO_WITHIN: Duration = Duration::from_secs(15);
 const HELLO_POLL: Duration = Duration::from_millis(100);
 
-/// A connection to a server on which this peer has proven itself. Ends when dropped.
-#[derive(Debug)]
+/// A connection to a server on which this peer has proven itself. Ends when its last clone is dropped.
+#[derive(Clone, Debug)]
 pub struct Line {
     this: Arc<Inner>,
     to: DomainName,
     calls: SendRequest<Bytes>,
-    _connection: JoinSet<()>,
+    exporter: [u8; 32],
+    _connection: Arc<JoinSet<()>>,
+}
+
+/// Connects to a server from an address, or from any.
+pub(crate) async fn connect(from: Option<IpAddr>, at: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(from) = from {
+        socket.bind((from, 0).into())?;
+    }
+    socket.connect(at).await
+}
+
+/// Connects to a server, from an address if that matters, and finishes TLS under a protocol name.
+pub(super) async fn knock(
+    tls: &Tls,
+    to: &DomainName,
+    (from, at): (Option<IpAddr>, SocketAddr),
+    alpn: &[u8],
+) -> Result<TlsStream<TcpStream>> {
+    let gone = |error: std::io::Error| Failure::Disconnected {
+        who: to.to_string(),
+        why: error.to_string(),
+    };
+    let stream = connect(from, at).await.map_err(gone)?;
+    let _fast = stream.set_nodelay(true);
+    let name = ServerName::try_from(to.to_string());
+    let name = name.map_err(|error| broken("name a server")(&error))?;
+    let mut config = (*tls.client).clone();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.map_err(gone)
 }
 
 impl Line {
@@ -38,54 +76,62 @@ impl Line {
             who: to.to_string(),
             why: error.to_string(),
         };
-        let stream = TcpStream::connect(at).await.map_err(|error| gone(&error))?;
-        let _fast = stream.set_nodelay(true);
-        let name = ServerName::try_from(to.to_string());
-        let name = name.map_err(|error| broken("name a server")(&error))?;
-        let connector = TlsConnector::from(Arc::clone(&this.tls.client));
-        let stream = connector.connect(name, stream).await;
-        let stream = stream.map_err(|error| gone(&error))?;
+        let stream = knock(&this.tls(), to, (None, at), ALPN_PEER).await?;
         let exporter = exporter(stream.get_ref().1).map_err(|error| gone(&error))?;
         let (calls, connection) = h2::client::handshake(stream)
             .await
             .map_err(|error| gone(&error))?;
         let mut task = JoinSet::new();
         task.spawn(async move { drop(connection.await) });
-        let mut line = Self {
+        Ok(Self {
             this,
             to: to.clone(),
             calls,
-            _connection: task,
-        };
-        line.hello(exporter).await?;
-        Ok(line)
+            exporter,
+            _connection: Arc::new(task),
+        })
     }
 
-    async fn hello(&mut self, exporter: [u8; 32]) -> Result<()> {
-        use wire::hello_response::Outcome;
-        let request = wire::HelloRequest {
-            version: VERSION,
-            from: self.this.domain().to_string(),
-            to: self.to.to_string(),
-            key_id: self.this.ring.signer().key_id().as_bytes().to_vec().into(),
-            record_hash: self.this.ring.record().hash().to_vec().into(),
-            signature: self.this.proof(Role::Initiator, &self.to, exporter),
-            received: Some(self.this.received(self.to.as_str())),
-        };
+    /// Proves itself.
+    pub async fn hello(&mut self) -> Result<()> {
+        let request = self.proof();
+        match self.greets(&request).await? {
+            Outcome::Accepted(_) => Ok(()),
+            other => Err(Failure::Broken(format!(
+                "{} answered hello by {other:?}",
+                self.to
+            ))),
+        }
+    }
+
+    /// What proves this peer on this connection.
+    #[must_use]
+    pub fn proof(&self) -> wire::HelloRequest {
+        self.this.hello(&self.to, self.exporter)
+    }
+
+    /// Says any hello, again while the answer is pending.
+    pub async fn greets(&mut self, request: &wire::HelloRequest) -> Result<Outcome> {
         let deadline = Instant::now() + HELLO_WITHIN;
         loop {
-            let answer: wire::HelloResponse = self.call("Hello", &request).await?;
+            let answer: wire::HelloResponse = self.call("Hello", request).await?;
             match answer.outcome {
-                Some(Outcome::Accepted(_)) => return Ok(()),
                 Some(Outcome::Pending(_)) if Instant::now() < deadline => sleep(HELLO_POLL).await,
-                other => {
+                Some(outcome) => return Ok(outcome),
+                None => {
                     return Err(Failure::Broken(format!(
-                        "{} answered hello by {other:?}",
+                        "{} answered hello by nothing",
                         self.to
                     )));
                 }
             }
         }
+    }
+
+    /// What only the two ends of this connection know.
+    #[must_use]
+    pub fn exporter(&self) -> [u8; 32] {
+        self.exporter
     }
 
     /// Hands over a batch; the results are as the server gives them.
@@ -177,12 +223,22 @@ impl Line {
         Ok(())
     }
 
-    async fn call<T: prost::Message + Default>(
+    /// Makes any call with any message.
+    pub async fn call<T: prost::Message + Default>(
         &mut self,
         method: &str,
         message: &impl prost::Message,
     ) -> Result<T> {
-        let called = timeout(ANSWER_WITHIN, self.exchange(method, message)).await;
+        self.call_with(method, grpc::framed(message)).await
+    }
+
+    /// Makes any call with any bytes.
+    pub async fn call_with<T: prost::Message + Default>(
+        &mut self,
+        method: &str,
+        body: Bytes,
+    ) -> Result<T> {
+        let called = timeout(ANSWER_WITHIN, self.exchange(method, body)).await;
         called.unwrap_or_else(|_| {
             Err(Failure::Late {
                 awaited: format!("the answer of {} to {method}", self.to),
@@ -194,7 +250,7 @@ impl Line {
     async fn exchange<T: prost::Message + Default>(
         &mut self,
         method: &str,
-        message: &impl prost::Message,
+        body: Bytes,
     ) -> Result<T> {
         let gone = |error: h2::Error| Failure::Disconnected {
             who: self.to.to_string(),
@@ -210,7 +266,7 @@ impl Line {
         .map_err(|error| broken("make a request")(&error))?;
         let mut calls = self.calls.clone().ready().await.map_err(gone)?;
         let (response, mut stream) = calls.send_request(request, false).map_err(gone)?;
-        grpc::send(&mut stream, grpc::framed(message), true).await;
+        grpc::send(&mut stream, body, true).await;
         let (head, mut body) = response.await.map_err(gone)?.into_parts();
         let answer = grpc::read(&mut body).await;
         let trailers = body.trailers().await.map_err(gone)?.unwrap_or_default();

@@ -9,7 +9,7 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Where a refusal of the peer protocol stands.
 pub(super) const REFUSAL: &str = "freehold-refusal";
 
-/// The whole body of a call, without the frame; none when it is too long or breaks off.
+/// The first message in the body of a call, read to its end; none when it is too long or breaks off.
 pub(super) async fn read(body: &mut RecvStream) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.data().await {
@@ -21,7 +21,10 @@ pub(super) async fn read(body: &mut RecvStream) -> Option<Bytes> {
         }
     }
     let mut whole = whole.freeze();
-    (whole.len() >= 5).then(|| whole.split_off(5))
+    let length: [u8; 4] = whole.get(1..5)?.try_into().ok()?;
+    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+    let mut message = whole.split_off(5);
+    (message.len() >= length).then(|| message.split_to(length))
 }
 
 /// A message in its frame.

@@ -81,7 +81,9 @@ impl ScriptedPeer {
             head: first.placed,
             description: Some(wire::GroupDescription {
                 public: json!({"fn": "Scripted"}).to_string().into(),
-                aux: json!({ "fh-successors": SUCCESSORS }).to_string().into(),
+                aux: json!({ "fh-successors": *self.this.successors.lock() })
+                    .to_string()
+                    .into(),
                 access_auth: "N".to_owned(),
                 access_anon: "N".to_owned(),
                 updated_ms: now().as_millis(),
@@ -181,6 +183,18 @@ fn item(placed: Placed, envelope: wire::Envelope) -> wire::Item {
 }
 
 impl HomedGroup {
+    /// How many entries its log has.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The hash of the last one's position.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
     fn next(
         &self,
         home: &freehold_keys::Signer,
@@ -206,6 +220,6 @@ impl HomedGroup {
 /// The epoch of the first home that takes over.
 pub const TAKEOVER: u64 = 1 << 32;
 /// Whom a scripted home names to follow it: one of them may be scripted too.
-const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
+pub(super) const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
 /// What members may do.
 const MODE: &str = "JRWPS";

@@ -3,9 +3,12 @@
 //! words of `proto` and the signatures of `keys`.
 
 mod accept;
+pub mod by_hand;
 mod dial;
 mod grpc;
 mod home;
+pub mod http2;
+mod pen;
 mod tls;
 
 use std::{
@@ -17,27 +20,31 @@ use std::{
 };
 
 use bytes::Bytes;
-use freehold_keys::{KeyError, KeyRing, fingerprint_to_text, prove, random};
+use freehold_keys::{KeyError, KeyRing, TlsIdentity, fingerprint_to_text, prove, random};
 use freehold_proto::{
-    Destination, DomainName, GroupId, Header, MessageId, Position, Timestamp, UserId,
+    Destination, DomainName, GroupId, Header, IdentityRecord, MessageId, Position, Timestamp,
+    UserId,
     hello::{Hello, Role},
     limits, wire,
-    wire::payload::Kind,
+    wire::{hello_response::Outcome, payload::Kind},
 };
 use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{Instant, sleep},
 };
+use tokio_rustls::client::TlsStream;
 
 use crate::{Failure, Result};
 
 pub use dial::Line;
+pub(crate) use dial::connect;
 pub use home::{HomedGroup, TAKEOVER};
+pub use pen::{Pen, forged, this_moment};
 
 /// Items remembered; what comes after is answered and only counted.
 const ARRIVED_MAX: usize = 100_000;
@@ -69,6 +76,8 @@ pub struct Arrived {
     pub envelope: wire::Envelope,
     /// Where the home of a group has put it, if it is of a log.
     pub placed: Option<Position>,
+    /// The same as it was signed.
+    pub signed_place: Option<wire::Placed>,
 }
 
 impl Arrived {
@@ -80,6 +89,7 @@ impl Arrived {
             at: Instant::now(),
             epoch,
             position: item.position,
+            signed_place: item.placed.clone(),
             id: header.map(|it| it.message_id),
             kind: payload.and_then(|it| it.kind),
             envelope,
@@ -87,6 +97,12 @@ impl Arrived {
                 .placed
                 .and_then(|it| Position::decode(&it.position).ok()),
         }
+    }
+
+    /// Whether this domain sealed it.
+    #[must_use]
+    pub fn is_of(&self, domain: &str) -> bool {
+        Header::decode(&self.envelope.header).is_ok_and(|it| it.from.as_str() == domain)
     }
 
     /// The text of a message.
@@ -134,6 +150,9 @@ pub struct Given {
 /// What decides how a batch is answered. A batch is remembered before it is asked.
 pub type Script = Box<dyn FnMut(&[Arrived]) -> Reply + Send>;
 
+/// How the peer answers a hello, of which it has the exporter too; none to answer honestly.
+pub type Greeter = Box<dyn FnMut(&wire::HelloRequest, [u8; 32]) -> Option<Outcome> + Send>;
+
 /// What says how a group stands, when somebody asks.
 pub(crate) type Shows = Box<dyn FnMut(wire::ReadGroupRequest) -> wire::ReadGroupResponse + Send>;
 
@@ -143,11 +162,19 @@ pub type Twists = Box<dyn FnMut(&wire::ReadGroupRequest) -> Option<wire::ReadGro
 /// What the connections of one peer share.
 pub(crate) struct Inner {
     ring: KeyRing,
-    tls: tls::Tls,
+    pens: pen::Pens,
+    tls: Mutex<Arc<tls::Tls>>,
+    /// A record that it shows in the place of its own.
+    record: Mutex<Option<wire::SignedRecord>>,
     script: Mutex<Script>,
     shows: Mutex<Shows>,
+    /// Whom its groups name to follow it.
+    successors: Mutex<Vec<String>>,
     arrived: Mutex<Vec<Arrived>>,
     hellos: Mutex<Vec<Instant>>,
+    /// The last of them, as it was said.
+    last_hello: Mutex<Option<wire::HelloRequest>>,
+    greeter: Mutex<Option<Greeter>>,
     /// How far it has decided the stream of each domain.
     received: Mutex<HashMap<String, wire::StreamPosition>>,
     signals: Mutex<Vec<wire::Signal>>,
@@ -175,6 +202,38 @@ impl Inner {
         self.received.lock().get(from).copied().unwrap_or_default()
     }
 
+    /// A hello to a server.
+    fn hello(&self, to: &DomainName, exporter: [u8; 32]) -> wire::HelloRequest {
+        wire::HelloRequest {
+            version: VERSION,
+            from: self.domain().to_string(),
+            to: to.to_string(),
+            key_id: self.ring.signer().key_id().as_bytes().to_vec().into(),
+            record_hash: self.record_hash().to_vec().into(),
+            signature: self.proof(Role::Initiator, to, exporter),
+            received: Some(self.received(to.as_str())),
+        }
+    }
+
+    fn tls(&self) -> Arc<tls::Tls> {
+        Arc::clone(&self.tls.lock())
+    }
+
+    /// The record that it shows.
+    fn shown_record(&self) -> Vec<u8> {
+        let shown = self.record.lock();
+        let own = || self.ring.fresh_record(now()).to_bytes();
+        shown.as_ref().map_or_else(own, |it| it.encode_to_vec())
+    }
+
+    fn record_hash(&self) -> [u8; 32] {
+        let shown = self.record.lock();
+        let own = || self.ring.record().hash();
+        shown
+            .as_ref()
+            .map_or_else(own, |it| IdentityRecord::hash(&it.record))
+    }
+
     /// The proof of this domain on one connection.
     fn proof(&self, role: Role, to: &DomainName, exporter: [u8; 32]) -> Bytes {
         let hello = Hello {
@@ -182,7 +241,7 @@ impl Inner {
             from: self.domain(),
             to,
             key_id: self.ring.signer().key_id(),
-            record_hash: self.ring.record().hash(),
+            record_hash: self.record_hash(),
             exporter,
         };
         prove(&hello, &self.ring.signer()).to_vec().into()
@@ -213,12 +272,19 @@ impl ScriptedPeer {
         let ring = make(&keys.path().join("keys"), &domain).map_err(|error| no(&error))?;
         let identity = ring.tls_identity().map_err(|error| no(&error))?;
         let this = Arc::new(Inner {
-            tls: tls::Tls::new(identity).map_err(|error| no(&error))?,
+            pens: pen::Pens::read(&keys.path().join("keys"))?,
+            tls: Mutex::new(Arc::new(
+                tls::Tls::new(identity).map_err(|error| no(&error))?,
+            )),
+            record: Mutex::default(),
             ring,
             script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
             shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
+            successors: Mutex::new(home::SUCCESSORS.map(str::to_owned).into()),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
+            last_hello: Mutex::default(),
+            greeter: Mutex::default(),
             received: Mutex::default(),
             signals: Mutex::default(),
             twists: Mutex::default(),
@@ -268,9 +334,25 @@ impl ScriptedPeer {
         *self.this.script.lock() = Box::new(script);
     }
 
+    /// From now on answers hellos so; with none, honestly again.
+    pub fn greets(&self, greeter: Option<Greeter>) {
+        *self.this.greeter.lock() = greeter;
+    }
+
+    /// The last hello that somebody said.
+    #[must_use]
+    pub fn last_hello(&self) -> Option<wire::HelloRequest> {
+        self.this.last_hello.lock().clone()
+    }
+
     /// From now on answers so who reads a group; with none, honestly again.
     pub fn twists(&self, twists: Option<Twists>) {
         *self.this.twists.lock() = twists;
+    }
+
+    /// From now on groups that it shows name these to follow it.
+    pub fn names_successors(&self, names: &[&str]) {
+        *self.this.successors.lock() = names.iter().map(|it| (*it).to_owned()).collect();
     }
 
     /// What was read of its groups so far.
@@ -344,7 +426,50 @@ impl ScriptedPeer {
 
     /// Connects to a server as a peer does, and says hello.
     pub async fn dial(&self, to: &DomainName, at: SocketAddr) -> Result<Line> {
+        let mut line = self.connect(to, at).await?;
+        line.hello().await?;
+        Ok(line)
+    }
+
+    /// Connects and says nothing.
+    pub async fn connect(&self, to: &DomainName, at: SocketAddr) -> Result<Line> {
         Line::open(Arc::clone(&self.this), to, at).await
+    }
+
+    /// Finishes TLS with a server, under a protocol name, and says nothing.
+    pub async fn knocks(
+        &self,
+        to: &DomainName,
+        at: SocketAddr,
+        alpn: &[u8],
+    ) -> Result<TlsStream<TcpStream>> {
+        dial::knock(&self.this.tls(), to, (None, at), alpn).await
+    }
+
+    /// The same from an address of this machine.
+    pub async fn knocks_from(
+        &self,
+        from: IpAddr,
+        to: &DomainName,
+        at: SocketAddr,
+        alpn: &[u8],
+    ) -> Result<TlsStream<TcpStream>> {
+        dial::knock(&self.this.tls(), to, (Some(from), at), alpn).await
+    }
+
+    /// From now on shows this certificate, and holds its key.
+    pub fn wears(&self, identity: TlsIdentity) -> Result<()> {
+        let tls = tls::Tls::new(identity).map_err(|error| broken("wear a certificate")(&error))?;
+        *self.this.tls.lock() = Arc::new(tls);
+        Ok(())
+    }
+
+    /// From now on shows no certificate when it connects.
+    pub fn wears_none(&self) -> Result<()> {
+        let tls = self.this.tls().without_certificate();
+        let tls = tls.map_err(|error| broken("wear no certificate")(&error))?;
+        *self.this.tls.lock() = Arc::new(tls);
+        Ok(())
     }
 
     /// Seals words for a domain under a new id.

@@ -50,6 +50,22 @@ impl Tls {
             client: Arc::new(client),
         })
     }
+
+    /// The same calling without a certificate.
+    pub(super) fn without_certificate(&self) -> Result<Self, Error> {
+        let mut client =
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&TLS13])?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody))
+                .with_no_client_auth();
+        client.alpn_protocols = vec![ALPN_PEER.to_vec()];
+        client.resumption = Resumption::disabled();
+        Ok(Self {
+            server: Arc::clone(&self.server),
+            client: Arc::new(client),
+        })
+    }
 }
 
 /// What hello is bound to.
