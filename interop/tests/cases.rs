@@ -28,6 +28,7 @@ tests! {
     dns_change_mid_stream
     fresh_keys_per_install
     ssrf_targets
+    domain_canonical_form
     kill_at_random
     exactly_once
     kill_before_ack

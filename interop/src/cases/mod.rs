@@ -12,6 +12,7 @@ mod deny_list_everywhere;
 mod discovery_amplification;
 mod disk_full;
 mod dns_change_mid_stream;
+mod domain_canonical_form;
 mod ephemera_origin;
 mod erasure;
 mod every_ingress_verifies;
@@ -98,6 +99,7 @@ pub const ALL: &[Case] = &[
     dns_change_mid_stream::CASE,
     fresh_keys_per_install::CASE,
     ssrf_targets::CASE,
+    domain_canonical_form::CASE,
     kill_at_random::CASE,
     exactly_once::CASE,
     kill_before_ack::CASE,
