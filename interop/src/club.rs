@@ -130,6 +130,23 @@ impl Club {
         .await
     }
 
+    /// Somebody more, who has no account yet, comes in later.
+    pub async fn joined_by(&mut self, stage: &mut Stage, (at, name): (usize, &str)) -> Result<()> {
+        let endpoint = stage.network.endpoint(at)?;
+        let (person, session) = Person::register(&endpoint, name).await?;
+        let (ledger, session) = (Ledger::new(name), Some(session));
+        self.members.push(Member {
+            person,
+            at,
+            ledger,
+            session,
+        });
+        self.session(0).await?;
+        self.brings_in(self.members.len() - 1).await?;
+        self.line.act(name, "comes into the group");
+        Ok(())
+    }
+
     fn session_of(&mut self, index: usize) -> Result<&mut Session> {
         let session = self.members[index].session.as_mut();
         session.ok_or_else(|| Failure::harness("find a session", "there is none"))

@@ -1,10 +1,13 @@
 //! An authoritative DNS server on loopback whose records can be changed while it runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,14 +19,17 @@ use hickory_server::{
         op::{Metadata, ResponseCode},
         rr::{
             LowerName, Name, RData, Record, RecordType,
-            rdata::{SRV, TXT},
+            rdata::{CNAME, SRV, TXT},
         },
     },
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::MessageResponseBuilder,
 };
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    time::sleep,
+};
 
 use crate::{Failure, Result};
 
@@ -36,11 +42,13 @@ const TCP_BUFFER: usize = 32;
 const BIND_ATTEMPTS: usize = 10;
 
 type Records = BTreeMap<(LowerName, RecordType), Vec<Record>>;
+/// Answers that are given once each before those of the records.
+type Turns = BTreeMap<(LowerName, RecordType), VecDeque<Vec<Record>>>;
 
 /// The server. Ends when dropped.
 pub struct DnsServer {
     address: SocketAddr,
-    records: Arc<Mutex<Records>>,
+    zone: Zone,
     // Owns the tasks that answer.
     _server: Server<Zone>,
 }
@@ -51,13 +59,13 @@ impl DnsServer {
         let (udp, tcp) = bind().await?;
         let no = |error: std::io::Error| Failure::harness("start a DNS server", error);
         let address = udp.local_addr().map_err(no)?;
-        let records = Arc::default();
-        let mut server = Server::new(Zone(Arc::clone(&records)));
+        let zone = Zone::default();
+        let mut server = Server::new(zone.clone());
         server.register_socket(udp);
         server.register_listener(tcp, TCP_TIMEOUT, TCP_BUFFER);
         Ok(Self {
             address,
-            records,
+            zone,
             _server: server,
         })
     }
@@ -82,6 +90,53 @@ impl DnsServer {
         self.set(domain.as_str(), vec![address])
     }
 
+    /// From now on says, or says no more, that DNSSEC vouches for its answers.
+    pub fn vouches(&self, yes: bool) {
+        self.zone.vouches.store(yes, Ordering::Relaxed);
+    }
+
+    /// From now on lets each question wait for so long.
+    pub fn dawdles(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.zone.pause_ms.store(time, Ordering::Relaxed);
+    }
+
+    /// How many questions it was asked.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.zone.questions.load(Ordering::Relaxed)
+    }
+
+    /// Answers the next question of that kind about `at` by this, and those after it as before.
+    pub fn once(&self, at: &str, data: RData) -> Result<()> {
+        let (at, kind) = (name(at)?, data.record_type());
+        let row = Record::from_rdata(at.clone(), 0, data);
+        let mut turns = self.zone.turns.lock();
+        turns
+            .entry((at.into(), kind))
+            .or_default()
+            .push_back(vec![row]);
+        Ok(())
+    }
+
+    /// Answers questions for addresses of `alias` as a resolver does: the alias, and the addresses of what
+    /// it stands for as they are now.
+    pub fn answers_alias(&self, alias: &str, target: &str) -> Result<()> {
+        let (alias, target) = (name(alias)?, name(target)?);
+        let mut records = self.zone.records.lock();
+        let found = records
+            .get(&(target.clone().into(), RecordType::A))
+            .cloned();
+        let mut rows = vec![Record::from_rdata(
+            alias.clone(),
+            TTL,
+            RData::CNAME(CNAME(target)),
+        )];
+        rows.extend(found.unwrap_or_default());
+        records.insert((alias.into(), RecordType::A), rows);
+        Ok(())
+    }
+
     /// Replaces the records of one kind at `at` by `data`, which is of one kind and not empty.
     pub fn set(&self, at: &str, data: Vec<RData>) -> Result<()> {
         let at = name(at)?;
@@ -94,14 +149,14 @@ impl DnsServer {
         let rows = data.into_iter();
         let rows = rows.map(|it| Record::from_rdata(at.clone(), TTL, it));
         let rows = rows.collect();
-        self.records.lock().insert((at.into(), kind), rows);
+        self.zone.records.lock().insert((at.into(), kind), rows);
         Ok(())
     }
 
     /// Removes all records at `at`.
     pub fn remove(&self, at: &str) -> Result<()> {
         let at = LowerName::from(name(at)?);
-        self.records.lock().retain(|(name, _), _| *name != at);
+        self.zone.records.lock().retain(|(name, _), _| *name != at);
         Ok(())
     }
 }
@@ -115,12 +170,28 @@ impl fmt::Debug for DnsServer {
 }
 
 /// Answers from the records.
-struct Zone(Arc<Mutex<Records>>);
+#[derive(Clone, Default)]
+struct Zone {
+    records: Arc<Mutex<Records>>,
+    turns: Arc<Mutex<Turns>>,
+    vouches: Arc<AtomicBool>,
+    questions: Arc<AtomicU64>,
+    pause_ms: Arc<AtomicU64>,
+}
 
 impl Zone {
     /// The records asked for, and what to say when there are none.
     fn answer(&self, name: &LowerName, kind: RecordType) -> (Vec<Record>, ResponseCode) {
-        let records = self.0.lock();
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        let turn = self
+            .turns
+            .lock()
+            .get_mut(&(name.clone(), kind))
+            .and_then(VecDeque::pop_front);
+        if let Some(turn) = turn {
+            return (turn, ResponseCode::NoError);
+        }
+        let records = self.records.lock();
         let found = records.get(&(name.clone(), kind)).cloned();
         match found {
             Some(found) => (found, ResponseCode::NoError),
@@ -141,6 +212,8 @@ impl RequestHandler for Zone {
     ) -> ResponseInfo {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.authoritative = true;
+        metadata.authentic_data = self.vouches.load(Ordering::Relaxed);
+        sleep(Duration::from_millis(self.pause_ms.load(Ordering::Relaxed))).await;
         let (answers, code) = match request.request_info() {
             Ok(info) => self.answer(info.query.name(), info.query.query_type()),
             Err(_) => (Vec::new(), ResponseCode::FormErr),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_keys::{VerifiedRecord, fingerprint_from_text};
+use freehold_keys::{KeyError, KeyRing, VerifiedRecord, fingerprint_from_text};
 use freehold_proto::DomainName;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -149,13 +149,33 @@ impl Network {
 
     /// Starts a scripted peer with an address of its own, whom every domain can find.
     pub async fn stranger(&mut self, name: &str) -> Result<ScriptedPeer> {
+        let peer = ScriptedPeer::start(name, self.free_ip()).await?;
+        self.introduce(name, &peer)?;
+        Ok(peer)
+    }
+
+    /// The same with keys that `make` makes in an empty folder.
+    pub async fn stranger_with(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(&Path, &DomainName) -> std::result::Result<KeyRing, KeyError>,
+    ) -> Result<ScriptedPeer> {
+        let peer = ScriptedPeer::start_with(name, self.free_ip(), make).await?;
+        self.introduce(name, &peer)?;
+        Ok(peer)
+    }
+
+    /// An address that nobody else of this network has.
+    pub fn free_ip(&mut self) -> IpAddr {
         self.strangers = self.strangers.saturating_add(1);
-        let ip = IpAddr::from([127, 0, 1, self.strangers]);
-        let peer = ScriptedPeer::start(name, ip).await?;
+        IpAddr::from([127, 0, 1, self.strangers])
+    }
+
+    fn introduce(&self, name: &str, peer: &ScriptedPeer) -> Result<()> {
         self.publish_stranger(peer.domain(), peer.address(), &peer.root())?;
         self.line
             .act(name, "is a scripted peer, known to every domain");
-        Ok(peer)
+        Ok(())
     }
 
     /// The same, and every way to it leads through one proxy.
@@ -266,6 +286,12 @@ impl Domain {
         &self.line
     }
 
+    /// The fingerprint of its first root key, as it was told to publish it.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// Its data.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -289,7 +315,7 @@ impl Domain {
         String::from_utf8_lossy(&said).into_owned()
     }
 
-    fn write_config(&self) -> Result<PathBuf> {
+    pub(crate) fn write_config(&self) -> Result<PathBuf> {
         let file = self.folder.join("interop.toml");
         fs::write(&file, self.config.to_toml())
             .map_err(|error| Failure::harness("write a configuration", error))?;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{Network, Random, Result, Timeline, failure::expect};
+use crate::{Network, Random, Result, Timeline, Way, failure::expect};
 
 /// Time for a server to stop in good order.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// Time for every connection to break.
+const BREAK: Duration = Duration::from_millis(200);
 
 /// What a case has to work with.
 #[derive(Debug)]
@@ -64,6 +66,13 @@ impl Stage {
             );
         }
         Ok(())
+    }
+
+    /// Breaks the connections of one domain to another; new ones are made as before.
+    pub async fn breaks(&self, from: usize, to: usize) -> Result<()> {
+        self.network.set_way(from, to, Way::Cut)?;
+        sleep(BREAK).await;
+        self.network.set_way(from, to, Way::Open)
     }
 
     /// Lets time pass, and says so.

@@ -23,6 +23,12 @@ macro_rules! tests {
 tests! {
     tokens_survive
     peer_down
+    first_contact_anchors
+    srv_failover
+    dns_change_mid_stream
+    fresh_keys_per_install
+    ssrf_targets
+    domain_canonical_form
     kill_at_random
     exactly_once
     kill_before_ack
@@ -38,6 +44,7 @@ tests! {
     clock_skew
     consent_required
     no_enumeration
+    deny_list_everywhere
     long_partition
     order_per_conversation
     home_down
@@ -45,9 +52,14 @@ tests! {
     home_transfer
     home_takeover
     media_safety
+    discovery_amplification
     fan_out
     channel_readers
     backup_restore
+    signing_key_rotation
+    expired_or_revoked_key
+    rollback_equivocation
+    root_recovery
     erasure
     gap_repair
     home_restored

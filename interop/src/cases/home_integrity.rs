@@ -98,9 +98,20 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
 pub(super) async fn joins(
     home: &ScriptedPeer,
     bob: &UserId,
+    ends: (&mut Line, &mut Session),
+) -> Result<HomedGroup> {
+    joins_others(home, bob, &[], ends).await
+}
+
+/// The same where others are in the group.
+pub(super) async fn joins_others(
+    home: &ScriptedPeer,
+    bob: &UserId,
+    others: &[UserId],
     (line, session): (&mut Line, &mut Session),
 ) -> Result<HomedGroup> {
     let mut group = home.founds()?;
+    group.others = others.to_vec();
     let name = group.id.to_string();
     let invitation = home.invites(&group, bob)?;
     line.deliver(1, crate::peer::items(1, [invitation])).await?;

@@ -82,7 +82,7 @@ struct Scene {
 }
 
 /// An answer over HTTP: its status and what came of its body.
-type Answer = (u16, Vec<u8>);
+pub(super) type Answer = (u16, Vec<u8>);
 
 impl Scene {
     async fn says(&mut self, envelopes: Vec<wire::Envelope>) -> Result<()> {
@@ -224,12 +224,12 @@ impl Scene {
     }
 }
 
-fn signed() -> Vec<u8> {
+pub(super) fn signed() -> Vec<u8> {
     vec![7; SIZE]
 }
 
 /// These bytes, said to be so many.
-fn given(bytes: Vec<u8>, size: usize) -> Given {
+pub(super) fn given(bytes: Vec<u8>, size: usize) -> Given {
     let chunks = bytes.chunks(100_000).map(Bytes::copy_from_slice);
     let sha256 = Sha256::digest(signed()).to_vec();
     Given {
@@ -244,12 +244,12 @@ fn given(bytes: Vec<u8>, size: usize) -> Given {
     }
 }
 
-fn url(owner: &str, key: u8) -> String {
+pub(super) fn url(owner: &str, key: u8) -> String {
     let key = URL_SAFE_NO_PAD.encode([key; 16]);
     format!("/v0/file/s/{owner}/{key}.png")
 }
 
-async fn fetch(person: &Person, url: &str) -> Result<Answer> {
+pub(super) async fn fetch(person: &Person, url: &str) -> Result<Answer> {
     let asked = timeout(ANSWER_WITHIN, exchange(person, url));
     let answer = asked.await.map_err(|_| Failure::Late {
         awaited: format!("the answer to {url}"),

@@ -8,14 +8,21 @@ mod clock_skew;
 mod consent_required;
 mod cross_group_authority;
 mod dead_peer;
+mod deny_list_everywhere;
+mod discovery_amplification;
 mod disk_full;
+mod dns_change_mid_stream;
+mod domain_canonical_form;
 mod ephemera_origin;
 mod erasure;
 mod every_ingress_verifies;
 mod exactly_once;
+mod expired_or_revoked_key;
 mod fairness;
 mod fan_out;
+mod first_contact_anchors;
 mod framing_isolation;
+mod fresh_keys_per_install;
 mod gap_repair;
 mod group_takeover_attempts;
 mod hello_binding;
@@ -47,6 +54,11 @@ mod rate_limit_isolation;
 mod raw_bytes_verified;
 mod reference_ownership;
 mod rejected_stays_rejected;
+mod rollback_equivocation;
+mod root_recovery;
+mod signing_key_rotation;
+mod srv_failover;
+mod ssrf_targets;
 mod store_what_you_serve;
 mod strict_ed25519;
 mod three_outages;
@@ -82,6 +94,12 @@ pub struct Case {
 pub const ALL: &[Case] = &[
     tokens_survive::CASE,
     peer_down::CASE,
+    first_contact_anchors::CASE,
+    srv_failover::CASE,
+    dns_change_mid_stream::CASE,
+    fresh_keys_per_install::CASE,
+    ssrf_targets::CASE,
+    domain_canonical_form::CASE,
     kill_at_random::CASE,
     exactly_once::CASE,
     kill_before_ack::CASE,
@@ -97,6 +115,7 @@ pub const ALL: &[Case] = &[
     clock_skew::CASE,
     consent_required::CASE,
     no_enumeration::CASE,
+    deny_list_everywhere::CASE,
     long_partition::CASE,
     order_per_conversation::CASE,
     home_down::CASE,
@@ -104,9 +123,14 @@ pub const ALL: &[Case] = &[
     home_transfer::CASE,
     home_takeover::CASE,
     media_safety::CASE,
+    discovery_amplification::CASE,
     fan_out::CASE,
     channel_readers::CASE,
     backup_restore::CASE,
+    signing_key_rotation::CASE,
+    expired_or_revoked_key::CASE,
+    rollback_equivocation::CASE,
+    root_recovery::CASE,
     erasure::CASE,
     gap_repair::CASE,
     home_restored::CASE,

@@ -17,6 +17,8 @@ pub struct HomedGroup {
     index: u64,
     order: u32,
     hash: [u8; 32],
+    /// Members beside one of its home's people and whoever it is shown to.
+    pub others: Vec<UserId>,
     /// How it stands, once it is shown.
     pub state: wire::GroupState,
 }
@@ -32,6 +34,7 @@ impl ScriptedPeer {
             index: 0,
             order: 0,
             hash: [0; 32],
+            others: Vec::new(),
             state: wire::GroupState::default(),
         })
     }
@@ -87,7 +90,11 @@ impl ScriptedPeer {
                 created_ms: now().as_millis(),
                 ..wire::GroupDescription::default()
             }),
-            members: vec![stands(&self.person(1)), stands(member)],
+            members: [&self.person(1), member]
+                .into_iter()
+                .chain(&group.others)
+                .map(stands)
+                .collect(),
             more: false,
             readers: 0,
         };

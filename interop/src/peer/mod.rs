@@ -14,12 +14,13 @@ mod tls;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use freehold_keys::{KeyRing, TlsIdentity, fingerprint_to_text, prove, random};
+use freehold_keys::{KeyError, KeyRing, TlsIdentity, fingerprint_to_text, prove, random};
 use freehold_proto::{
     Destination, DomainName, GroupId, Header, IdentityRecord, MessageId, Position, Timestamp,
     UserId,
@@ -255,11 +256,20 @@ fn broken(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failure + '_ {
 impl ScriptedPeer {
     /// Starts a peer of this name on a free port of `ip`. It takes everything until told otherwise.
     pub async fn start(name: &str, ip: IpAddr) -> Result<Self> {
+        let fresh = |dir: &Path, domain: &DomainName| KeyRing::create(dir, domain, now());
+        Self::start_with(name, ip, |dir, domain| Ok(fresh(dir, domain)?.0)).await
+    }
+
+    /// The same with keys that `make` makes in an empty folder.
+    pub async fn start_with(
+        name: &str,
+        ip: IpAddr,
+        make: impl FnOnce(&Path, &DomainName) -> std::result::Result<KeyRing, KeyError>,
+    ) -> Result<Self> {
         let no = broken("start a scripted peer");
         let domain: DomainName = name.parse().map_err(|error| no(&error))?;
         let keys = TempDir::new().map_err(|error| no(&error))?;
-        let ring = KeyRing::create(&keys.path().join("keys"), &domain, now());
-        let (ring, _) = ring.map_err(|error| no(&error))?;
+        let ring = make(&keys.path().join("keys"), &domain).map_err(|error| no(&error))?;
         let identity = ring.tls_identity().map_err(|error| no(&error))?;
         let this = Arc::new(Inner {
             pens: pen::Pens::read(&keys.path().join("keys"))?,
@@ -311,6 +321,12 @@ impl ScriptedPeer {
     #[must_use]
     pub fn root(&self) -> String {
         fingerprint_to_text(&self.this.ring.record().root_fingerprint())
+    }
+
+    /// Its identity record with a new word that it is the latest, as it shows it.
+    #[must_use]
+    pub fn fresh_record(&self) -> Vec<u8> {
+        self.this.ring.fresh_record(now()).to_bytes()
     }
 
     /// From now on answers batches so.
@@ -536,7 +552,7 @@ pub fn items(first: u64, envelopes: impl IntoIterator<Item = wire::Envelope>) ->
     clippy::disallowed_methods,
     reason = "the suite stands outside of every server's clock"
 )]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp::EPOCH.plus(since_1970.unwrap_or_default())
 }
