@@ -290,8 +290,8 @@ impl Domain {
     #[must_use]
     pub fn start_behind(mut self, reception: &Reception, front: &Front) -> (Running, Vec<String>) {
         let arrivals = reception.join(&self.server.us);
-        let mut names = std::mem::take(&mut self.hosts);
-        names.push(self.server.us.to_string());
+        let mut names = vec![self.server.us.to_string()];
+        names.extend(std::mem::take(&mut self.hosts));
         let web_root = self.web_root.take();
         let running = self.begin(|federation, server, directory, door| {
             let outbox: Arc<Outbox> = Arc::clone(&server.outbox);

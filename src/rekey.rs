@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Follows the keys on disk until the domain stops, and renews the record in time.
 pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
-    let mut told = None;
+    let (mut told, mut behind) = (None, false);
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
@@ -22,13 +22,15 @@ pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
         }
         let (domain, clock) = (Arc::clone(&server), Arc::clone(&server.clock));
         let looked = tokio::task::spawn_blocking(move || {
-            let changed = look(&mut keys, &domain, clock.now());
+            let changed = look(&mut keys, &domain, behind, clock.now());
             (keys, changed)
         });
         let Ok((kept, changed)) = looked.await else {
             return;
         };
         keys = kept;
+        // What could not be taken up whole is taken up again.
+        behind = changed.is_err();
         match changed {
             Ok(false) => told = None,
             Ok(true) => {
@@ -47,9 +49,10 @@ pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
 fn look(
     keys: &mut KeyRing,
     server: &Server,
+    behind: bool,
     now: freehold_proto::Timestamp,
 ) -> Result<bool, KeyError> {
-    let changed = keys.reload()? | keys.renew_if_due(now)?;
+    let changed = keys.reload()? | keys.renew_if_due(now)? | behind;
     if changed && let Some(federation) = server.federation.get() {
         federation.rekey(keys)?;
     }

@@ -11,6 +11,10 @@ use crate::{AnchorLevel, Hold, ResolveError, Trust};
 /// A domain that starts anew is watched for so long before its new root is believed.
 pub(crate) const HOLD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Looks further apart than this do not make one watch: two short moments a week apart are not a week.
+/// A domain that starts anew tries to reach its peers every 6 hours at most.
+pub(crate) const UNSEEN_MAX: Duration = Duration::from_secs(36 * 60 * 60);
+
 /// A root key's fingerprint and who gave it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Anchor {
@@ -103,7 +107,7 @@ pub(crate) enum Reset {
 }
 
 /// Judges a domain that claims to have lost all its keys: DNS and the web must both name the new root,
-/// for the whole of [`HOLD`]. What an administrator vouched for, only an administrator takes back.
+/// for the whole of [`HOLD`], seen again and again. What DNSSEC vouched for, only DNSSEC takes back. What an administrator vouched for, only an administrator takes back.
 pub(crate) fn judge_reset(
     relied: AnchorLevel,
     held: Option<Hold>,
@@ -113,17 +117,21 @@ pub(crate) fn judge_reset(
     let Some(fingerprint) = voices.unanimous() else {
         return Reset::No;
     };
-    if relied == AnchorLevel::Admin {
+    let secure = voices.txt.is_some_and(|(_, secure)| secure);
+    if relied == AnchorLevel::Admin || (relied == AnchorLevel::Dnssec && !secure) {
         return Reset::No;
     }
     match held {
-        Some(held) if held.fingerprint == fingerprint => match held.since.plus(HOLD) <= now {
-            true => Reset::Accept(fingerprint),
-            false => Reset::Hold(held),
-        },
+        Some(held) if held.fingerprint == fingerprint && now <= held.seen.plus(UNSEEN_MAX) => {
+            match held.since.plus(HOLD) <= now {
+                true => Reset::Accept(fingerprint),
+                false => Reset::Hold(Hold { seen: now, ..held }),
+            }
+        }
         _ => Reset::Hold(Hold {
             fingerprint,
             since: now,
+            seen: now,
         }),
     }
 }
@@ -271,24 +279,30 @@ mod tests {
             txt: Some(([2; 32], false)),
             well_known: Some([2; 32]),
         };
-        let held = |byte| {
+        let later = start.plus(HOLD);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let held = |byte, seen| {
             Some(Hold {
                 fingerprint: [byte; 32],
                 since: start,
+                seen,
             })
         };
-        let judge =
-            |held, voices: &Voices, now| judge_reset(AnchorLevel::Dnssec, held, voices, now);
-        let later = start.plus(HOLD);
-        assert_eq!(judge(None, &both, start), Reset::Hold(held(2).unwrap()));
-        let just_before = later.minus(Duration::from_millis(1));
+        let judge = |held, voices: &Voices, now| judge_reset(AnchorLevel::Dns, held, voices, now);
         assert_eq!(
-            judge(held(2), &both, just_before),
-            Reset::Hold(held(2).unwrap())
+            judge(None, &both, start),
+            Reset::Hold(held(2, start).unwrap())
         );
-        assert_eq!(judge(held(2), &both, later), Reset::Accept([2; 32]));
-        // Another key begins the week anew, and one voice alone counts for nothing.
-        assert!(matches!(judge(held(3), &both, later), Reset::Hold(it) if it.since == later));
+        let yesterday = held(2, later.minus(day));
+        let just_before = later.minus(Duration::from_millis(1));
+        let still = Reset::Hold(held(2, just_before).unwrap());
+        assert_eq!(judge(yesterday, &both, just_before), still);
+        assert_eq!(judge(yesterday, &both, later), Reset::Accept([2; 32]));
+        // Another key, or a look missed for too long, begins the week anew; one voice alone counts for
+        // nothing.
+        for held in [held(3, later), held(2, start)] {
+            assert!(matches!(judge(held, &both, later), Reset::Hold(it) if it.since == later));
+        }
         for voices in [
             Voices { txt: None, ..both },
             Voices {
@@ -300,10 +314,17 @@ mod tests {
                 ..both
             },
         ] {
-            assert_eq!(judge(held(2), &voices, later), Reset::No);
+            assert_eq!(judge(yesterday, &voices, later), Reset::No);
         }
-        let vouched = judge_reset(AnchorLevel::Admin, held(2), &both, later);
-        assert_eq!(vouched, Reset::No);
+        for level in [AnchorLevel::Admin, AnchorLevel::Dnssec] {
+            assert_eq!(judge_reset(level, yesterday, &both, later), Reset::No);
+        }
+        let secure = Voices {
+            txt: Some(([2; 32], true)),
+            ..both
+        };
+        let taken_back = judge_reset(AnchorLevel::Dnssec, yesterday, &secure, later);
+        assert_eq!(taken_back, Reset::Accept([2; 32]));
     }
 
     proptest! {

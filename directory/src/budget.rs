@@ -15,6 +15,8 @@ const STRANGER_INTERVAL: Duration = Duration::from_secs(60);
 const MET_INTERVAL: Duration = Duration::from_secs(5);
 /// Look-ups that all strangers together can cause in that time.
 const STRANGER_LOOKUPS_MAX: usize = 120;
+/// Domains met before that are looked up on the word of others in that time.
+const MET_MAX: usize = 1200;
 /// Failures remembered at once.
 const FAILURES_MAX: usize = 4096;
 
@@ -23,8 +25,9 @@ const FAILURES_MAX: usize = 4096;
 pub(crate) struct Budget {
     negative: NegativeCache,
     failures: HashMap<DomainName, Failure>,
-    // Invariant: at most STRANGER_LOOKUPS_MAX entries, none older than STRANGER_INTERVAL when read.
-    asked: HashMap<DomainName, Instant>,
+    // When, and whether it was met before. Invariant: at most STRANGER_LOOKUPS_MAX that were not and
+    // MET_MAX that were, none older than STRANGER_INTERVAL when read.
+    asked: HashMap<DomainName, (Instant, bool)>,
 }
 
 #[derive(Debug)]
@@ -81,16 +84,21 @@ impl Budget {
     /// whether we know it from before.
     pub(crate) fn admit_stranger(&mut self, domain: &DomainName, met: bool, now: Instant) -> bool {
         self.asked
-            .retain(|_, asked| now.duration_since(*asked) < STRANGER_INTERVAL);
+            .retain(|_, (asked, _)| now.duration_since(*asked) < STRANGER_INTERVAL);
         let interval = if met { MET_INTERVAL } else { STRANGER_INTERVAL };
-        let recent = |asked: &Instant| now.duration_since(*asked) < interval;
+        let recent = |(asked, _): &(Instant, bool)| now.duration_since(*asked) < interval;
         if self.asked.get(domain).is_some_and(recent) {
             return false;
         }
-        if self.asked.len() >= STRANGER_LOOKUPS_MAX && !self.asked.contains_key(domain) {
+        // Whoever was met is known: strangers do not use up what it may cause.
+        let strangers = self.asked.values().filter(|(_, met)| !met).count();
+        if !met && strangers >= STRANGER_LOOKUPS_MAX {
             return false;
         }
-        self.asked.insert(domain.clone(), now);
+        if met && self.asked.len() >= STRANGER_LOOKUPS_MAX + MET_MAX {
+            return false;
+        }
+        self.asked.insert(domain.clone(), (now, met));
         true
     }
 }

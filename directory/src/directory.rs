@@ -71,6 +71,7 @@ pub struct Directory {
     known: Mutex<HashMap<DomainName, Arc<Known>>>,
     budget: Mutex<Budget>,
     strangers: Semaphore,
+    returning: Semaphore,
     flights: Mutex<HashMap<DomainName, Weak<AsyncMutex<()>>>>,
     // Why alarms were raised for a domain: each reason once, and nothing that a peer does repeats it.
     alarmed: Mutex<HashMap<DomainName, Vec<String>>>,
@@ -122,6 +123,7 @@ impl Directory {
             known: Mutex::default(),
             budget: Mutex::new(Budget::new(config.negative_cache)),
             strangers: Semaphore::new(STRANGERS_MAX),
+            returning: Semaphore::new(STRANGERS_MAX),
             flights: Mutex::default(),
             alarmed: Mutex::default(),
         })
@@ -226,7 +228,12 @@ impl Directory {
             Standing::Good(record) | Standing::Due(record) => Some(record),
             Standing::Gone => None,
         };
-        let found = match self.strangers.try_acquire() {
+        let places = if met {
+            &self.returning
+        } else {
+            &self.strangers
+        };
+        let found = match places.try_acquire() {
             Ok(_permit) if self.admit_stranger(domain, met) => self.find(domain).await,
             _ => Err(ResolveError::Busy),
         };
@@ -255,14 +262,18 @@ impl Directory {
         let known = self.known(domain).await?;
         let before = self.pins.load(domain).await?;
         let follows = match (&known, &before) {
-            (Some(known), _) => known.record.has_root(&fingerprint),
+            (Some(known), _) => {
+                let next = known.record.record().next_root_hash;
+                known.record.has_root(&fingerprint) || next == fingerprint
+            }
             (None, Some(pin)) => pin.root_fingerprint == fingerprint,
             (None, None) => true,
         };
         let now = self.clock.now();
         let life = before.as_ref().map_or(Life::first(now), |it| it.life);
+        let held = known.is_some_and(|it| it.record.has_root(&fingerprint));
         let pin = match before {
-            Some(pin) if follows => Pin {
+            Some(pin) if held || (follows && pin.record.is_empty()) => Pin {
                 anchor: AnchorLevel::Admin,
                 hold: None,
                 ..pin
@@ -278,6 +289,13 @@ impl Directory {
             },
         };
         self.replace(pin).await
+    }
+
+    /// Does the static table vouch for another root key of a domain?
+    #[must_use]
+    pub fn disagrees_with_table(&self, domain: &DomainName, fingerprint: &[u8; 32]) -> bool {
+        let row = self.static_peers.get(domain);
+        row.is_some_and(|it| it.root_fingerprint != *fingerprint)
     }
 
     /// Forgets a domain but for which life it was in, as if it had never been met. False when it never
@@ -414,7 +432,9 @@ impl Directory {
         let record = VerifiedRecord::verify_stored(&pin.record, domain, &pin.root_fingerprint)
             .map_err(|fault| PinError(format!("the pin of {domain} is damaged: {fault}")))?;
         if let Some(row) = self.static_peers.get(domain) {
-            self.weigh(domain, pin.anchor, admin(row), |it| record.has_root(it))?;
+            let next = record.record().next_root_hash;
+            let follows = |it: &[u8; 32]| record.has_root(it) || next == *it;
+            self.weigh(domain, pin.anchor, admin(row), follows)?;
             if pin.anchor < AnchorLevel::Admin {
                 pin.anchor = AnchorLevel::Admin;
                 self.pins.save(pin.clone()).await?;
@@ -574,9 +594,15 @@ impl Directory {
         }
         voices.well_known = self.well_known(domain).await.ok();
         match judge_reset(known.level, known.hold, &voices, self.clock.now()) {
-            Reset::No => Err(error),
+            Reset::No => {
+                // Whoever wants to start anew must be seen to want it all the time.
+                if known.hold.is_some() {
+                    self.hold(domain, known, None).await?;
+                }
+                Err(error)
+            }
             Reset::Hold(hold) => {
-                self.hold(domain, known, hold).await?;
+                self.hold(domain, known, Some(hold)).await?;
                 let until = hold.since.plus(anchor::HOLD);
                 Err(ResolveError::OnHold { until })
             }
@@ -591,20 +617,28 @@ impl Directory {
         }
     }
 
-    async fn hold(&self, domain: &DomainName, known: &Known, hold: Hold) -> Result<(), PinError> {
-        if known.hold == Some(hold) {
+    async fn hold(
+        &self,
+        domain: &DomainName,
+        known: &Known,
+        hold: Option<Hold>,
+    ) -> Result<(), PinError> {
+        if known.hold == hold {
             return Ok(());
         }
         if let Some(mut pin) = self.pins.load(domain).await? {
-            pin.hold = Some(hold);
+            pin.hold = hold;
             self.pins.save(pin).await?;
         }
         let known = Known {
             record: Arc::clone(&known.record),
-            hold: Some(hold),
+            hold,
             ..*known
         };
         self.remember(domain, known);
+        let Some(hold) = hold else {
+            return Ok(());
+        };
         let until = hold.since.plus(anchor::HOLD);
         self.alarm(
             domain,

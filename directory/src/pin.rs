@@ -121,6 +121,8 @@ pub struct Hold {
     pub fingerprint: [u8; 32],
     /// Since when it has been seen.
     pub since: Timestamp,
+    /// When it was last seen.
+    pub seen: Timestamp,
 }
 
 /// The pins cannot be read or written now. Ours, not the peer's.

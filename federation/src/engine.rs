@@ -160,6 +160,13 @@ impl Federation {
         }
     }
 
+    /// Lets go of the link to a peer: who it is has been decided anew.
+    pub fn drop_link(&self, peer: &DomainName) {
+        if let Some(engine) = self.engine.get() {
+            engine.drop_links(|it| it == peer);
+        }
+    }
+
     /// Something new is in the outbox for `peer`. Never blocks.
     pub fn wake(&self, peer: &DomainName) {
         if let Some(engine) = self.engine.get() {
@@ -473,8 +480,15 @@ impl Engine {
 
     /// Does this connection's TLS key still belong to `peer`, as far as we know?
     pub(crate) fn still_proves(&self, peer: &DomainName, channel: &Channel) -> bool {
-        let record = self.directory.remembered(peer);
-        record.is_none_or(|it| it.record().tls_key_hashes.contains(&channel.tls_key_hash))
+        // One that is not in memory any more was changed by the operator, or has not been needed for long:
+        // whoever it is says hello once more.
+        let now = self.clock.now();
+        self.directory.remembered(peer).is_some_and(|it| {
+            let fresh = it
+                .freshness()
+                .is_some_and(|it| it.statement().expires > now);
+            fresh && it.record().tls_key_hashes.contains(&channel.tls_key_hash)
+        })
     }
 
     /// Sees to it that a worker looks at the outbox of `domain`.

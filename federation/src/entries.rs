@@ -49,7 +49,16 @@ pub(crate) async fn open(
     placed: Placed,
     envelope: Envelope,
 ) -> Result<Entry, Refused> {
-    let place = open_position(placed, peer.record())?;
+    let place = match open_position(placed.clone(), peer.record(), true) {
+        Err(refusal) if refusal.code == RefusalCode::UnknownKey => {
+            let newer = timeout(LOOK_UP, engine.directory.rechecked(&peer.record().domain));
+            let Ok(Ok(newer)) = newer.await else {
+                return Err(LATER);
+            };
+            open_position(placed, newer.record(), true)?
+        }
+        opened => opened?,
+    };
     open_placed(engine, peer, place, envelope).await
 }
 
@@ -64,8 +73,8 @@ pub(crate) async fn open_of_any_home(
         .map_err(Refusal::from)?
         .home;
     let place = match record_of(engine, peer, &home).await? {
-        None => open_position(placed, peer.record())?,
-        Some(home) => open_position(placed, home.record())?,
+        None => open_position(placed, peer.record(), true)?,
+        Some(home) => open_position(placed, home.record(), false)?,
     };
     open_placed(engine, peer, place, envelope).await
 }

@@ -63,7 +63,7 @@ pub(crate) async fn read(
                 None => None,
                 Some(placed) => {
                     let placed = placed.try_into().map_err(|_: Malformed| wrong())?;
-                    let head = open_position(placed, record.record()).map_err(|_| wrong())?;
+                    let head = open_position(placed, record.record(), true).map_err(|_| wrong())?;
                     let fits = head.position.feed && head.position.group == group;
                     Some(Box::new(fits.then_some(head).ok_or_else(wrong)?))
                 }
@@ -75,7 +75,7 @@ pub(crate) async fn read(
             let wrong = || bad(&link, "the head of the log does not hold");
             let placed = state.head.take().ok_or_else(wrong)?;
             let placed = placed.try_into().map_err(|_: Malformed| wrong())?;
-            let head = open_position(placed, record.record()).map_err(|_| wrong())?;
+            let head = open_position(placed, record.record(), true).map_err(|_| wrong())?;
             if head.position.group != group || head.position.feed {
                 return Err(wrong());
             }

@@ -29,6 +29,7 @@ tests! {
     fresh_keys_per_install
     ssrf_targets
     domain_canonical_form
+    idn_homograph
     kill_at_random
     exactly_once
     kill_before_ack
@@ -78,6 +79,7 @@ tests! {
     every_ingress_verifies
     mutual_tls_no_eku
     hello_binding
+    downgrade_refused
     framing_isolation
     oversize_everything
     unauthenticated_pressure

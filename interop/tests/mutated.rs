@@ -227,7 +227,7 @@ fn a_changed_entry_of_a_log_stands_where_it_was_placed_or_nowhere() {
         ) else {
             return;
         };
-        let Ok(place) = open_position(placed_read, site.record()) else {
+        let Ok(place) = open_position(placed_read, site.record(), true) else {
             return;
         };
         assert_eq!(place.placed, placed);
@@ -269,7 +269,7 @@ fn changed_frames_of_peers_are_read_or_refused() {
         for item in batch.items {
             let placed = item.placed.map(Placed::try_from);
             if let Some(Ok(placed)) = placed {
-                let _any = open_position(placed, alpha.record());
+                let _any = open_position(placed, alpha.record(), false);
             }
             if let Some(Ok(envelope)) = item.envelope.map(Envelope::try_from) {
                 let _any = open(envelope, alpha.record(), now());

@@ -127,7 +127,7 @@ fn positions_are_taken_or_refused_for_the_reason_named() {
         };
         let opened = Placed::try_from(placed)
             .map_err(Refusal::from)
-            .and_then(|it| open_position(it, &home));
+            .and_then(|it| open_position(it, &home, false));
         check(case, opened.as_ref().map(drop));
         if let Ok(opened) = opened {
             assert_eq!(opened.position.encode(), hex(&case["position"]), "{case}");
@@ -144,7 +144,7 @@ fn entries_are_opened_or_refused_for_the_reason_named() {
             position: hex(&case["position"]).into(),
             signature: hex(&case["position_signature"]).into(),
         };
-        let place = open_position(placed.try_into().unwrap(), &home).unwrap();
+        let place = open_position(placed.try_into().unwrap(), &home, false).unwrap();
         let envelope = wire::Envelope {
             header: hex(&case["header"]).into(),
             signature: hex(&case["signature"]).into(),

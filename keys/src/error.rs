@@ -49,6 +49,9 @@ pub enum KeyError {
     /// A certificate cannot be made from the TLS key.
     #[error("cannot make a TLS certificate: {0}")]
     Certificate(String),
+    /// More former keys than others would read. Nothing was changed.
+    #[error("the identity record would become larger than other domains read; nothing was changed")]
+    RecordTooLarge,
     /// A record that is not a later one of the same root.
     #[error(
         "that record is no later one under the root key that is here; with another root key, use `freehold keys recover`"

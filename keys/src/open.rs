@@ -79,7 +79,13 @@ pub fn open_of_any_age(envelope: Envelope, record: &IdentityRecord) -> Result<Op
 }
 
 /// Checks the position of an entry against the record of the home that claims to have given it.
-pub fn open_position(placed: Placed, home: &IdentityRecord) -> Result<OpenedPosition, Refusal> {
+/// `shown_by_home` says that the home itself shows it, on a connection proven with a key that counts: then
+/// its word counts for what it placed under any key of its own, revoked or not.
+pub fn open_position(
+    placed: Placed,
+    home: &IdentityRecord,
+    shown_by_home: bool,
+) -> Result<OpenedPosition, Refusal> {
     let position = Position::decode(&placed.position)?;
     let refuse = |code, detail: &str| Err(Refusal::new(code, detail));
     if position.home != home.domain {
@@ -88,9 +94,11 @@ pub fn open_position(placed: Placed, home: &IdentityRecord) -> Result<OpenedPosi
             "the position is another domain's",
         );
     }
-    // The home's own word counts for what it placed before the revocation: it is the home that shows it,
-    // on a connection proven with a key that counts.
-    let Some(key) = home.signing_key(position.key_id, position.placed_at) else {
+    let key = match shown_by_home {
+        true => home.listed_key(position.key_id),
+        false => home.unrevoked_key(position.key_id, position.placed_at),
+    };
+    let Some(key) = key else {
         return refuse(
             RefusalCode::UnknownKey,
             "the home had no such key at that time",

@@ -189,7 +189,12 @@ impl KeyRing {
 
     /// Gives the record another year of life when it is about to expire. True when it was.
     pub fn renew_if_due(&mut self, now: Timestamp) -> Result<bool, KeyError> {
-        let due = |ring: &Self| ring.record.record().expires <= now.plus(RENEW_BEFORE);
+        // One from a time when our clock was far ahead is believed by nobody.
+        let due = |ring: &Self| {
+            let record = ring.record.record();
+            record.expires <= now.plus(RENEW_BEFORE)
+                || record.issued > now.plus(limits::CLOCK_SKEW_MAX)
+        };
         if !due(self) {
             return Ok(false);
         }

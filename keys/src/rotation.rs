@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_proto::{DomainName, IdentityRecord, KeyId, Timestamp, record::RevokedKey};
+use freehold_proto::{DomainName, IdentityRecord, KeyId, Timestamp, limits, record::RevokedKey};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Signing keys that a record lists at most. The oldest go; what they signed cannot be checked any more
 /// by those who have not stored it.
-const SIGNING_KEYS_MAX: usize = 512;
+const SIGNING_KEYS_MAX: usize = 256;
 /// Keys with a file each, in the order in which a change takes them up.
 const LABELS: [&str; 3] = ["signing", "tls", "root"];
 
@@ -67,7 +67,10 @@ impl KeyRing {
         retire(&mut next, now);
         let key = beginning(signing.public(), now, next.expires);
         next.signing_keys.push(key);
-        next.tls_key_hashes = vec![tls_hash(&self.domain, &tls)?, self.tls_hash()?];
+        // Links made so far go on; a key that was revoked does not come back.
+        let so_far = self.tls_hash()?;
+        next.tls_key_hashes.retain(|it| *it == so_far);
+        next.tls_key_hashes.insert(0, tls_hash(&self.domain, &tls)?);
         self.change(next, Some(signing), Some(tls))
     }
 
@@ -140,7 +143,7 @@ impl KeyRing {
         let key = beginning(signing.public(), now, next.expires);
         next.signing_keys.push(key);
         next.tls_key_hashes = vec![ring.tls_hash()?];
-        ring.record = VerifiedRecord::sign(next, &ring.root, last.succeeded());
+        ring.record = fitting(VerifiedRecord::sign(next, &ring.root, last.succeeded()))?;
         let secrets = [&signing, &tls, &ring.root];
         for (label, secret) in LABELS.into_iter().zip(secrets) {
             write_secret(&dir.join(format!("{label}.next")), label, &secret.bytes())?;
@@ -162,7 +165,7 @@ impl KeyRing {
         signing: Option<SecretKey>,
         tls: Option<SecretKey>,
     ) -> Result<(), KeyError> {
-        let record = self.signed(next);
+        let record = fitting(self.signed(next))?;
         for (label, secret) in [("signing", &signing), ("tls", &tls)] {
             if let Some(secret) = secret {
                 let path = self.dir.join(format!("{label}.next"));
@@ -172,6 +175,15 @@ impl KeyRing {
         write_whole(&self.dir.join("identity.record"), &record.to_bytes())?;
         complete(&self.dir, &self.domain)?;
         self.reload_locked()
+    }
+}
+
+/// A record that others can read; there must be room for a freshness statement.
+fn fitting(record: VerifiedRecord) -> Result<VerifiedRecord, KeyError> {
+    const STATEMENT_BYTES: usize = 1024;
+    match record.to_bytes().len() + STATEMENT_BYTES <= limits::RECORD_BYTES_MAX {
+        true => Ok(record),
+        false => Err(KeyError::RecordTooLarge),
     }
 }
 

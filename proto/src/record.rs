@@ -98,6 +98,14 @@ impl IdentityRecord {
             .filter(|_| !self.is_revoked(id))
     }
 
+    /// The signing key named `id`, whether it counts for anything now or not.
+    #[must_use]
+    pub fn listed_key(&self, id: KeyId) -> Option<&SigningKey> {
+        self.signing_keys
+            .iter()
+            .find(|key| KeyId::of(&key.public_key) == id)
+    }
+
     /// Has the key named `id` been revoked, from whatever moment on?
     #[must_use]
     pub fn is_revoked(&self, id: KeyId) -> bool {

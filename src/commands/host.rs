@@ -14,13 +14,19 @@ use freehold::{Domain, Front, Running, Shared, clock};
 use freehold_federation::{Reception, SharedListener, Tasks};
 use freehold_keys::KeyRing;
 use freehold_proto::Clock;
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tracing::{Instrument as _, error, info, info_span};
 
 use super::{CommandError, STOP_GRACE, load_config, logging, signals::StopSignal, while_doing};
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_secs(2);
+/// A domain that could not be served is tried again after this, or when its configuration changes.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The configuration of each domain, in a folder of its own.
 const FILE: &str = "freehold.toml";
 /// Domains in one process.
@@ -58,8 +64,8 @@ struct House {
     reception: Reception,
     front: Front,
     served: BTreeMap<PathBuf, Hosted>,
-    /// Folders that could not be served, as they were then.
-    refused: BTreeMap<PathBuf, Option<SystemTime>>,
+    /// Folders that could not be served, as they were then, and when that was.
+    refused: BTreeMap<PathBuf, (Option<SystemTime>, Instant)>,
 }
 
 impl Host {
@@ -87,7 +93,14 @@ impl Host {
         tasks.spawn("reception", peers.run(tasks.clone()));
         tasks.spawn("front", house.front.clone().serve(clients, tasks.clone()));
         loop {
-            house.look(&self.domains).await?;
+            let looked = tokio::select! {
+                looked = house.look(&self.domains) => looked,
+                () = stop.heard() => break,
+            };
+            // Those that are served go on, whatever cannot be read now.
+            if let Err(fault) = looked {
+                error!(%fault, "the folder of domains cannot be looked at now");
+            }
             tokio::select! {
                 () = sleep(EVERY) => {}
                 () = stop.heard() => break,
@@ -117,8 +130,9 @@ impl House {
         self.refused.retain(|path, _| found.contains(path));
         for path in found {
             let changed = changed_at(&path);
-            let refused = self.refused.get(&path) == Some(&changed);
-            if refused || self.served.contains_key(&path) {
+            let refused = self.refused.get(&path);
+            let waits = refused.is_some_and(|it| it.0 == changed && it.1.elapsed() < TRY_AGAIN);
+            if waits || self.served.contains_key(&path) {
                 continue;
             }
             let outcome = match self.served.len() < DOMAINS_MAX {
@@ -128,8 +142,8 @@ impl House {
                 ))),
             };
             if let Err(fault) = outcome {
-                error!(folder = %path.display(), %fault, "a domain cannot be served; it is tried again when its configuration changes");
-                self.refused.insert(path, changed);
+                error!(folder = %path.display(), %fault, "a domain cannot be served; it is tried again in a minute, or when its configuration changes");
+                self.refused.insert(path, (changed, Instant::now()));
             }
         }
         Ok(())

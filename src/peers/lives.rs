@@ -2,7 +2,13 @@
 //! was known of such a domain before is nobody's now: chats with its people are frozen, it has no part in
 //! groups any more, and its own groups stay as they are.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use freehold_directory::Life;
 use freehold_federation::Arrived;
@@ -18,7 +24,11 @@ const PAGE: usize = 500;
 
 /// When domains have begun another life than their first. Nearly always empty.
 #[derive(Debug, Default)]
-pub struct Lives(RwLock<HashMap<DomainName, Timestamp>>);
+pub struct Lives {
+    began: RwLock<HashMap<DomainName, Timestamp>>,
+    /// Grows with each life that begins.
+    count: AtomicU64,
+}
 
 impl Lives {
     /// As the pins say.
@@ -35,7 +45,7 @@ impl Lives {
             after = Some(last.clone());
             for (domain, row) in page.into_iter().filter(|(_, row)| row.incarnation > 1) {
                 let began = Timestamp::from_stored(row.began);
-                lives.0.write().insert(domain, began);
+                lives.began.write().insert(domain, began);
             }
         }
     }
@@ -43,22 +53,32 @@ impl Lives {
     /// A domain is in this life.
     pub(super) fn note(&self, domain: &DomainName, life: Life) {
         if life.incarnation > 1 {
-            self.0.write().insert(domain.clone(), life.began);
+            let before = self.began.write().insert(domain.clone(), life.began);
+            if before != Some(life.began) {
+                self.count.fetch_add(1, Ordering::AcqRel);
+            }
         }
     }
 
     /// Did something that came about at this moment, in ms, belong to an earlier life of the domain?
     #[must_use]
     pub fn is_over(&self, domain: &DomainName, moment: i64) -> bool {
-        let began = self.0.read();
+        let began = self.began.read();
         let began = began.get(domain);
         began.is_some_and(|began| Timestamp::from_stored(moment) < *began)
+    }
+
+    /// How many lives have begun since the start: what was drawn under another number may be for somebody
+    /// who is nobody now.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Is the domain in another life than its first?
     #[must_use]
     pub fn has_begun_anew(&self, domain: &DomainName) -> bool {
-        self.0.read().contains_key(domain)
+        self.began.read().contains_key(domain)
     }
 
     /// Does a person's id belong to an earlier life of their domain? Blocks.

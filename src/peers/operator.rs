@@ -142,6 +142,9 @@ impl PeerDesk {
             PeerCommand::Forget(name) => {
                 let name = typed(&name)?;
                 self.directory.forget(&name).await?;
+                if let Some(federation) = self.server.federation.get() {
+                    federation.drop_link(&name);
+                }
                 self.decide(&name, None, "peer forgotten").await
             }
         }
@@ -196,7 +199,14 @@ impl PeerDesk {
         let trail = format!("peer pinned: {peer}");
         self.server.audit(&mut batch, OPERATOR, None, &trail)?;
         let _applied = self.server.tables.commit(batch).await?;
+        if self.directory.disagrees_with_table(peer, &root) {
+            let why = "the configuration has a row [[federation.peer]] for it that names another key: change that row and start the server anew";
+            return Err(PeerFault::Typed(why.to_owned()));
+        }
         self.directory.vouch(peer, root).await?;
+        if let Some(federation) = self.server.federation.get() {
+            federation.drop_link(peer);
+        }
         info!(%peer, "the operator vouches for a root key");
         self.reports(vec![peer.clone()]).await
     }
@@ -226,7 +236,12 @@ impl PeerDesk {
         }
         names.sort();
         names.dedup();
-        self.reports(names).await
+        let mut reports = self.reports(names).await?;
+        // A list is for reading; with all records in it, it would be too long for one line.
+        for report in &mut reports {
+            report.record.clear();
+        }
+        Ok(reports)
     }
 
     async fn reports(&self, names: Vec<DomainName>) -> Result<Vec<PeerReport>, PeerFault> {
@@ -283,7 +298,7 @@ fn described(pin: Pin) -> PeerReport {
     };
     if let Some(hold) = pin.hold {
         let other = fingerprint_to_text(&hold.fingerprint);
-        report.hold = format!("{other}, since {}", hold.since);
+        report.hold = format!("{other}, since {}, last seen {}", hold.since, hold.seen);
     }
     if pin.record.is_empty() && pin.anchor == AnchorLevel::FirstUse {
         return report;

@@ -62,6 +62,7 @@ impl Pins for StoredPins {
                 .hold
                 .map_or(Bytes::new(), |it| Bytes::copy_from_slice(&it.fingerprint)),
             hold_since: pin.hold.map_or(0, |it| it.since.as_millis()),
+            hold_seen: pin.hold.map_or(0, |it| it.seen.as_millis()),
         };
         let (domain, life) = (pin.domain.clone(), pin.life.incarnation);
         let prepare = move |tables: &Tables| {
@@ -110,6 +111,7 @@ fn read(domain: DomainName, row: PinRow) -> Result<Pin, PinError> {
         false => Some(Hold {
             fingerprint: (&*row.hold_fingerprint).try_into().map_err(|_| damaged())?,
             since: Timestamp::from_stored(row.hold_since),
+            seen: Timestamp::from_stored(row.hold_seen),
         }),
     };
     Ok(Pin {

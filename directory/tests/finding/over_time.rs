@@ -289,10 +289,12 @@ async fn a_domain_that_lost_all_its_keys_starts_anew_after_a_week_in_which_all_s
     assert!(matches!(error, ResolveError::OnHold { .. }), "{error}");
     assert!(directory.dispute(&world.domain).is_some());
     // The week is not begun anew by a restart, and not shortened by asking often.
-    world.clock.advance(DAY * 6);
-    let directory = starting_anew(&world, &other.ring, true).await;
-    let error = directory.refresh(&world.domain).await.unwrap_err();
-    assert!(matches!(error, ResolveError::OnHold { .. }), "{error}");
+    for _ in 0..6 {
+        world.clock.advance(DAY);
+        let directory = starting_anew(&world, &other.ring, true).await;
+        let error = directory.refresh(&world.domain).await.unwrap_err();
+        assert!(matches!(error, ResolveError::OnHold { .. }), "{error}");
+    }
     world.clock.advance(DAY);
     let directory = starting_anew(&world, &other.ring, true).await;
     let found = directory.refresh(&world.domain).await.unwrap();
@@ -346,4 +348,41 @@ async fn an_administrator_may_vouch_for_a_domain_and_forget_it() {
         2,
         "forgetting gives no third life"
     );
+}
+
+#[tokio::test]
+async fn two_moments_a_week_apart_are_not_a_week() {
+    let (world, other) = (World::new("beta.test"), World::new("beta.test"));
+    let mut rows = found_by_srv(&world, world.serve_record().await);
+    rows.push(("_freehold.beta.test", anchor(&world.ring)));
+    let directory = world.directory_set(&rows, |it| it.trust = Trust::Dns).await;
+    directory.peer(&world.domain).await.unwrap();
+    for _ in 0..3 {
+        let directory = starting_anew(&world, &other.ring, true).await;
+        let error = directory.refresh(&world.domain).await.unwrap_err();
+        assert!(matches!(error, ResolveError::OnHold { .. }), "{error}");
+        world.clock.advance(DAY * 8);
+    }
+}
+
+#[tokio::test]
+async fn to_vouch_for_the_root_that_a_domain_has_named_begins_no_life() {
+    let world = World::new("beta.test");
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let (ring, phrase) = KeyRing::create(&keys, &world.domain, world.now()).unwrap();
+    world.serve_instead(&ring);
+    let rows = found_by_srv(&world, world.serve_record().await);
+    let directory = world.directory_set(&rows, |it| it.trust = Trust::Lan).await;
+    directory.peer(&world.domain).await.unwrap();
+    let last = ring.record().clone();
+    let (owner, _) = KeyRing::recover(&keys, &phrase, &last, None, world.now()).unwrap();
+    // The operator is told of the new key before the server has looked.
+    let root = owner.record().root_fingerprint();
+    directory.vouch(&world.domain, root).await.unwrap();
+    world.serve_instead(&owner);
+    let found = directory.peer(&world.domain).await.unwrap();
+    assert_eq!(found.hash(), owner.record().hash());
+    assert_eq!(incarnation(&world, &directory).await, 1);
+    assert_eq!(level(&world).await, AnchorLevel::Admin);
 }

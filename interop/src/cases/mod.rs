@@ -13,6 +13,7 @@ mod discovery_amplification;
 mod disk_full;
 mod dns_change_mid_stream;
 mod domain_canonical_form;
+mod downgrade_refused;
 mod ephemera_origin;
 mod erasure;
 mod every_ingress_verifies;
@@ -33,6 +34,7 @@ mod home_takeover;
 mod home_transfer;
 mod hostile;
 mod hostile_member_cost;
+mod idn_homograph;
 mod kill_at_random;
 mod kill_before_ack;
 mod kill_sender;
@@ -100,6 +102,7 @@ pub const ALL: &[Case] = &[
     fresh_keys_per_install::CASE,
     ssrf_targets::CASE,
     domain_canonical_form::CASE,
+    idn_homograph::CASE,
     kill_at_random::CASE,
     exactly_once::CASE,
     kill_before_ack::CASE,
@@ -149,6 +152,7 @@ pub const ALL: &[Case] = &[
     every_ingress_verifies::CASE,
     mutual_tls_no_eku::CASE,
     hello_binding::CASE,
+    downgrade_refused::CASE,
     framing_isolation::CASE,
     oversize_everything::CASE,
     unauthenticated_pressure::CASE,

@@ -73,23 +73,49 @@ impl Outbox {
             let page = move |tables: &Tables| tables.outbox(&wanted, after, PAGE);
             let page = self.tables.read(page).await?;
             let Some((last, _)) = page.last() else {
-                return Ok(());
+                break;
             };
             after = *last;
             for (position, row) in page {
-                if !server.lives.is_over(peer, row.at) {
-                    continue;
-                }
-                let message = is_message(&row);
-                let offer = (position, Offer::waiting(row));
-                if message {
-                    self.end(peer, stream, offer, now).await?;
-                } else {
-                    let verdict = freehold_federation::Verdict::Ok;
-                    self.settle_one(peer, stream, offer, verdict, now).await?;
+                if server.lives.is_over(peer, row.at) {
+                    let offer = (position, Offer::waiting(row));
+                    self.end_one(peer, stream, offer, now).await?;
                 }
             }
         }
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let wanted = (peer.clone(), after.clone());
+            let page =
+                move |tables: &Tables| tables.parked_after(&wanted.0, wanted.1.as_deref(), PAGE);
+            let page = self.tables.read(page).await?;
+            let Some((last, ..)) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.to_vec());
+            for (_, at, row) in page {
+                if server.lives.is_over(peer, row.at) {
+                    let offer = (at, Offer::parked(row, at));
+                    self.end_one(peer, stream, offer, now).await?;
+                }
+            }
+        }
+    }
+
+    /// What was acknowledged before, and is kept in case the peer loses it, has arrived; the rest of what
+    /// people wrote has not.
+    async fn end_one(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        offer: (u64, Offer),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if is_message(&offer.1.row) && offer.1.row.again == 0 {
+            return self.end(peer, stream, offer, now).await;
+        }
+        let verdict = freehold_federation::Verdict::Ok;
+        self.settle_one(peer, stream, offer, verdict, now).await
     }
 
     fn is_over(&self, row: &OutboxRow, now: Timestamp) -> bool {

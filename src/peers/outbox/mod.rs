@@ -325,6 +325,12 @@ impl Outbox {
         Ok(page)
     }
 
+    /// How many lives of domains have begun.
+    fn lives(&self) -> u64 {
+        let server = self.server.lock().upgrade();
+        server.map_or(0, |it| it.lives.count())
+    }
+
     /// Completes when everything queued before is durable.
     async fn barrier(&self) -> Result<(), StoreError> {
         self.tables.commit(Batch::new()).await.map(drop)
@@ -453,6 +459,11 @@ impl freehold_federation::Outbox for Outbox {
 
     async fn offering(&self, peer: &DomainName, last: u64) -> Result<u64, Unavailable> {
         let stream = self.stream_to(peer).await.map_err(unavailable)?;
+        if stream.lock().lives != self.lives() {
+            // The link that was made meanwhile may lead to somebody else under the same name.
+            let why = "a domain has begun another life: what waits is looked at again";
+            return Err(Unavailable(why.to_owned()));
+        }
         let reserved = self.reserve(peer, &stream, last).await;
         reserved.map_err(unavailable)?;
         let stream = stream.lock();
@@ -472,6 +483,7 @@ impl freehold_federation::Outbox for Outbox {
             stream.offered.clear();
             stream.sizes.clear();
             stream.looked = now;
+            stream.lives = self.lives();
             stream.released.clear();
         }
         let ended = self.end_former(peer, &stream, now).await;

@@ -52,6 +52,8 @@ pub(super) struct Stream {
     pub(super) marks: HashMap<TopicKey, Gathered>,
     /// The time when the peer was last worked for.
     pub(super) looked: Timestamp,
+    /// How many lives of domains had begun then.
+    pub(super) lives: u64,
     /// How often something new was in one of their logs.
     pub(super) moved: u64,
     /// How far the peer has been told logs, as far as that is not written.
@@ -215,6 +217,7 @@ impl Stream {
             logs,
             marks,
             looked: Timestamp::EPOCH,
+            lives: 0,
             moved: 0,
             told: HashMap::new(),
             perhaps_over: HashMap::new(),

@@ -677,6 +677,9 @@ pub struct PinRow {
     /// When the life began, ms.
     #[prost(int64, tag = "8")]
     pub began: i64,
+    /// When the other root key was last seen, ms.
+    #[prost(int64, tag = "9")]
+    pub hold_seen: i64,
 }
 
 /// What the operator has decided about dealings with a peer, beside the configuration.
