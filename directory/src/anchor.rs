@@ -78,6 +78,12 @@ impl Voices {
         anchors
     }
 
+    /// Does any of them name another key than this one?
+    pub(crate) fn contradict(&self, fingerprint: &[u8; 32]) -> bool {
+        let other = |it: &[u8; 32]| it != fingerprint;
+        self.txt.is_some_and(|(it, _)| other(&it)) || self.well_known.is_some_and(|it| other(&it))
+    }
+
     /// The key that all of DNS and the web name, if they do.
     fn unanimous(&self) -> Option<[u8; 32]> {
         let (txt, _) = self.txt?;

@@ -595,8 +595,11 @@ impl Directory {
         voices.well_known = self.well_known(domain).await.ok();
         match judge_reset(known.level, known.hold, &voices, self.clock.now()) {
             Reset::No => {
-                // Whoever wants to start anew must be seen to want it all the time.
-                if known.hold.is_some() {
+                // Whoever wants to start anew must not be contradicted meanwhile. Silence is not that.
+                if known
+                    .hold
+                    .is_some_and(|it| voices.contradict(&it.fingerprint))
+                {
                     self.hold(domain, known, None).await?;
                 }
                 Err(error)

@@ -104,7 +104,8 @@ impl Scene {
             "watches the new root key, tells its operator and believes it not",
         );
         let mut seen = row(&known, "watched").unwrap_or_default().to_owned();
-        for days in 1..7_u64 {
+        // The theft before took a day.
+        for days in 2..8_u64 {
             on_day(stage, days)?;
             web.shows(shown(days).to_bytes());
             chat_by_a_new_bob(stage, &format!("bert{days}")).await?;
@@ -119,9 +120,9 @@ impl Scene {
             })?;
             seen = row(&known, "watched").unwrap_or_default().to_owned();
         }
-        on_day(stage, 7)?;
-        web.shows(shown(7).to_bytes());
-        chat_by_a_new_bob(stage, "bert7").await?;
+        on_day(stage, 8)?;
+        web.shows(shown(8).to_bytes());
+        chat_by_a_new_bob(stage, "bert8").await?;
         let anew = |said: &str| row(said, "root key") == Some(&root);
         let alpha = stage.network.domain(0)?;
         let known = alpha
