@@ -88,8 +88,8 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// Reads the ring of `domain` and ends a change of keys that was cut off.
-    fn read(dir: &Path, domain: &DomainName) -> Result<Self, KeyError> {
+    /// Reads the ring of `domain` to look at it: ends a change of keys that was cut off, and renews nothing.
+    pub fn read(dir: &Path, domain: &DomainName) -> Result<Self, KeyError> {
         let _lock = rotation::lock(dir)?;
         rotation::complete(dir, domain)?;
         Self::read_locked(dir, domain)

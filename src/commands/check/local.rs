@@ -117,7 +117,7 @@ pub(super) fn keys(keys: &KeyRing, now: Timestamp, findings: &mut Findings) {
     findings.right(format_args!("The clock says {now}, which can be."));
     if record.expires <= now.plus(RENEWED_BEFORE) {
         findings.note(format_args!(
-            "The identity record expires at {}: start the server again, which renews it.",
+            "The identity record expires at {}: the server renews it while it runs.",
             record.expires
         ));
     }

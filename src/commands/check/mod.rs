@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use freehold::clock::SystemClock;
 use freehold_keys::{KeyRing, fingerprint_to_text};
-use freehold_proto::{Clock as _, Timestamp};
+use freehold_proto::Clock as _;
 
 use self::findings::Findings;
 use super::{CommandError, load_config, logging};
@@ -42,7 +42,7 @@ impl Check {
         local::data_dir(&config, findings);
         local::ports(&config, findings);
         // Loaded as if it were 1970, because loading renews a record that is about to expire.
-        let keys = match KeyRing::load(&config.keys_dir, domain, Timestamp::EPOCH) {
+        let keys = match KeyRing::read(&config.keys_dir, domain) {
             Ok(keys) => keys,
             Err(error) => return findings.wrong(format_args!("{error}.")),
         };
