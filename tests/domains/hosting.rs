@@ -158,7 +158,7 @@ async fn a_name_that_is_taken_stays_where_it_is() {
     let beta = company
         .takes("beta.test", "hosts = [\"alpha.test\", \"b.test\"]")
         .await;
-    assert_eq!(beta.hosts, ["b.test", "beta.test"]);
+    assert_eq!(beta.hosts, ["beta.test", "b.test"]);
     company.loses(beta).await;
     assert_eq!(company.asks("alpha.test").await, 200);
     company.loses(alpha).await;
