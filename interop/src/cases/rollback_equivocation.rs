@@ -94,6 +94,10 @@ impl Scene {
                 .domain(index)?
                 .set_clock(days * (DAY + HOUR))?;
         }
+        // What is written under the clock of before would have waited for eight days at once.
+        stage
+            .pause(Duration::from_secs(2), "every server sees its clock")
+            .await;
         self.liar.shows(shown);
         let root = stage.network.domain(1)?.root().to_owned();
         let name = stage.network.domain(1)?.name().clone();
