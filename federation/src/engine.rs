@@ -541,6 +541,7 @@ impl Engine {
         };
         let _place = self.dials.acquire().await;
         peer.greeting();
+        let identity = self.identity.get();
         let dialed = tokio::select! {
             dialed = Box::pin(dial(self, &peer.domain)) => dialed,
             () = self.tasks.stopped() => Err(LinkError::Ours("shutting down".to_owned())),
@@ -554,6 +555,11 @@ impl Engine {
                 peer.established();
                 tracing::info!(peer = %peer.domain, received = ?link.received, "link established");
                 let link = Arc::new(link);
+                if !Arc::ptr_eq(&identity, &self.identity.get()) {
+                    // Our keys have changed meanwhile: the peer is to hear of that soon.
+                    peer.greet();
+                    return Ok(link);
+                }
                 *slot = Some(Arc::clone(&link));
                 let keeper = keep(Arc::clone(self), Arc::clone(peer), Arc::clone(&link));
                 self.tasks.spawn("keeper", keeper);

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freehold_proto::{
-    Destination, Envelope, KeyId, MessageId, RefusalCode,
+    Destination, Envelope, MessageId, RefusalCode,
     hello::{Hello, Role},
     wire,
 };

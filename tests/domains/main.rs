@@ -37,6 +37,8 @@ mod files_s3;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod friends;
+#[cfg(test)]
 mod group_crossing;
 #[cfg(test)]
 mod group_moving;
