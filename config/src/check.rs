@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_directory::{IpRange, NegativeCache, StaticPeer, Trust};
+use freehold_directory::{Dnssec, IpRange, NegativeCache, StaticPeer, Trust};
 use freehold_federation::{Backoff, Policy};
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
@@ -301,6 +301,27 @@ impl Checker<'_> {
         Some((federation, directory?))
     }
 
+    fn dnssec(&mut self, section: &mut file::Federation) -> Option<Dnssec> {
+        let wanted = take(&mut section.dnssec);
+        let wanted = self.value("federation.dnssec", wanted, true);
+        let keys = take(&mut section.dnssec_keys);
+        let keys = self.optional("federation.dnssec_keys", keys, not_empty);
+        let resolver = self.optional(
+            "federation.dnssec_resolver",
+            take(&mut section.dnssec_resolver),
+            |text| match socket_address(text) {
+                Ok(address) if address.ip().is_loopback() => Ok(address),
+                Ok(_) => Err("must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer".to_owned()),
+                Err(why) => Err(why.to_owned()),
+            },
+        );
+        Some(match (wanted?, resolver?) {
+            (false, _) => Dnssec::Off,
+            (true, Some(resolver)) => Dnssec::Resolver(resolver),
+            (true, None) => Dnssec::Validated(keys?.map(|it| self.base_dir.join(it))),
+        })
+    }
+
     fn directory(&mut self, section: &mut file::Federation) -> Option<freehold_directory::Config> {
         let trust = self.choice(
             "federation.trust",
@@ -312,15 +333,7 @@ impl Checker<'_> {
                 ("lan", Trust::Lan),
             ],
         );
-        let dnssec_resolver = self.optional(
-            "federation.dnssec_resolver",
-            take(&mut section.dnssec_resolver),
-            |text| match socket_address(text) {
-                Ok(address) if address.ip().is_loopback() => Ok(address),
-                Ok(_) => Err("must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer".to_owned()),
-                Err(why) => Err(why.to_owned()),
-            },
-        );
+        let dnssec = self.dnssec(section);
         let port = take(&mut section.well_known_port);
         let port = self.number("federation.well_known_port", port, 443, (1, 65535));
         let ca = take(&mut section.well_known_ca);
@@ -346,7 +359,7 @@ impl Checker<'_> {
             allowed_ranges: allowed_ranges?,
             static_peers: static_peers?,
             negative_cache: NegativeCache::USUAL,
-            dnssec_resolver: dnssec_resolver?,
+            dnssec: dnssec?,
             well_known_port: u16::try_from(port?).unwrap_or(443),
             well_known_ca: ca?,
         })

@@ -261,7 +261,7 @@ pub(crate) struct Federation {
 
     /// Whose word counts for the root key of a domain never met before: "pinned" for the rows
     /// `[[federation.peer]]` below and for `freehold peer pin` only; "verified" also for the domain's
-    /// TXT record if DNSSEC vouches for it (see `dnssec_resolver`) and for the domain's web server, under
+    /// TXT record if DNSSEC vouches for it (see `dnssec`) and for the domain's web server, under
     /// a certificate that browsers would believe; "dns" also for an unsigned TXT record; "lan" also for
     /// whoever answers first. "dns" and "lan" are for demonstrations and closed networks: whoever can
     /// change DNS answers or packets on the way can pose as a domain that you have not met yet.
@@ -274,8 +274,20 @@ pub(crate) struct Federation {
     /// Example: `"127.0.0.1:53"`
     pub(crate) nameserver: Given<String>,
 
+    /// Whether to find out if DNSSEC vouches for TXT records. This server checks the signatures itself,
+    /// unless `dnssec_resolver` is set.
+    ///
+    /// Default: `true`
+    pub(crate) dnssec: Given<bool>,
+
+    /// A file of DNSKEY records to begin with in place of the keys of the root of the DNS: for a closed
+    /// network with a root of its own. Not used with `dnssec_resolver`.
+    ///
+    /// Example: `"root.key"`
+    pub(crate) dnssec_keys: Given<String>,
+
     /// A DNS resolver on this machine that validates DNSSEC, such as unbound, whose word on that is
-    /// believed. Without it, no TXT record counts as vouched for.
+    /// believed in place of our own checks.
     ///
     /// Example: `"127.0.0.1:53"`
     pub(crate) dnssec_resolver: Given<String>,

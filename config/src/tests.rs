@@ -1,5 +1,7 @@
 //! What a file means, and what is said about a wrong one.
 
+use freehold_directory::Dnssec;
+
 use super::*;
 use crate::example::{Kind, sections};
 
@@ -113,6 +115,28 @@ fn files_are_in_a_folder_or_in_a_bucket() {
     }
     let key = format!("domain = \"a.test\"\n[files]\n{key}");
     check(&key, &["files.s3_access_key needs files.s3_bucket."]);
+}
+
+#[test]
+fn dnssec_is_validated_here_or_by_a_resolver_of_this_machine_or_not_at_all() {
+    let with = |lines: &str| format!("domain = \"alpha.example\"\n[federation]\n{lines}\n");
+    let dnssec = |lines: &str| read(&with(lines)).directory.dnssec;
+    assert_eq!(dnssec(""), Dnssec::Validated(None));
+    let keys = Some(Path::new("/etc/freehold").join("root.key"));
+    assert_eq!(
+        dnssec(r#"dnssec_keys = "root.key""#),
+        Dnssec::Validated(keys)
+    );
+    let resolver = "127.0.0.1:53".parse().unwrap();
+    let by_resolver = dnssec(r#"dnssec_resolver = "127.0.0.1:53""#);
+    assert_eq!(by_resolver, Dnssec::Resolver(resolver));
+    assert_eq!(dnssec("dnssec = false"), Dnssec::Off);
+    check(
+        &with(r#"dnssec_resolver = "192.0.2.1:53""#),
+        &[
+            "federation.dnssec_resolver = \"192.0.2.1:53\": must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer.",
+        ],
+    );
 }
 
 #[test]

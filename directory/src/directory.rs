@@ -3,6 +3,7 @@
 //! Invariant: a record is handed out only after it was verified under an anchored root key, and a
 //! domain's serial never goes back.
 
+mod alarms;
 mod lives;
 mod memory;
 mod targets;
@@ -11,7 +12,6 @@ mod voices;
 use std::{
     collections::HashMap,
     fmt,
-    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -26,16 +26,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::memory::{KNOWN_MAX, Known, Memory};
+use self::{
+    alarms::Alarms,
+    memory::{Known, Memory},
+};
 use crate::{
     AnchorLevel, Config, DirectoryError, Life, Pin, PinError, Pins, ResolveError, StaticPeer,
-    Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch, well_known,
+    Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch, secure::Vouching,
+    well_known,
 };
 
 /// Look-ups on behalf of strangers that run at once.
 const STRANGERS_MAX: usize = 16;
-/// Reasons for an alarm about one domain that are kept.
-const REASONS_MAX: usize = 4;
 /// Time for a whole look-up, all addresses together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,7 +47,7 @@ pub struct Directory {
     static_peers: HashMap<DomainName, StaticPeer>,
     filter: AddressFilter,
     dns: Dns,
-    dnssec_resolver: Option<SocketAddr>,
+    vouching: Vouching,
     tls: Arc<ClientConfig>,
     web_tls: Arc<ClientConfig>,
     web_port: u16,
@@ -56,8 +58,7 @@ pub struct Directory {
     strangers: Semaphore,
     returning: Semaphore,
     flights: Mutex<HashMap<DomainName, Weak<AsyncMutex<()>>>>,
-    // Why alarms were raised for a domain: each reason once, and nothing that a peer does repeats it.
-    alarmed: Mutex<HashMap<DomainName, Vec<String>>>,
+    alarms: Alarms,
 }
 
 /// How far the record that we have of a domain will do.
@@ -88,7 +89,7 @@ impl Directory {
             static_peers,
             filter: AddressFilter::new(config.allowed_ranges),
             dns: Dns::new(config.nameserver),
-            dnssec_resolver: config.dnssec_resolver,
+            vouching: Vouching::new(config.dnssec, config.nameserver)?,
             tls: fetch::tls().map_err(|error| DirectoryError::Tls(error.to_string()))?,
             web_tls: well_known::tls(config.well_known_ca.as_deref())?,
             web_port: config.well_known_port,
@@ -99,7 +100,7 @@ impl Directory {
             strangers: Semaphore::new(STRANGERS_MAX),
             returning: Semaphore::new(STRANGERS_MAX),
             flights: Mutex::default(),
-            alarmed: Mutex::default(),
+            alarms: Alarms::default(),
         })
     }
 
@@ -137,8 +138,7 @@ impl Directory {
     /// Why the identity of a domain is disputed, if it is.
     #[must_use]
     pub fn dispute(&self, domain: &DomainName) -> Option<String> {
-        let alarmed = self.alarmed.lock();
-        alarmed.get(domain).map(|reasons| reasons.join("; "))
+        self.alarms.of(domain)
     }
 
     /// The record of a domain that somebody *claims* to be, naming the hash of its record. What a
@@ -284,7 +284,7 @@ impl Directory {
         let domain = pin.domain.clone();
         self.pins.save(pin).await?;
         self.known.remove(&domain);
-        self.alarmed.lock().remove(&domain);
+        self.alarms.forget(&domain);
         self.budget.lock().forget(&domain);
         Ok(())
     }
@@ -364,18 +364,6 @@ impl Directory {
             Err(error) => budget.failed(domain, error.clone(), Instant::now()),
         }
         found
-    }
-
-    fn alarm(&self, domain: &DomainName, why: &str) {
-        let mut alarmed = self.alarmed.lock();
-        if alarmed.len() >= KNOWN_MAX && !alarmed.contains_key(domain) {
-            return;
-        }
-        let reasons = alarmed.entry(domain.clone()).or_default();
-        if reasons.len() < REASONS_MAX && !reasons.iter().any(|it| it == why) {
-            reasons.push(why.to_owned());
-            tracing::error!(peer = %domain, why, "ALARM: the identity of a peer is disputed");
-        }
     }
 
     fn verify(

@@ -25,7 +25,7 @@ mod secure;
 mod srv;
 mod well_known;
 
-pub use config::{Config, NegativeCache, StaticPeer, Trust};
+pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};
 pub use directory::{Directory, Target};
 pub use error::{DirectoryError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.

@@ -16,6 +16,7 @@ impl Directory {
         &self,
         domain: &DomainName,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        self.alarms.begin(domain);
         match self.known(domain).await? {
             Some(known) => self.look_again(domain, &known).await,
             None => self.meet(domain).await,
@@ -63,7 +64,7 @@ impl Directory {
             Ok((record, level)) => self.keep(domain, record, level, known.life).await,
             Err(error) => {
                 if let ResolveError::Record(fault) = &error {
-                    self.alarm(domain, &fault.to_string());
+                    self.alarms.raise(domain, &fault.to_string());
                 }
                 match may_be_a_reset(&error) {
                     true => self.consider_reset(domain, known, voices, error).await,
@@ -102,7 +103,7 @@ impl Directory {
             hold: None,
         };
         self.known.put(domain, known);
-        self.alarmed.lock().remove(domain);
+        self.alarms.settle(domain);
         Ok(record)
     }
 
@@ -169,7 +170,7 @@ impl Directory {
             return Ok(());
         };
         let until = hold.since.plus(anchor::HOLD);
-        self.alarm(
+        self.alarms.raise(
             domain,
             &format!("all its keys are new, and DNS and its web server say so: watched until {until}; if you know better, use `freehold peer pin` or `freehold peer deny`"),
         );

@@ -7,7 +7,7 @@ use super::Directory;
 use crate::{
     AnchorLevel, Pin, ResolveError, StaticPeer, Trust,
     anchor::{Anchor, Judgement, Voices, counts, from_txt, judge},
-    secure, well_known,
+    well_known,
 };
 
 /// Addresses of a domain's web server that are asked.
@@ -76,18 +76,13 @@ impl Directory {
 
     /// The root key that the TXT record names, and whether DNSSEC vouches for it.
     async fn txt(&self, domain: &DomainName) -> Result<Option<([u8; 32], bool)>, ResolveError> {
-        if let Some(resolver) = self.dnssec_resolver {
-            match secure::anchors(resolver, domain).await {
-                Ok(texts) => {
-                    if let Some(fingerprint) = from_txt(&texts)? {
-                        return Ok(Some((fingerprint, true)));
-                    }
-                }
-                // It only lifts what the usual way finds.
-                Err(error) => tracing::warn!(%error, fault = "ours", "DNSSEC cannot be asked for"),
-            }
+        // What DNSSEC vouches for only lifts what the usual way finds.
+        let (vouched, usual) =
+            tokio::join!(self.vouching.anchors(domain), self.dns.anchors(domain));
+        if let Some(fingerprint) = from_txt(&vouched)? {
+            return Ok(Some((fingerprint, true)));
         }
-        let found = from_txt(&self.dns.anchors(domain).await?)?;
+        let found = from_txt(&usual?)?;
         Ok(found.map(|fingerprint| (fingerprint, false)))
     }
 
@@ -127,7 +122,7 @@ impl Directory {
             Err(ResolveError::Dns(_)) => return Ok(relied),
             Err(error) if relied <= AnchorLevel::Dns => return Err(error),
             Err(error) => {
-                self.alarm(domain, &error.to_string());
+                self.alarms.raise(domain, &error.to_string());
                 return Ok(relied);
             }
         }
@@ -151,7 +146,7 @@ impl Directory {
         let judgement = judge(relied, voice, agrees);
         let level = voice.level;
         if judgement != Judgement::Agree {
-            self.alarm(
+            self.alarms.raise(
                 domain,
                 &format!("{level} names another root key than {relied}"),
             );

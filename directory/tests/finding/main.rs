@@ -5,6 +5,8 @@ mod support;
 
 #[cfg(test)]
 mod over_time;
+#[cfg(test)]
+mod signed;
 
 #[cfg(test)]
 mod scenes {

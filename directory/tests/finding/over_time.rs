@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_directory::{AnchorLevel, Directory, Pins as _, ResolveError, Trust};
+use freehold_directory::{AnchorLevel, Directory, Dnssec, Pins as _, ResolveError, Trust};
 use freehold_keys::{KeyRing, Lost, RecordFault, VerifiedRecord};
 use hickory_server::proto::rr::RData;
 
@@ -74,7 +74,7 @@ async fn dnssec_vouches_by_the_word_of_the_resolver_here_and_is_stronger_than_th
     let silent = world.validating_resolver(anchor(&world.ring), false).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(silent));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(silent));
         })
         .await;
     assert!(directory.peer(&world.domain).await.is_err());
@@ -82,7 +82,7 @@ async fn dnssec_vouches_by_the_word_of_the_resolver_here_and_is_stronger_than_th
     let vouching = world.validating_resolver(anchor(&world.ring), true).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(vouching));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(vouching));
         })
         .await;
     assert!(directory.peer(&world.domain).await.is_ok());
@@ -128,7 +128,7 @@ async fn a_pin_rises_with_a_stronger_voice_and_never_falls() {
     let vouching = world.validating_resolver(anchor(&world.ring), true).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(vouching));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(vouching));
         })
         .await;
     directory.refresh(&world.domain).await.unwrap();
