@@ -376,6 +376,12 @@ fn words_on_it(
         "malformed",
         with(&|it| it.record_hash = vec![1; 16].into())?,
     );
+    let more = [honest.encode_to_vec(), by_hand::bytes(2000, "new")].concat();
+    says(
+        "a word with a field that nobody knows",
+        "ok",
+        own.vouches_in(more)?,
+    );
     let word = own.vouches(&honest)?;
     let signature = own
         .sign(envelope::CONTEXT, &word.statement)?
@@ -758,7 +764,30 @@ fn entries() -> Result<Value> {
         header(&author, "beta.test")?,
         by_hand::bytes(77, "new"),
     )?;
-    put("a kind that nobody knows", json!(129), unknown)?;
+    put("a kind that nobody knows", json!("ok"), unknown.clone())?;
+    put(
+        "a kind that nobody knows, and a signature with another bit",
+        json!(123),
+        bad(unknown.clone()),
+    )?;
+    let payload = by_hand::bytes(78, "newer").into();
+    put(
+        "a kind that nobody knows in the place of another",
+        json!(124),
+        wire::Envelope { payload, ..unknown },
+    )?;
+    let more = [
+        by_hand::number(90, 1),
+        said("beta.test", "words"),
+        by_hand::bytes(2000, "new"),
+    ];
+    let more = forged(
+        &author,
+        envelope::CONTEXT,
+        header(&author, "beta.test")?,
+        more.concat(),
+    )?;
+    put("fields that nobody knows", json!("ok"), more)?;
     let garbage = forged(
         &author,
         envelope::CONTEXT,

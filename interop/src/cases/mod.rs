@@ -66,6 +66,7 @@ mod strict_ed25519;
 mod three_outages;
 mod tokens_survive;
 mod unauthenticated_pressure;
+mod version_skew;
 
 use std::time::Duration;
 
@@ -153,6 +154,7 @@ pub const ALL: &[Case] = &[
     mutual_tls_no_eku::CASE,
     hello_binding::CASE,
     downgrade_refused::CASE,
+    version_skew::CASE,
     framing_isolation::CASE,
     oversize_everything::CASE,
     unauthenticated_pressure::CASE,
