@@ -507,15 +507,23 @@ fn no(error: freehold_proto::Malformed) -> crate::Failure {
     crate::Failure::harness("make a vector", error)
 }
 
+/// What a home says itself counts whenever it placed it.
+const WHENEVER: &str = "placed ";
+
 fn positions() -> Result<Value> {
     let home = pen(2)?;
-    let honest = place(&written(&home, "alpha.test", "words")?)?;
+    let envelope = written(&home, "alpha.test", "words")?;
+    let honest = place(&envelope)?;
     let mut list = Vec::new();
     let mut put = |comment: &str, expect: Value, position: &[u8], signature: &[u8]| {
-        list.push(json!({
+        let mut vector = json!({
             "comment": comment, "expect": expect,
             "position": hex(position), "signature": hex(signature),
-        }));
+        });
+        if comment.starts_with(WHENEVER) {
+            vector["expect_from_home"] = json!("ok");
+        }
+        list.push(vector);
     };
     let moment = |millis| Timestamp::from_millis(millis).map_err(no);
     let with = |change: &dyn Fn(&mut Position)| {
@@ -613,13 +621,21 @@ fn positions() -> Result<Value> {
         put(comment, json!(expect), &bytes, &signature);
     }
     Ok(json!({
-        "comment": "Positions in the log of a group (docs/PROTOCOL.md section 7.7), judged against the record of the home that is said to have signed them. `expect` is \"ok\" or the number of the refusal.",
+        "comment": "Positions in the log of a group (docs/PROTOCOL.md section 7.7), judged against the record of the home that is said to have signed them. `expect` is \"ok\" or the number of the refusal when another domain shows the position, `expect_from_home` when the home itself does and that differs. `envelope` is the one that each of them places.",
         "record": key("alpha.test", 2)?,
+        "envelope": sealed(&envelope),
         "positions": list,
     }))
 }
 
 // === Entries ===
+
+fn sealed(it: &wire::Envelope) -> Value {
+    json!({
+        "header": hex(&it.header), "signature": hex(&it.signature),
+        "salt": hex(&it.salt), "payload": hex(&it.payload),
+    })
+}
 
 fn header(pen: &Pen, domain: &str) -> Result<Header> {
     Ok(Header {
@@ -732,8 +748,8 @@ fn entries() -> Result<Value> {
         own_key,
     )?;
     put(
-        "sealed by the home",
-        json!(120),
+        "sealed by the home itself",
+        json!("ok"),
         written(&home, "alpha.test", "words")?,
     )?;
     let elsewhere = Header {
@@ -810,7 +826,7 @@ fn entries() -> Result<Value> {
     });
     let list = list.collect::<Result<Vec<_>>>()?;
     Ok(json!({
-        "comment": "Entries of the log of a group (docs/PROTOCOL.md section 7.7): an envelope of any age, and its position, which always holds by the record of the `home`. Judged against the record of the `author`'s domain. `expect` is \"ok\" or the number of the refusal.",
+        "comment": "Entries of the log of a group (docs/PROTOCOL.md section 7.7): an envelope of any age, and its position, which always holds by the record of the `home`. Judged against the record of the domain that is said to have sealed it, `author` or `home`. `expect` is \"ok\" or the number of the refusal.",
         "home": key("alpha.test", 2)?,
         "author": key("beta.test", 5)?,
         "entries": list,
