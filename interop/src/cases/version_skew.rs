@@ -45,7 +45,7 @@ pub(super) const CASE: Case = Case {
     name: "version_skew",
     proves: "a peer of a later version, with fields, kinds, letters, signals, calls and refusals that nobody knows, and one of an earlier version, without all that can be left out, are talked with; who speaks no common version is told which there is, and tried now and then",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

@@ -43,6 +43,7 @@ use crate::{Failure, Result};
 
 pub use dial::Line;
 pub(crate) use dial::connect;
+pub(crate) use home::SUCCESSORS;
 pub use home::{HomedGroup, TAKEOVER};
 pub use pen::{Pen, forged, this_moment};
 
@@ -293,7 +294,7 @@ impl ScriptedPeer {
             ring,
             script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
             shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
-            successors: Mutex::new(home::SUCCESSORS.map(str::to_owned).into()),
+            successors: Mutex::new(SUCCESSORS.map(str::to_owned).into()),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
             last_hello: Mutex::default(),
