@@ -321,9 +321,13 @@ impl Connection {
         self.hellos.fetch_add(1, Ordering::Relaxed) < HELLOS_MAX
     }
 
-    /// Ends the connection once what is in hand has been answered.
+    /// Ends the connection once what is in hand has been answered; nothing new is.
     pub(crate) fn close(&self) {
         self.close.cancel();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.close.is_cancelled()
     }
 
     /// The look-up that belongs to a claim; `start` begins one if there is none. A connection that
@@ -379,7 +383,11 @@ impl hyper::service::Service<http::Request<hyper::body::Incoming>> for Gate {
         use tower::Service as _;
 
         let remote = self.connection.remote;
-        let answer = if request.uri().path() == HELLO_PATH {
+        let answer = if self.connection.is_closing() {
+            // It may not have heard of that yet.
+            let refusal = Refusal::new(RefusalCode::HelloRequired, "this connection is closing");
+            return Box::pin(async move { Ok(status::refused(&refusal).into_http()) });
+        } else if request.uri().path() == HELLO_PATH {
             self.hello.clone().call(request)
         } else if self.connection.deadline().is_none() {
             self.calls.clone().call(request)

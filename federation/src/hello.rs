@@ -108,7 +108,8 @@ impl Claim {
     /// Reads a hello.
     pub(crate) fn read(request: &wire::HelloRequest) -> Result<Self, Refusal> {
         if request.version != limits::VERSION {
-            let detail = format!("version {} is not {}", request.version, limits::VERSION);
+            let (version, ours) = (request.version, limits::VERSION);
+            let detail = format!("version {version} is not spoken here, version {ours} is");
             return Err(Refusal::new(RefusalCode::UnsupportedVersion, detail));
         }
         Ok(Self {

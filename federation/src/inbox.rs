@@ -65,6 +65,10 @@ pub(crate) async fn decide(
                     retry_after: AUTHOR_RETRY,
                 }));
             }
+            Err(Refused::Never(refusal)) if refusal.code == RefusalCode::UnsupportedKind => {
+                tracing::info!(peer = %origin, position, "an item of a kind that is not known here");
+                verdicts.push(Some(Verdict::Refused(refusal)));
+            }
             Err(Refused::Never(refusal)) => {
                 let code = refusal.code.number();
                 tracing::warn!(

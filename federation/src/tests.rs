@@ -7,3 +7,9 @@ mod groups;
 mod hostile;
 mod stranger;
 mod support;
+#[expect(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a vector that cannot be read fails its test"
+)]
+mod vectors;

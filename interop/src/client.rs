@@ -40,6 +40,23 @@ pub struct Endpoint {
     pub domain: DomainName,
     /// Its listener for clients.
     pub client: SocketAddr,
+    /// What clients name themselves by.
+    pub api_key: String,
+    /// Stands behind every log-in name, where other cases have used the same names before.
+    pub tag: String,
+}
+
+impl Endpoint {
+    /// Of a domain that nobody has used before, for clients of the usual make.
+    #[must_use]
+    pub fn new(domain: DomainName, client: SocketAddr) -> Self {
+        Self {
+            domain,
+            client,
+            api_key: STOCK_API_KEY.to_owned(),
+            tag: String::new(),
+        }
+    }
 }
 
 /// The kinds of frames from a server.
@@ -146,8 +163,8 @@ impl Session {
             why,
         };
         let url = format!(
-            "ws://{}/v0/channels?apikey={STOCK_API_KEY}",
-            endpoint.client
+            "ws://{}/v0/channels?apikey={}",
+            endpoint.client, endpoint.api_key
         );
         // As a client that has looked the domain up: by its name.
         let request = url.into_client_request().and_then(|mut request| {

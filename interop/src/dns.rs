@@ -1,4 +1,4 @@
-//! An authoritative DNS server on loopback whose records can be changed while it runs.
+//! An authoritative DNS server, usually on loopback, whose records can be changed while it runs.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -56,7 +56,20 @@ pub struct DnsServer {
 impl DnsServer {
     /// Starts a server without records on a free port.
     pub async fn start() -> Result<Self> {
-        let (udp, tcp) = bind().await?;
+        Self::on(bind().await?)
+    }
+
+    /// The same at an address that was chosen before.
+    pub async fn start_at(address: SocketAddr) -> Result<Self> {
+        let bound = async {
+            let udp = UdpSocket::bind(address).await?;
+            std::io::Result::Ok((udp, TcpListener::bind(address).await?))
+        };
+        let no = |error| Failure::harness(format!("answer DNS at {address}"), error);
+        Self::on(bound.await.map_err(no)?)
+    }
+
+    fn on((udp, tcp): (UdpSocket, TcpListener)) -> Result<Self> {
         let no = |error: std::io::Error| Failure::harness("start a DNS server", error);
         let address = udp.local_addr().map_err(no)?;
         let zone = Zone::default();

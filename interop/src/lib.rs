@@ -3,7 +3,7 @@
 //!
 //! It knows the server by its command line, its configuration file, the client protocol, the peer
 //! protocol and DNS; of this project it uses only the words of `proto` and the signatures of `keys`. So
-//! it can test a server that this project did not write. A case is a function over a [`Stage`]; add one
+//! it can test a server that this project did not write, and talk with one that it did not start. A case is a function over a [`Stage`]; add one
 //! per file to `cases/`. `interop/README.md` says how to run them.
 
 mod backup;
@@ -33,12 +33,13 @@ pub mod report;
 mod shown;
 mod soak;
 mod stage;
+mod target;
 mod timeline;
 pub mod vectors;
 mod writer;
 
 pub use binary::{freehold_binary, has_hooks};
-pub use cases::{Case, case};
+pub use cases::{Case, Need, case};
 pub use chat::{Chat, Side};
 pub use client::{Endpoint, Frame, FrameKind, Message, STOCK_API_KEY, Session};
 pub use club::{Club, Member};
@@ -54,12 +55,13 @@ pub use network::{Domain, Network, Waiting};
 pub use operator::{Told, copy_keys, load_keys, phrase_in, row};
 pub use peer::ScriptedPeer;
 pub use people::{Person, meet};
-pub use play::{Run, Verdict, play, seed_from_environment};
+pub use play::{Run, Verdict, play, play_outside, seed_from_environment};
 pub use process::Process;
 pub use proxy::{Proxy, Way};
 pub use random::Random;
 pub use shown::{Authority, Shown};
 pub use soak::soak;
 pub use stage::Stage;
+pub use target::{Outside, Target};
 pub use timeline::{Event, Kind, Timeline};
 pub use writer::{Progress, Writer};

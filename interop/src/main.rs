@@ -4,10 +4,14 @@
     reason = "a command-line tool speaks here and nowhere else"
 )]
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use freehold_interop::{Case, Run, Verdict, cases, play, report, seed_from_environment, soak};
+use freehold_interop::{
+    Case, Outside, Run, Target, Verdict, cases, play, play_outside, report, seed_from_environment,
+    soak,
+};
+use freehold_proto::DomainName;
 
 /// Plays cases on networks of real servers.
 #[derive(Debug, Parser)]
@@ -21,17 +25,29 @@ struct Arguments {
 enum Command {
     /// Names every case and what it proves.
     List,
-    /// Plays the cases whose name or number contains PATTERN, or all.
+    /// Plays the cases whose name or number contains one of PATTERN, or all.
     Run {
         /// Part of a name or number.
-        #[arg(default_value = "")]
-        pattern: String,
+        pattern: Vec<String>,
         /// Repeats a run; otherwise FREEHOLD_SEED, or a new seed.
         #[arg(long)]
         seed: Option<u64>,
         /// Where to write junit.xml and index.html.
         #[arg(long, value_name = "DIR")]
         report: Option<PathBuf>,
+        /// A server that the suite did not start: DOMAIN=IP:PORT where other domains connect to, then
+        /// ,client=IP:PORT where clients do, without TLS, and ,key=API_KEY. Several are used in that order.
+        #[arg(long, value_name = "DOMAIN=…")]
+        target: Vec<Target>,
+        /// Of this machine, as targets reach it: the peers and their DNS server are there.
+        #[arg(long, default_value = "127.0.0.1", requires = "target")]
+        listen: Ipv4Addr,
+        /// Where that DNS server answers.
+        #[arg(long, default_value_t = 5391, requires = "target")]
+        dns_port: u16,
+        /// Behind the names of all peers.
+        #[arg(long, default_value = "peers.test", requires = "target")]
+        zone: DomainName,
     },
     /// Load and trouble for some minutes, then judges what is left.
     Soak {
@@ -62,11 +78,19 @@ fn main() -> ExitCode {
             pattern,
             seed,
             report,
+            target,
+            listen,
+            dns_port,
+            zone,
         } => {
-            let chosen = cases::ALL.iter().copied();
-            let chosen =
-                chosen.filter(|it| it.name.contains(&pattern) || it.ids.contains(&pattern));
-            run(chosen.collect(), seed, report)
+            let outside = Outside {
+                targets: target,
+                ip: listen,
+                dns_port,
+                zone: zone.to_string(),
+            };
+            let outside = (!outside.targets.is_empty()).then_some(outside);
+            run(chosen(&pattern), seed, report, outside.as_ref())
         }
         Command::Soak {
             domains,
@@ -77,6 +101,7 @@ fn main() -> ExitCode {
             vec![soak(domains, Duration::from_secs(60 * minutes))],
             seed,
             report,
+            None,
         ),
     };
     match outcome {
@@ -89,16 +114,31 @@ fn main() -> ExitCode {
     }
 }
 
+fn chosen(patterns: &[String]) -> Vec<Case> {
+    let fits = |it: &&Case, part: &String| it.name.contains(part) || it.ids.contains(part);
+    let all = cases::ALL.iter();
+    let chosen = all.filter(|it| patterns.is_empty() || patterns.iter().any(|part| fits(it, part)));
+    chosen.copied().collect()
+}
+
 fn run(
     chosen: Vec<Case>,
     seed: Option<u64>,
     folder: Option<PathBuf>,
+    outside: Option<&Outside>,
 ) -> freehold_interop::Result<bool> {
     let seed = seed.map_or_else(seed_from_environment, Ok)?;
+    if let Some(outside) = outside {
+        println!("{}", outside.asks());
+        outside.look()?.iter().for_each(|it| println!("{it}"));
+    }
     println!("seed {seed}");
     let mut runs: Vec<Run> = Vec::new();
     for case in &chosen {
-        let run = play(case, seed);
+        let run = match outside {
+            None => play(case, seed),
+            Some(outside) => play_outside(case, seed, outside),
+        };
         println!("{}", report::row(&run));
         if case.name == "soak" {
             run.line

@@ -4,9 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,8 +17,9 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ConfigFile, DnsServer, Endpoint, Failure, Hooks, Process, Proxy, Random, Result, ScriptedPeer,
-    Session, Timeline, Way, freehold_binary, hooks::set_clock, process,
+    ConfigFile, DnsServer, Endpoint, Failure, Hooks, Need, Outside, Process, Proxy, Random, Result,
+    ScriptedPeer, Session, Target, Timeline, Way, freehold_binary, hooks::set_clock,
+    peer::SUCCESSORS, process,
 };
 
 /// Time for a server to answer clients after it was started.
@@ -25,6 +27,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Time for `freehold init`.
 const INIT_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(20);
+/// Where clients of a domain connect to for whom no address was given.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Below the range that systems give to outgoing connections, so that a killed server finds its port
 /// still free.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
@@ -38,7 +42,17 @@ pub struct Network {
     ways: BTreeMap<(usize, usize), Proxy>,
     folder: TempDir,
     strangers: u8,
+    /// Where the peers of servers are that the suite did not start.
+    places: Option<Places>,
     line: Timeline,
+}
+
+/// How the peers are known to servers that know others from before.
+#[derive(Debug)]
+struct Places {
+    ip: IpAddr,
+    zone: String,
+    tag: String,
 }
 
 /// One domain: set up once, started and killed as often as a case likes.
@@ -47,7 +61,9 @@ pub struct Domain {
     endpoint: Endpoint,
     folder: PathBuf,
     process: Option<Process>,
-    dns: DnsServer,
+    /// Whether the suite starts it.
+    ours: bool,
+    dns: Arc<DnsServer>,
     root: String,
     line: Timeline,
     /// Its configuration, written anew at each start.
@@ -82,17 +98,7 @@ impl Network {
     /// Sets up one domain per name, to be configured and started. Chance in the ways between them
     /// comes from `seed`.
     pub async fn set_up(names: &[&str], seed: u64, line: Timeline) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("freehold-interop-")
-            .tempdir();
-        let folder = folder.map_err(|error| Failure::harness("make a folder", error))?;
-        let mut network = Self {
-            domains: Vec::new(),
-            ways: BTreeMap::new(),
-            folder,
-            strangers: 0,
-            line,
-        };
+        let mut network = Self::empty(line)?;
         let mut ports = Ports::new()?;
         for name in names {
             let domain = network.set_up_domain(name, &mut ports).await?;
@@ -100,6 +106,86 @@ impl Network {
         }
         network.lay_ways(&mut Random::new(seed)).await?;
         Ok(network)
+    }
+
+    fn empty(line: Timeline) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("freehold-interop-")
+            .tempdir();
+        let folder = folder.map_err(|error| Failure::harness("make a folder", error))?;
+        Ok(Self {
+            domains: Vec::new(),
+            ways: BTreeMap::new(),
+            folder,
+            strangers: 0,
+            places: None,
+            line,
+        })
+    }
+
+    /// Servers that somebody else has started, in the places of the domains that a case names. They ask one
+    /// DNS server.
+    pub async fn outside(outside: &Outside, names: &[&str], line: Timeline) -> Result<Self> {
+        let mut network = Self::empty(line)?;
+        let dns = Arc::new(DnsServer::start_at((outside.ip, outside.dns_port).into()).await?);
+        let tag = freehold_keys::random::<3>();
+        let tag = tag.map_err(|error| Failure::harness("choose a name", error))?;
+        let tag: String = tag.iter().map(|it| format!("{it:02x}")).collect();
+        for (target, name) in outside.targets.iter().zip(names) {
+            network.line.calls(name, target.domain.as_str());
+            let root = outside.root_of(target).await?;
+            dns.publish(&target.domain, target.federation, &root)?;
+            let domain = network.outside_domain(target, (&tag, Arc::clone(&dns)), root)?;
+            network.domains.push(domain);
+        }
+        network.places = Some(Places {
+            ip: outside.ip.into(),
+            zone: outside.zone.clone(),
+            tag,
+        });
+        Ok(network)
+    }
+
+    fn outside_domain(
+        &self,
+        target: &Target,
+        (tag, dns): (&str, Arc<DnsServer>),
+        root: String,
+    ) -> Result<Domain> {
+        let (domain, federation) = (target.domain.clone(), target.federation);
+        let folder = self.folder.path().join(domain.as_str());
+        fs::create_dir_all(&folder).map_err(|error| Failure::harness("make a folder", error))?;
+        let client = target.client.unwrap_or(NOWHERE);
+        let asks = dns.address();
+        Ok(Domain {
+            config: ConfigFile::of_test_domain(domain.clone(), client, federation, asks),
+            endpoint: Endpoint {
+                domain,
+                client,
+                api_key: target.api_key.clone(),
+                tag: tag.to_owned(),
+            },
+            folder,
+            process: None,
+            ours: false,
+            dns,
+            root,
+            line: self.line.clone(),
+            hooks: Hooks::default(),
+        })
+    }
+
+    /// How a peer that cases call so is called here: where servers remember the peers of other cases,
+    /// each case has its own.
+    #[must_use]
+    pub fn called(&self, name: &str) -> String {
+        match &self.places {
+            None => name.to_owned(),
+            Some(Places { zone, tag, .. }) => {
+                let first = name.strip_suffix(".test").unwrap_or(name);
+                format!("{first}-{tag}.{zone}")
+            }
+        }
     }
 
     /// Makes the keys and the configuration.
@@ -111,12 +197,13 @@ impl Network {
         let root = init(&domain, &folder).await?;
         let ip = loopback(self.domains.len());
         let (client, federation) = (ports.free(ip)?, ports.free(ip)?);
-        let dns = DnsServer::start().await?;
+        let dns = Arc::new(DnsServer::start().await?);
         let config = ConfigFile::of_test_domain(domain.clone(), client, federation, dns.address());
         Ok(Domain {
-            endpoint: Endpoint { domain, client },
+            endpoint: Endpoint::new(domain, client),
             folder,
             process: None,
+            ours: true,
             dns,
             root,
             line: self.line.clone(),
@@ -149,8 +236,8 @@ impl Network {
 
     /// Starts a scripted peer with an address of its own, whom every domain can find.
     pub async fn stranger(&mut self, name: &str) -> Result<ScriptedPeer> {
-        let peer = ScriptedPeer::start(name, self.free_ip()).await?;
-        self.introduce(name, &peer)?;
+        let peer = ScriptedPeer::start(&self.called(name), self.free_ip()).await?;
+        self.introduce(&peer)?;
         Ok(peer)
     }
 
@@ -160,21 +247,27 @@ impl Network {
         name: &str,
         make: impl FnOnce(&Path, &DomainName) -> std::result::Result<KeyRing, KeyError>,
     ) -> Result<ScriptedPeer> {
-        let peer = ScriptedPeer::start_with(name, self.free_ip(), make).await?;
-        self.introduce(name, &peer)?;
+        let peer = ScriptedPeer::start_with(&self.called(name), self.free_ip(), make).await?;
+        self.introduce(&peer)?;
         Ok(peer)
     }
 
-    /// An address that nobody else of this network has.
+    /// An address that nobody else of this network has; of peers of servers that the suite did not start, the
+    /// one that they may connect to.
     pub fn free_ip(&mut self) -> IpAddr {
+        if let Some(places) = &self.places {
+            return places.ip;
+        }
         self.strangers = self.strangers.saturating_add(1);
         IpAddr::from([127, 0, 1, self.strangers])
     }
 
-    fn introduce(&self, name: &str, peer: &ScriptedPeer) -> Result<()> {
+    fn introduce(&self, peer: &ScriptedPeer) -> Result<()> {
+        let successors = SUCCESSORS.map(|it| self.called(it));
+        peer.names_successors(&successors.each_ref().map(String::as_str));
         self.publish_stranger(peer.domain(), peer.address(), &peer.root())?;
         self.line
-            .act(name, "is a scripted peer, known to every domain");
+            .act(peer.domain(), "is a scripted peer, known to every domain");
         Ok(())
     }
 
@@ -186,6 +279,12 @@ impl Network {
         let way = Proxy::start(ip, peer.address(), random).await?;
         self.publish_stranger(peer.domain(), way.address(), &peer.root())?;
         Ok((peer, way))
+    }
+
+    /// Whether the suite has started the servers.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.places.is_none()
     }
 
     /// How many domains there are.
@@ -208,7 +307,14 @@ impl Network {
 
     /// Where the clients of the domain at `index` connect to.
     pub fn endpoint(&mut self, index: usize) -> Result<Endpoint> {
-        Ok(self.domain(index)?.endpoint.clone())
+        let endpoint = self.domain(index)?.endpoint.clone();
+        match endpoint.client {
+            NOWHERE => Err(Failure::NotHere(format!(
+                "not played: needs people at {}, whose address for clients was not given",
+                endpoint.domain
+            ))),
+            _ => Ok(endpoint),
+        }
     }
 
     /// Where a domain takes links, without a proxy between.
@@ -220,6 +326,9 @@ impl Network {
 
     /// The way by which the domain at `from` reaches the one at `to`.
     pub fn way(&self, from: usize, to: usize) -> Result<&Proxy> {
+        if self.places.is_some() {
+            return Err(needs(Need::Ways));
+        }
         let way = self.ways.get(&(from, to));
         way.ok_or_else(|| Failure::harness(format!("find the way {from} to {to}"), "there is none"))
     }
@@ -315,7 +424,9 @@ impl Domain {
         String::from_utf8_lossy(&said).into_owned()
     }
 
+    /// For its operator's commands, or to start it.
     pub(crate) fn write_config(&self) -> Result<PathBuf> {
+        self.is_ours_for(Need::Operator)?;
         let file = self.folder.join("interop.toml");
         fs::write(&file, self.config.to_toml())
             .map_err(|error| Failure::harness("write a configuration", error))?;
@@ -328,8 +439,25 @@ impl Domain {
         self.ready().await
     }
 
-    /// Starts it, to end or to answer as it likes.
+    /// Whether the suite starts and stops it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.ours
+    }
+
+    /// Why something cannot be done to a server that the suite did not start.
+    fn is_ours_for(&self, need: Need) -> Result<()> {
+        match self.ours {
+            true => Ok(()),
+            false => Err(needs(need)),
+        }
+    }
+
+    /// Starts it, to end or to answer as it likes. One that the suite did not start is left as it is.
     pub fn start_only(&mut self) -> Result<()> {
+        if !self.ours {
+            return Ok(());
+        }
         let name = self.endpoint.domain.to_string();
         let mut command = Command::new(freehold_binary()?);
         command
@@ -348,6 +476,9 @@ impl Domain {
 
     /// Waits until it answers clients.
     pub async fn ready(&mut self) -> Result<()> {
+        if self.endpoint.client == NOWHERE {
+            return Ok(());
+        }
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let failure = match Session::open(&self.endpoint, "starter").await {
@@ -376,6 +507,7 @@ impl Domain {
 
     /// SIGKILL: as if the power of this machine failed, save that its disk kept what it was given.
     pub fn kill(&mut self) -> Result<()> {
+        self.is_ours_for(Need::Starting)?;
         match self.process.take() {
             Some(mut process) => {
                 self.line.fault(&self.endpoint.domain, "is killed");
@@ -387,6 +519,7 @@ impl Domain {
 
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.is_ours_for(Need::Starting)?;
         match self.process.take() {
             Some(mut process) => {
                 self.line.act(&self.endpoint.domain, "is told to stop");
@@ -401,6 +534,7 @@ impl Domain {
 
     /// Waits until it has ended by itself, and says how.
     pub async fn ends(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.is_ours_for(Need::Starting)?;
         let name = self.endpoint.domain.to_string();
         let Some(process) = &mut self.process else {
             return Err(Failure::harness(
@@ -421,6 +555,7 @@ impl Domain {
 
     /// Sets its clock off by so many seconds, at once. Needs a server with test hooks.
     pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        self.is_ours_for(Need::Hooks)?;
         self.line.fault(
             &self.endpoint.domain,
             format!("its clock is {seconds:+} s off"),
@@ -458,6 +593,10 @@ impl Domain {
         let _none_yet = fs::remove_file(&log);
         process::output(&name, process, &log, INIT_WITHIN).await
     }
+}
+
+fn needs(need: Need) -> Failure {
+    Failure::NotHere(format!("not played: needs {}", need.words()))
 }
 
 /// What a line of `freehold peers` says has not been confirmed, and by whom.

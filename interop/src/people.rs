@@ -30,9 +30,10 @@ impl Person {
     /// Makes an account as the web app does and stays connected, attached to `me`.
     pub async fn register(endpoint: &Endpoint, login: &str) -> Result<(Self, Session)> {
         let mut session = Session::open(endpoint, login).await?;
+        let (name, login) = (login, format!("{login}{}", endpoint.tag));
         let account = json!({
-            "user": "new", "scheme": "basic", "secret": password_secret(login), "login": true,
-            "desc": {"public": {"fn": login}},
+            "user": "new", "scheme": "basic", "secret": password_secret(&login), "login": true,
+            "desc": {"public": {"fn": name}},
             "cred": [{"meth": "email", "val": format!("{login}@example.com")}],
         });
         let answer = session.request("acc", account).await?;
@@ -42,7 +43,7 @@ impl Person {
         let (id, token) = identity(&answer.body["params"])?;
         session.subscribe("me").await?;
         let person = Self {
-            login: login.to_owned(),
+            login,
             endpoint: endpoint.clone(),
             id,
             token,

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    Case, Failure, Network, Random, Result, Stage, Timeline, freehold_binary, has_hooks,
-    soak::repeated_by,
+    Case, Failure, Need, Network, Outside, Random, Result, Stage, Timeline, freehold_binary,
+    has_hooks, soak::repeated_by,
 };
 
 /// How a case ended.
@@ -56,18 +56,29 @@ pub fn seed_from_environment() -> Result<u64> {
 pub fn play(case: &Case, seed: u64) -> Run {
     // Building it takes longer than any case; what fails here fails again below, and is told there.
     let _built = freehold_binary();
+    let no_hooks = !case.needs.contains(&Need::Hooks) || has_hooks();
+    let why = "FREEHOLD_BIN names a server that is not known to have test hooks";
+    let left_out = (!no_hooks).then(|| why.to_owned());
+    run(case, (seed, None), left_out)
+}
+
+/// The same on servers that the suite did not start.
+#[must_use]
+pub fn play_outside(case: &Case, seed: u64, outside: &Outside) -> Run {
+    run(case, (seed, Some(outside)), outside.leaves_out(case))
+}
+
+fn run(case: &Case, at: (u64, Option<&Outside>), left_out: Option<String>) -> Run {
     let line = Timeline::default();
     let begun = Instant::now();
-    let verdict = match Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()
-    {
-        Ok(_) if case.needs_hooks && !has_hooks() => Verdict::Skipped(
-            "FREEHOLD_BIN names a server that is not known to have test hooks".to_owned(),
-        ),
-        Ok(runtime) => runtime.block_on(perform(case, seed, line.clone())),
-        Err(error) => Verdict::Failed(format!("the harness could not start: {error}")),
+        .build();
+    let verdict = match (left_out, runtime) {
+        (Some(why), _) => Verdict::Skipped(why),
+        (None, Ok(runtime)) => runtime.block_on(perform(case, at, line.clone())),
+        (None, Err(error)) => Verdict::Failed(format!("the harness could not start: {error}")),
     };
     Run {
         case: *case,
@@ -77,9 +88,13 @@ pub fn play(case: &Case, seed: u64) -> Run {
     }
 }
 
-async fn perform(case: &Case, seed: u64, line: Timeline) -> Verdict {
+async fn perform(case: &Case, (seed, outside): (u64, Option<&Outside>), line: Timeline) -> Verdict {
     line.note(format!("the seed is {seed}"));
-    let network = match Network::set_up(case.domains, seed, line.clone()).await {
+    let network = match outside {
+        None => Network::set_up(case.domains, seed, line.clone()).await,
+        Some(outside) => Network::outside(outside, case.domains, line.clone()).await,
+    };
+    let network = match network {
         Ok(network) => network,
         Err(failure) => return Verdict::Failed(format!("{}: {failure}", case.name)),
     };
@@ -100,13 +115,22 @@ async fn perform(case: &Case, seed: u64, line: Timeline) -> Verdict {
     match result {
         Ok(()) => Verdict::Passed,
         Err(Failure::NotHere(why)) => Verdict::Skipped(why),
-        Err(failure) => Verdict::Failed(report(case, seed, &failure, &mut stage.network)),
+        Err(failure) => {
+            Verdict::Failed(report(case, (seed, outside), &failure, &mut stage.network))
+        }
     }
 }
 
-fn report(case: &Case, seed: u64, failure: &Failure, network: &mut Network) -> String {
+fn report(
+    case: &Case,
+    (seed, outside): (u64, Option<&Outside>),
+    failure: &Failure,
+    network: &mut Network,
+) -> String {
+    let outside = outside.map(|it| format!(" {}", it.arguments()));
+    let outside = outside.unwrap_or_default();
     let mut text = format!(
-        "{name}: {failure}\nrepeat with: cargo run --release -p freehold-interop -- {command} --seed {seed}\n{words}",
+        "{name}: {failure}\nrepeat with: cargo run --release -p freehold-interop -- {command} --seed {seed}{outside}\n{words}",
         name = case.name,
         command = repeated_by(case).unwrap_or_else(|| format!("run {}", case.name)),
         words = network.last_words(),

@@ -43,8 +43,42 @@ impl Stage {
         Ok(())
     }
 
-    /// Stops every domain in good order and looks that at none of them anything waits for another.
+    /// Stops a domain in good order and starts it again. One that the suite did not start runs on: what
+    /// follows then holds of a server that was not started again, and the time line says so.
+    pub async fn starts_again(&mut self, index: usize) -> Result<()> {
+        let domain = self.network.domain(index)?;
+        if domain.is_ours() {
+            domain.stop(STOP_WITHIN).await?;
+            return domain.start().await;
+        }
+        self.is_left(index)
+    }
+
+    /// The same without a warning.
+    pub async fn falls(&mut self, index: usize) -> Result<()> {
+        let domain = self.network.domain(index)?;
+        if domain.is_ours() {
+            domain.kill()?;
+            return domain.start().await;
+        }
+        self.is_left(index)
+    }
+
+    fn is_left(&mut self, index: usize) -> Result<()> {
+        let name = self.network.domain(index)?.name();
+        let what = format!("{name} runs on: it is not the suite's to stop");
+        self.line.note(what);
+        Ok(())
+    }
+
+    /// Stops every domain in good order and looks that at none of them anything waits for another,
+    /// if the suite started them.
     pub async fn nothing_is_left(&mut self) -> Result<()> {
+        if !self.network.is_ours() {
+            self.line
+                .note("whether anything waits is not to be seen from outside");
+            return Ok(());
+        }
         for index in 0..self.network.len() {
             let domain = self.network.domain(index)?;
             let status = domain.stop(STOP_WITHIN).await?;

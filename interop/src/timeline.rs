@@ -17,6 +17,8 @@ pub struct Timeline(Arc<Inner>);
 struct Inner {
     begun: Instant,
     events: Mutex<Events>,
+    /// How domains are called in a case, and in truth.
+    names: Mutex<Vec<(String, String)>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +58,18 @@ impl Default for Timeline {
         Self(Arc::new(Inner {
             begun: Instant::now(),
             events: Mutex::default(),
+            names: Mutex::default(),
         }))
     }
 }
 
 impl Timeline {
+    /// From now on a domain that cases call so is told of under its own name.
+    pub(crate) fn calls(&self, known_as: &str, name: &str) {
+        let pair = (known_as.to_owned(), name.to_owned());
+        self.0.names.lock().push(pair);
+    }
+
     /// `who` does something.
     pub fn act(&self, who: impl fmt::Display, what: impl Into<String>) {
         self.push(Kind::Act, who, what);
@@ -88,11 +97,16 @@ impl Timeline {
             events.left_out += 1;
             return;
         }
+        let names = self.0.names.lock();
+        let named = |text: String| {
+            let names = names.iter();
+            names.fold(text, |text, (known_as, name)| text.replace(known_as, name))
+        };
         let event = Event {
             at: self.0.begun.elapsed(),
             kind,
-            who: who.to_string(),
-            what: what.into(),
+            who: named(who.to_string()),
+            what: named(what.into()),
         };
         events.kept.push(event);
     }

@@ -376,6 +376,12 @@ fn words_on_it(
         "malformed",
         with(&|it| it.record_hash = vec![1; 16].into())?,
     );
+    let more = [honest.encode_to_vec(), by_hand::bytes(2000, "new")].concat();
+    says(
+        "a word with a field that nobody knows",
+        "ok",
+        own.vouches_in(more)?,
+    );
     let word = own.vouches(&honest)?;
     let signature = own
         .sign(envelope::CONTEXT, &word.statement)?
@@ -501,15 +507,23 @@ fn no(error: freehold_proto::Malformed) -> crate::Failure {
     crate::Failure::harness("make a vector", error)
 }
 
+/// What a home says itself counts whenever it placed it.
+const WHENEVER: &str = "placed ";
+
 fn positions() -> Result<Value> {
     let home = pen(2)?;
-    let honest = place(&written(&home, "alpha.test", "words")?)?;
+    let envelope = written(&home, "alpha.test", "words")?;
+    let honest = place(&envelope)?;
     let mut list = Vec::new();
     let mut put = |comment: &str, expect: Value, position: &[u8], signature: &[u8]| {
-        list.push(json!({
+        let mut vector = json!({
             "comment": comment, "expect": expect,
             "position": hex(position), "signature": hex(signature),
-        }));
+        });
+        if comment.starts_with(WHENEVER) {
+            vector["expect_from_home"] = json!("ok");
+        }
+        list.push(vector);
     };
     let moment = |millis| Timestamp::from_millis(millis).map_err(no);
     let with = |change: &dyn Fn(&mut Position)| {
@@ -607,13 +621,21 @@ fn positions() -> Result<Value> {
         put(comment, json!(expect), &bytes, &signature);
     }
     Ok(json!({
-        "comment": "Positions in the log of a group (docs/PROTOCOL.md section 7.7), judged against the record of the home that is said to have signed them. `expect` is \"ok\" or the number of the refusal.",
+        "comment": "Positions in the log of a group (docs/PROTOCOL.md section 7.7), judged against the record of the home that is said to have signed them. `expect` is \"ok\" or the number of the refusal when another domain shows the position, `expect_from_home` when the home itself does and that differs. `envelope` is the one that each of them places.",
         "record": key("alpha.test", 2)?,
+        "envelope": sealed(&envelope),
         "positions": list,
     }))
 }
 
 // === Entries ===
+
+fn sealed(it: &wire::Envelope) -> Value {
+    json!({
+        "header": hex(&it.header), "signature": hex(&it.signature),
+        "salt": hex(&it.salt), "payload": hex(&it.payload),
+    })
+}
 
 fn header(pen: &Pen, domain: &str) -> Result<Header> {
     Ok(Header {
@@ -726,8 +748,8 @@ fn entries() -> Result<Value> {
         own_key,
     )?;
     put(
-        "sealed by the home",
-        json!(120),
+        "sealed by the home itself",
+        json!("ok"),
         written(&home, "alpha.test", "words")?,
     )?;
     let elsewhere = Header {
@@ -758,7 +780,30 @@ fn entries() -> Result<Value> {
         header(&author, "beta.test")?,
         by_hand::bytes(77, "new"),
     )?;
-    put("a kind that nobody knows", json!(129), unknown)?;
+    put("a kind that nobody knows", json!("ok"), unknown.clone())?;
+    put(
+        "a kind that nobody knows, and a signature with another bit",
+        json!(123),
+        bad(unknown.clone()),
+    )?;
+    let payload = by_hand::bytes(78, "newer").into();
+    put(
+        "a kind that nobody knows in the place of another",
+        json!(124),
+        wire::Envelope { payload, ..unknown },
+    )?;
+    let more = [
+        by_hand::number(90, 1),
+        said("beta.test", "words"),
+        by_hand::bytes(2000, "new"),
+    ];
+    let more = forged(
+        &author,
+        envelope::CONTEXT,
+        header(&author, "beta.test")?,
+        more.concat(),
+    )?;
+    put("fields that nobody knows", json!("ok"), more)?;
     let garbage = forged(
         &author,
         envelope::CONTEXT,
@@ -781,7 +826,7 @@ fn entries() -> Result<Value> {
     });
     let list = list.collect::<Result<Vec<_>>>()?;
     Ok(json!({
-        "comment": "Entries of the log of a group (docs/PROTOCOL.md section 7.7): an envelope of any age, and its position, which always holds by the record of the `home`. Judged against the record of the `author`'s domain. `expect` is \"ok\" or the number of the refusal.",
+        "comment": "Entries of the log of a group (docs/PROTOCOL.md section 7.7): an envelope of any age, and its position, which always holds by the record of the `home`. Judged against the record of the domain that is said to have sealed it, `author` or `home`. `expect` is \"ok\" or the number of the refusal.",
         "home": key("alpha.test", 2)?,
         "author": key("beta.test", 5)?,
         "entries": list,

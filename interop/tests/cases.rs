@@ -80,6 +80,7 @@ tests! {
     mutual_tls_no_eku
     hello_binding
     downgrade_refused
+    version_skew
     framing_isolation
     oversize_everything
     unauthenticated_pressure

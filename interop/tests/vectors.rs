@@ -13,8 +13,8 @@ use freehold_keys::{
     RecordFault, VerifiedRecord, open, open_entry, open_position, verify, verify_proof,
 };
 use freehold_proto::{
-    Address, DomainName, Envelope, IdentityRecord, KeyId, Placed, Refusal, RefusalCode, Timestamp,
-    UserId,
+    Address, DomainName, Envelope, Header, IdentityRecord, KeyId, Placed, Refusal, RefusalCode,
+    Timestamp, UserId,
     hello::{Hello, Role},
     limits,
     record::SigningKey,
@@ -125,10 +125,18 @@ fn positions_are_taken_or_refused_for_the_reason_named() {
             position: hex(&case["position"]).into(),
             signature: hex(&case["signature"]).into(),
         };
-        let opened = Placed::try_from(placed)
-            .map_err(Refusal::from)
-            .and_then(|it| open_position(it, &home, false));
+        let open = |from_home| {
+            Placed::try_from(placed.clone())
+                .map_err(Refusal::from)
+                .and_then(|it| open_position(it, &home, from_home))
+        };
+        let opened = open(false);
         check(case, opened.as_ref().map(drop));
+        let mut from_home = case.clone();
+        if let Some(expected) = case.get("expect_from_home") {
+            from_home["expect"] = expected.clone();
+        }
+        check(&from_home, open(true).as_ref().map(drop));
         if let Ok(opened) = opened {
             assert_eq!(opened.position.encode(), hex(&case["position"]), "{case}");
         }
@@ -151,7 +159,10 @@ fn entries_are_opened_or_refused_for_the_reason_named() {
             salt: hex(&case["salt"]).into(),
             payload: hex(&case["payload"]).into(),
         };
-        let opened = open_entry(place, envelope.try_into().unwrap(), &author);
+        let envelope: Envelope = envelope.try_into().unwrap();
+        let from = Header::decode(&envelope.header).unwrap().from;
+        let sealed_by = if from == home.domain { &home } else { &author };
+        let opened = open_entry(place, envelope, sealed_by);
         check(case, opened.as_ref().map(drop));
     }
 }

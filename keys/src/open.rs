@@ -40,7 +40,7 @@ pub struct Entry {
     pub envelope: Envelope,
     /// What the author's domain signed.
     pub header: Header,
-    /// What it says; `None` when that has been erased.
+    /// What it says; `None` when that has been erased, or is of a kind that this version does not know.
     pub payload: Option<wire::payload::Kind>,
     /// Of an entry that names another home: consents in it that hold, each with the domain that gave it.
     pub consents: Vec<Consent>,
@@ -119,7 +119,8 @@ pub fn open_position(
 }
 
 /// Checks the envelope of an entry of a group's log, whose position was checked before. It may be of
-/// any age: what counts is that it was fresh when the home took it. Its words may have been erased.
+/// any age: what counts is that it was fresh when the home took it. Its words may have been erased, or be
+/// of a later version: the log goes on behind them, and who hands them on hands on the bytes.
 pub fn open_entry(
     place: OpenedPosition,
     envelope: Envelope,
@@ -140,8 +141,8 @@ pub fn open_entry(
         check_header(&envelope, &header, author)?;
         None
     } else {
-        let opened = verified(envelope.clone(), header.clone(), author)?;
-        Some(opened.payload)
+        check_header(&envelope, &header, author)?;
+        payload_of(&envelope, &header)?
     };
     Ok(Entry {
         placed: place.placed,
@@ -160,26 +161,31 @@ fn verified(
     record: &IdentityRecord,
 ) -> Result<Opened, Refusal> {
     check_header(&envelope, &header, record)?;
-    if Envelope::payload_hash(&envelope.salt, &envelope.payload) != header.payload_hash {
-        return Err(Refusal::new(
-            RefusalCode::PayloadAltered,
-            "the payload's hash is another",
-        ));
-    }
-    let payload = wire::Payload::decode(envelope.payload.clone())
-        .map_err(|_| Refusal::new(RefusalCode::Malformed, "the payload is not protobuf"))?
-        .kind
-        .ok_or_else(|| {
-            Refusal::new(
-                RefusalCode::UnsupportedKind,
-                "the payload has no known kind",
-            )
-        })?;
+    let payload = payload_of(&envelope, &header)?.ok_or_else(|| {
+        let detail = "the payload has no known kind";
+        Refusal::new(RefusalCode::UnsupportedKind, detail)
+    })?;
     Ok(Opened {
         envelope,
         header,
         payload,
     })
+}
+
+/// The payload that the header was signed for; `None` if it is of a kind that this version does not know.
+fn payload_of(
+    envelope: &Envelope,
+    header: &Header,
+) -> Result<Option<wire::payload::Kind>, Refusal> {
+    let refuse = |code, detail: &str| Refusal::new(code, detail);
+    if Envelope::payload_hash(&envelope.salt, &envelope.payload) != header.payload_hash {
+        let detail = "the payload's hash is another";
+        return Err(refuse(RefusalCode::PayloadAltered, detail));
+    }
+    let payload = wire::Payload::decode(envelope.payload.clone());
+    let payload =
+        payload.map_err(|_| refuse(RefusalCode::Malformed, "the payload is not protobuf"))?;
+    Ok(payload.kind)
 }
 
 /// Checks origin, key and signature.

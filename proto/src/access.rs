@@ -126,6 +126,17 @@ impl AccessMode {
     }
 }
 
+impl AccessMode {
+    /// The rights that a peer names. Letters that a later version has are passed over: they are rights to
+    /// something that there is not here. Fails without any letter, and on what is none.
+    pub fn from_peer(text: &str) -> Result<Self, Malformed> {
+        if text.is_empty() || !text.bytes().all(|it| it.is_ascii_alphabetic()) {
+            return Err(Malformed::Access(excerpt(text)));
+        }
+        Ok(text.chars().filter_map(right_of).fold(Self::NONE, Self::or))
+    }
+}
+
 fn right_of(letter: char) -> Option<AccessMode> {
     LETTERS
         .iter()
@@ -180,6 +191,17 @@ mod tests {
         assert_eq!("N".parse::<AccessMode>().unwrap(), AccessMode::NONE);
         assert!("JX".parse::<AccessMode>().is_err());
         assert!("".parse::<AccessMode>().is_err());
+    }
+
+    #[test]
+    fn letters_of_a_later_version_are_passed_over() {
+        for (text, known) in [("JXRW", "JRW"), ("N", "N"), ("Z", "N"), ("jR", "JR")] {
+            let mode = AccessMode::from_peer(text).unwrap();
+            assert_eq!(mode.to_string(), known, "{text}");
+        }
+        for text in ["", "J R", "+J", "J1", "JÄ"] {
+            assert!(AccessMode::from_peer(text).is_err(), "{text}");
+        }
     }
 
     proptest! {

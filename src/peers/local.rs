@@ -327,7 +327,7 @@ impl Door {
         relation: wire::Relation,
     ) -> Result<Result<Pending, Refusal>, Unavailable> {
         let parsed = self.theirs(&relation.user, origin).and_then(|user| {
-            let mode = |text: &str| text.parse::<AccessMode>().map_err(Refusal::from);
+            let mode = |text: &str| AccessMode::from_peer(text).map_err(Refusal::from);
             let meaning = PeerRelation {
                 want: mode(&relation.want)?,
                 want_version: relation.want_version,

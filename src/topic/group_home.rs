@@ -527,14 +527,17 @@ impl Actor {
         want: &wire::GroupWant,
     ) -> Result<Vec<AccessChange>, Unheard> {
         let (limits, now) = (self.limits(), self.now());
+        // What is no mode is judged by the room, as that of our own people.
+        let asked = AccessMode::from_peer(&want.want);
+        let asked = asked.map_or_else(|_| want.want.clone(), |it| it.to_string());
         let room = self.room_mut()?;
         if room.active(actor).is_none() && want.leaves {
             return Ok(Vec::new());
         }
         let changes = match (room.active(actor).is_some(), want.leaves) {
             (true, true) => vec![room.leave(actor, now)?],
-            (true, false) => room.want(actor, &want.want, now)?,
-            (false, _) => room.join(actor, Level::Authenticated, &want.want, limits, now)?,
+            (true, false) => room.want(actor, &asked, now)?,
+            (false, _) => room.join(actor, Level::Authenticated, &asked, limits, now)?,
         };
         if let Some(standing) = room.members.get_mut(actor) {
             standing.want_version = standing.want_version.max(want.want_version);
@@ -592,7 +595,7 @@ impl Actor {
             let Some(text) = text else {
                 return Ok(before);
             };
-            let mode: AccessMode = text.parse()?;
+            let mode = AccessMode::from_peer(text)?;
             Ok(mode.without(AccessMode::OWNER))
         };
         after.access_auth = mode(&describe.access_auth, after.access_auth)?;

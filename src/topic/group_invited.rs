@@ -36,7 +36,7 @@ impl Actor {
             return self.undecided(decision, &fault.into());
         }
         let now = self.now();
-        let given = words.given.parse().unwrap_or(AccessMode::NONE);
+        let given = AccessMode::from_peer(&words.given).unwrap_or(AccessMode::NONE);
         if !self.is_stored() {
             self.found_stub(home.clone(), &words);
         }
@@ -95,7 +95,7 @@ impl Actor {
         words: &wire::GroupInvitation,
         steps: &[Entry],
     ) -> Result<(), Refusal> {
-        words.given.parse::<AccessMode>()?;
+        AccessMode::from_peer(&words.given)?;
         if words.signature.len() != 64 || words.record.len() > 512 {
             return Err(Refusal::new(RefusalCode::Malformed, "a create record"));
         }

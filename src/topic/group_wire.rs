@@ -70,9 +70,9 @@ pub(super) fn modest(public: Bytes) -> Bytes {
 pub(super) fn ruling(member: &wire::Member) -> Result<Ruling, Refusal> {
     Ok(Ruling {
         user: member.user.parse()?,
-        want: member.want.parse()?,
+        want: AccessMode::from_peer(&member.want)?,
         want_version: member.want_version,
-        given: member.given.parse()?,
+        given: AccessMode::from_peer(&member.given)?,
         given_version: member.given_version,
         gone: member.gone,
         since: Timestamp::from_millis(member.since_ms)?,
@@ -158,8 +158,8 @@ pub(super) fn read_description(seen: &wire::GroupDescription) -> Result<Descript
     Ok(Description {
         public: json(&seen.public),
         trusted: json(&seen.trusted),
-        access_auth: seen.access_auth.parse()?,
-        access_anon: seen.access_anon.parse()?,
+        access_auth: AccessMode::from_peer(&seen.access_auth)?,
+        access_anon: AccessMode::from_peer(&seen.access_anon)?,
         tags: seen.tags.clone(),
         aux: json(&seen.aux),
     })

@@ -148,9 +148,13 @@ fn attach_references(
     references: &[wire::Reference],
     head: &mut Head,
 ) -> Result<(), StoreError> {
-    for reference in references.iter().take(REFERENCES.len()) {
-        let (Some(&key), Ok(domain), Ok(id)) = (
-            REFERENCES.iter().find(|it| **it == reference.key),
+    // Keys of a later version do not take the place of those that are known.
+    let known = references.iter().filter_map(|it| {
+        let key = REFERENCES.iter().find(|key| **key == it.key)?;
+        Some((*key, it))
+    });
+    for (key, reference) in known.take(REFERENCES.len()) {
+        let (Ok(domain), Ok(id)) = (
             reference.author_domain.parse(),
             MessageId::from_slice(&reference.message_id),
         ) else {

@@ -83,10 +83,7 @@ impl Company {
     }
 
     fn endpoint(&self, customer: &Customer) -> Endpoint {
-        Endpoint {
-            domain: customer.name.clone(),
-            client: self.shared.clients,
-        }
+        Endpoint::new(customer.name.clone(), self.shared.clients)
     }
 
     async fn guest(&self, customer: &Customer, name: &str) -> Guest {

@@ -98,10 +98,7 @@ impl Net {
         let made = KeyRing::create(&folder.join("keys"), &name, self.clock.now());
         let (_, phrase) = made.unwrap();
         let mut house = House {
-            endpoint: Endpoint {
-                domain: name.clone(),
-                client: self.dns.address(),
-            },
+            endpoint: Endpoint::new(name.clone(), self.dns.address()),
             grpc: None,
             federation: self.dns.address(),
             settings: settings(&name, clients, &self.dns),

@@ -15,7 +15,6 @@ use crate::{Club, Failure, Result, Stage, club::eventually, failure::expect};
 
 /// The table; other makes of server can be held against it too.
 const TABLE: &str = include_str!("../../vectors/authority.json");
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// An index that no log here reaches.
 const KNOWS_ALL: u64 = 1 << 32;
 /// Those of another domain, by what they may do.
@@ -33,7 +32,7 @@ pub(super) const CASE: Case = Case {
     name: "auth_vectors",
     proves: "a home answers every letter of a published table of who may do what as the table says, and shows at every domain exactly what was allowed, after a restart too",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -74,9 +73,7 @@ fn play(stage: &mut Stage) -> Play<'_> {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         stands(&mut club, &people, &texts).await?;
         for index in [0, 1] {
-            let domain = stage.network.domain(index)?;
-            domain.stop(STOP_WITHIN).await?;
-            domain.start().await?;
+            stage.starts_again(index).await?;
             club.disconnect(index);
         }
         stands(&mut club, &people, &texts).await?;

@@ -6,7 +6,7 @@ use freehold_proto::{wire, wire::result::Verdict};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::Instant;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Person, Proxy, Result, ScriptedPeer, Session, Stage, Way,
     failure::expect,
@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "backoff",
     proves: "a peer that is away is tried after delays that double and differ from peer to peer; \"later\" is honoured; contact from the peer ends the wait at once",
     domains: &["alpha.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(120),
     play,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Device, Failure, Ledger, Result, Stage, failure::expect, judge};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -21,7 +21,7 @@ pub(super) const CASE: Case = Case {
     name: "backup_restore",
     proves: "a domain that is restored from a copy gets what others wrote to it since, shows nothing twice, loses no new message, and gives no number again",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Inside],
     within: Duration::from_secs(240),
     play,
 };

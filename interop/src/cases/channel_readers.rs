@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Club, Failure, Ledger, Message, Person, Progress, Result, ScriptedPeer, Session, Stage, Way,
     failure::expect, judge, peer::Arrived, peer::items,
@@ -29,7 +29,7 @@ pub(super) const CASE: Case = Case {
     name: "channel_readers",
     proves: "readers of a channel at two other domains see every message once and in order, whatever is cut and killed meanwhile, and nothing that crosses to a domain of readers leads to an author or a member",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Ways],
     within: Duration::from_secs(240),
     play,
 };

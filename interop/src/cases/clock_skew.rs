@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Result, Stage, Way, failure::expect};
 
 const MINUTE: i64 = 60;
@@ -27,7 +27,7 @@ pub(super) const CASE: Case = Case {
     name: "clock_skew",
     proves: "clocks that are up to an hour apart and jump there and back change neither delivery nor order; what is dated too far ahead is refused and its author is told",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Ways],
     within: Duration::from_secs(180),
     play,
 };

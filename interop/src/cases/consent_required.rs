@@ -27,7 +27,7 @@ pub(super) const CASE: Case = Case {
     name: "consent_required",
     proves: "a stranger leaves three short texts and learns nothing: no read mark, no presence, no answer; consent opens the way for the rest; a block is silent and counts at once",
     domains: &["beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(90),
     play,
 };

@@ -33,7 +33,7 @@ pub(super) const CASE: Case = Case {
     name: "cross_group_authority",
     proves: "who rules in one group is nobody in another of the same home: roles, homes, consents and answers of one group have no effect in the other",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -116,7 +116,11 @@ fn letters(foe: &Foe, other: GroupId, people: &[UserId]) -> Result<Vec<Trial>> {
     };
     let describe = wire::GroupDescribe {
         public: Some(json!({"fn": "Eve's"}).to_string().into()),
-        aux: Some(json!({"fh-home": "evil.test"}).to_string().into()),
+        aux: Some(
+            json!({"fh-home": foe.peer.domain().as_str()})
+                .to_string()
+                .into(),
+        ),
         ..wire::GroupDescribe::default()
     };
     let orders = vec![wire::Orders { low: 1, high: 9 }];

@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Failure, Message, Result, Stage, failure::expect};
 
 /// So many times faster: two minutes are six seconds, a day is more than an hour.
@@ -22,7 +22,7 @@ pub(super) const CASE: Case = Case {
     name: "dead_peer",
     proves: "who writes to a domain that is away sees since when and how long a message waits; after a week the author of each is told; when the domain comes back, life goes on",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(180),
     play,
 };

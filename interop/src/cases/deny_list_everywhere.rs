@@ -10,7 +10,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Case,
+    Case, Need,
     home_integrity::{joins_others, numbered, reads},
     media_safety::{fetch, given, signed, url},
 };
@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "deny_list_everywhere",
     proves: "a denied domain and those below it are refused at hello and on links that there are, are not asked for anything, and what others relay of them is not shown; all others go on; allowed again, it is as before",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator],
     within: Duration::from_secs(180),
     play,
 };

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use tokio::time::Instant;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Chat, Failure, Result, ScriptedPeer, Shown, Stage, failure::expect, load_keys, peer::now,
 };
@@ -26,7 +26,7 @@ pub(super) const CASE: Case = Case {
     name: "discovery_amplification",
     proves: "however many names strangers claim, with DNS that is slow, and records that have no end: questions to DNS keep to a budget, what is too large is cut off, and those who know each other talk on",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Operator],
     within: Duration::from_secs(240),
     play,
 };

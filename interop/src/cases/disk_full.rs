@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Failure, Result, SmallDisk, Stage, failure::expect};
 
 /// The disk, what the server keeps free of it (the least that may be configured), and what brings it
@@ -24,7 +24,7 @@ pub(super) const CASE: Case = Case {
     name: "disk_full",
     proves: "on a full disk nothing is acknowledged, to a client or to a peer; what is there can be read; with space again everything arrives, whole and once",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Inside],
     within: Duration::from_secs(180),
     play,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Proxy, Random, Result, Stage, Way, failure::expect, row};
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -15,7 +15,7 @@ pub(super) const CASE: Case = Case {
     name: "dns_change_mid_stream",
     proves: "a domain changes its address, its port and what DNS says of it, also while something waits for it: everything arrives once, in order, and it is known by the same key and record as before",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Ways],
     within: Duration::from_secs(300),
     play,
 };

@@ -9,7 +9,7 @@ use freehold_proto::{
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Person, Result, Stage, failure::expect, peer::items};
 
 const MALFORMED: u32 = 100;
@@ -20,7 +20,7 @@ pub(super) const CASE: Case = Case {
     name: "domain_canonical_form",
     proves: "a name of a domain in any form but its one is refused at hello, in messages, from clients and from the operator, is never put right, and is never looked up",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Operator],
     within: Duration::from_secs(120),
     play,
 };

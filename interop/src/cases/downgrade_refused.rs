@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Case,
+    Case, Need,
     hostile::{Foe, Play, TAKEN},
 };
 use crate::{Failure, Person, Result, Stage, failure::expect, operator::row};
@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "downgrade_refused",
     proves: "another protocol version, TLS 1.2, another protocol below, and a weaker voice about a root key than the one relied on are refused or told, and nothing becomes weaker by them, also after a restart",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator],
     within: Duration::from_secs(120),
     play,
 };

@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Club, Result, Stage, failure::expect};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "erasure",
     proves: "what is deleted, whose account is erased, who leaves and who is blocked is so at domains that were away for 40 days, and until then `freehold peers` names them",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(240),
     play,
 };

@@ -39,7 +39,7 @@ pub(super) const CASE: Case = Case {
     name: "every_ingress_verifies",
     proves: "words whose signature or payload does not hold are shown by no way in: live, relayed by a home, read behind a gap, from the past, with the state of a group, in an invitation or in an identity record; and the true ones are, by the same way",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

@@ -6,7 +6,7 @@ use freehold_proto::{UserId, wire, wire::result::Verdict};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::Instant;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Chat, Failure, FrameKind, Result, ScriptedPeer, Session, Stage, Way, failure::expect,
     peer::items,
@@ -22,7 +22,7 @@ pub(super) const CASE: Case = Case {
     name: "exactly_once",
     proves: "batches that arrive twice, shuffled, or on two connections at once have one effect: one message, one unread, one notice",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Ways],
     within: Duration::from_secs(120),
     play,
 };

@@ -7,7 +7,7 @@ use freehold_proto::{DomainName, Timestamp, wire::result::Verdict};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::TempDir;
 
-use super::{Case, signing_key_rotation::resealed};
+use super::{Case, Need, signing_key_rotation::resealed};
 use crate::{
     Chat, Failure, Person, Result, Stage, copy_keys,
     failure::expect,
@@ -29,7 +29,7 @@ pub(super) const CASE: Case = Case {
     name: "expired_or_revoked_key",
     proves: "nothing new is taken under a key that has expired or was revoked, whatever time it bears, nor from a server that runs on a copy of revoked keys; what was taken before stays, and authors of what is lost are told",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator, Need::Inside],
     within: Duration::from_secs(180),
     play,
 };

@@ -30,7 +30,7 @@ pub(super) const CASE: Case = Case {
     name: "fairness",
     proves: "one slow peer, one flooding peer and forty silent ones do not keep messages from twenty others, which arrive while all of them hang",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(180),
     play,
 };

@@ -43,7 +43,7 @@ pub(super) const CASE: Case = Case {
     name: "fan_out",
     proves: "in a group of 88 people at four domains each message crosses once to each domain, and marks cross at most about once in a second to each, whoever reads; and all of them arrive",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

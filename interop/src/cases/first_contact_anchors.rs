@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use hickory_server::proto::rr::{RData, rdata::TXT};
 use tempfile::TempDir;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Authority, DnsServer, Failure, Result, ScriptedPeer, Shown, Stage, failure::expect};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -24,7 +24,7 @@ pub(super) const CASE: Case = Case {
     name: "first_contact_anchors",
     proves: "a domain never met is believed by the word of the administrator, DNSSEC, its web server, a TXT record or the first contact, each where the configuration lets it count; without a voice that counts, or where it names another key, it is refused, when it calls and when it is called",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator],
     within: Duration::from_secs(300),
     play,
 };

@@ -36,7 +36,7 @@ pub(super) const CASE: Case = Case {
     name: "framing_isolation",
     proves: "frames that are truncated, interleaved, misplaced or endless harm nobody but their own connection; every answer reaches the request and the domain it is for, and a wrong number of answers settles nothing",
     domains: &["alpha.test"],
-    needs_hooks: true,
+    needs: &[],
     within: Duration::from_secs(180),
     play,
 };
@@ -302,7 +302,7 @@ async fn own_answers(stage: &mut Stage, foes: [&Foe; 2]) -> Result<()> {
     for number in 0..PEOPLE {
         let name = format!("person{number}");
         let (person, _session) = Person::register(&endpoint, &name).await?;
-        people.push((name, person.user_id()?));
+        people.push((person.login.clone(), person.user_id()?));
     }
     let mut asking = Vec::new();
     for number in 0..PEOPLE * TIMES {

@@ -8,7 +8,7 @@ use freehold_keys::KeyRing;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::TempDir;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Result, Stage, failure::expect, load_keys, peer::now, phrase_in};
 
 pub(super) const CASE: Case = Case {
@@ -16,7 +16,7 @@ pub(super) const CASE: Case = Case {
     name: "fresh_keys_per_install",
     proves: "two installations share no key, no secret and no recovery phrase, also of one name; secrets can be read by their owner only; an installation is not made over another, and does not start with another one's keys",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Inside],
     within: Duration::from_secs(60),
     play,
 };

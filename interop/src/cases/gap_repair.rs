@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use wire::{payload::Kind, read_group_request::What as Asked, read_group_response::What as Shown};
 
 use super::{
-    Case,
+    Case, Need,
     home_integrity::{altered, joins, numbered, reads},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(super) const CASE: Case = Case {
     name: "gap_repair",
     proves: "a home that gives nothing, too much, something else or no end of what is missing costs few questions and little memory, harms no other group, and the log is whole once it gives it; a member's domain that never has enough harms nobody",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Inside],
     within: Duration::from_secs(180),
     play,
 };

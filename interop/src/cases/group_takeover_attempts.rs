@@ -23,14 +23,13 @@ const POLL: Duration = Duration::from_millis(100);
 const NOT_PERMITTED: u32 = 131;
 const NOT_HOME: u32 = 132;
 const MISSING: u32 = 141;
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) const CASE: Case = Case {
     ids: "F22",
     name: "group_takeover_attempts",
     proves: "no member, former ruler, stranger or forged record gains a right in a group, at its home or at a copy, by asking, by claiming to be its home, or by words of others that they never said",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -65,9 +64,7 @@ fn play(stage: &mut Stage) -> Play<'_> {
         as_who_is_banned(stage, &mut club, (&foe, group)).await?;
         let before = all_stand(&mut club).await?;
         for index in [0, 1] {
-            let domain = stage.network.domain(index)?;
-            domain.stop(STOP_WITHIN).await?;
-            domain.start().await?;
+            stage.starts_again(index).await?;
             club.disconnect(index);
         }
         foe.comes_back(stage, 0).await?;
@@ -108,8 +105,8 @@ async fn as_a_member(foe: &Foe, group: GroupId, people: &[UserId]) -> Result<()>
     };
     let evict = |user: &UserId| ask(What::Evict(user.to_string()));
     let orders = vec![wire::Orders { low: 1, high: 2 }];
-    let wishes =
-        json!({"fh-home": "evil.test", "fh-successors": ["evil.test", "a.test", "b.test"]});
+    let own = foe.peer.domain().as_str();
+    let wishes = json!({"fh-home": own, "fh-successors": [own, "a.test", "b.test"]});
     let consent = Kind::GroupConsent(wire::GroupConsent {
         home: foe.peer.domain().to_string(),
         epoch: 2,
@@ -241,9 +238,9 @@ async fn as_a_home(foe: &Foe, group: GroupId, people: &[UserId]) -> Result<()> {
             home: foe.peer.domain().to_string(),
             epoch,
             consents: vec![
-                forged("alpha.test")?,
-                forged("beta.test")?,
-                forged("evil.test")?,
+                forged(people[0].domain().as_str())?,
+                forged(people[1].domain().as_str())?,
+                forged(foe.peer.domain().as_str())?,
             ],
         })
     };
@@ -290,7 +287,7 @@ async fn invites(foe: &Foe, group: GroupId, people: &[UserId]) -> Result<()> {
     };
     let mut record = words.record.to_vec();
     record.splice(1..=1 + foe.peer.domain().as_str().len(), {
-        let name = "alpha.test";
+        let name = people[0].domain().as_str();
         [
             vec![u8::try_from(name.len()).unwrap_or(0)],
             name.as_bytes().to_vec(),

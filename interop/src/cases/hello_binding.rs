@@ -38,7 +38,7 @@ pub(super) const CASE: Case = Case {
     name: "hello_binding",
     proves: "a hello counts on its own connection, in its own direction, between its own two domains and once it was asked for: relayed, reflected, replayed or volunteered proofs open nothing",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -143,22 +143,22 @@ async fn accepted_side(stage: &mut Stage, foe: &Foe) -> Result<()> {
         ),
         (
             "for another domain",
-            with(&|it| it.to = "beta.test".to_owned()),
+            with(&|it| it.to = beta.to_string()),
             NOT_SERVED,
         ),
         (
             "for oneself",
-            with(&|it| it.to = "evil.test".to_owned()),
+            with(&|it| it.to = foe.peer.domain().to_string()),
             NOT_SERVED,
         ),
         (
             "in the acceptor's name",
-            with(&|it| it.from = "alpha.test".to_owned()),
+            with(&|it| it.from = foe.us.to_string()),
             UNPROVEN,
         ),
         (
             "in another's name",
-            with(&|it| it.from = "beta.test".to_owned()),
+            with(&|it| it.from = beta.to_string()),
             NOT_IN_RECORD,
         ),
         (
@@ -214,12 +214,13 @@ async fn accepted_side(stage: &mut Stage, foe: &Foe) -> Result<()> {
 /// Beta says hello to the foe, who says the same to alpha.
 async fn relayed(stage: &mut Stage, foe: &Foe) -> Result<()> {
     let (_carol, mut session) = Person::register(&stage.network.endpoint(1)?, "carol").await?;
+    let beta = stage.network.domain(1)?.name().to_string();
     let topic = foe.peer.person(3).to_string();
     session.subscribe(&topic).await?;
     session.publish(&topic, "hello").await?;
     let deadline = Instant::now() + WITHIN;
     let said = loop {
-        let said = foe.peer.last_hello().filter(|it| it.from == "beta.test");
+        let said = foe.peer.last_hello().filter(|it| it.from == beta);
         if let Some(said) = said {
             break said;
         }
@@ -243,7 +244,7 @@ async fn relayed(stage: &mut Stage, foe: &Foe) -> Result<()> {
     }
     // What beta could say is not said either: this connection proves nobody.
     let find = wire::FindRequest {
-        from: "beta.test".to_owned(),
+        from: beta,
         to: foe.us.to_string(),
         query: None,
     };

@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Club, Failure, Frame, Person, Progress, Result, Stage, club::eventually, failure::expect,
 };
@@ -26,7 +26,7 @@ pub(super) const CASE: Case = Case {
     name: "home_down",
     proves: "while the home of a group is gone its members elsewhere read and write, nobody can change who is a member and is told why, and everything resumes in one order, also when servers are killed while all write",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(240),
     play,
 };

@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "home_integrity",
     proves: "entries by which the home of a group forks its log, breaks its chain, skips an order or forges an author, and a successor that nobody else agrees to, are refused by their numbers and have no effect, and the rest of the batch is unharmed",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(90),
     play,
 };
@@ -80,15 +80,19 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             format!("the true log goes on with {verdicts:?}")
         })?;
         reads(&mut session, &group, &["one", "two", "three", "four"]).await?;
-        let alarms = stage.network.domain(0)?.said().matches(ALARM).count();
+        stage.line.held("alpha.test", "has the true log only");
+        let domain = stage.network.domain(0)?;
+        if !domain.is_ours() {
+            return Ok(());
+        }
+        let alarms = domain.said().matches(ALARM).count();
         let forks = expected.iter().filter(|it| **it == LOG_FORKED).count();
         expect(alarms == forks, || {
             format!("{alarms} alarms for {forks} forks")
         })?;
-        stage.line.held(
-            "alpha.test",
-            "has the true log only, and tells its operator of each fork",
-        );
+        stage
+            .line
+            .held("alpha.test", "tells its operator of each fork");
         Ok(())
     }
     .boxed_local()

@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Club, Device, Result, Stage, Way, failure::expect};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ pub(super) const CASE: Case = Case {
     name: "home_restored",
     proves: "the home of a group that is restored from a copy has back what any domain of the group had been told, signs nothing else in its place, and gives no number again to its own people",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Ways],
     within: Duration::from_secs(240),
     play,
 };

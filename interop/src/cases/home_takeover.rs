@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Club, Progress, Result, Stage, club::eventually, failure::expect};
 
 const PACE: Duration = Duration::from_millis(15);
@@ -21,7 +21,7 @@ pub(super) const CASE: Case = Case {
     name: "home_takeover",
     proves: "only when the home of a group has been away for its time, and most of its named successors agree, one of them becomes the home; the former one comes back as a copy, and what it alone had placed is placed again",
     domains: &["alpha.test", "beta.test", "gamma.test", "delta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(240),
     play,
 };

@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Club, Progress, Result, Stage, club::eventually, failure::expect};
 
 const PACE: Duration = Duration::from_millis(15);
@@ -20,7 +20,7 @@ pub(super) const CASE: Case = Case {
     name: "home_transfer",
     proves: "a group moves from home to home as its owner wishes while all write and servers are killed: nothing is lost or doubled, no domain gives a number twice, letters to a former home reach the next",
     domains: &["alpha.test", "beta.test", "gamma.test", "delta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(240),
     play,
 };

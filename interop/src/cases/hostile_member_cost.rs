@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wire::group_request::What;
 
 use super::{
-    Case,
+    Case, Need,
     hostile::{Foe, Play, asks, id_of, words},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) const CASE: Case = Case {
     name: "hostile_member_cost",
     proves: "a member who edits, renames, comes and goes, asks in, marks and refers without end costs the home and every copy memory within a bound and disk in proportion to what was sent, and nobody else's words are late or lost",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Inside],
     within: Duration::from_secs(300),
     play,
 };

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::{
-    Case,
+    Case, Need,
     hostile::{Foe, Play, TAKEN},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) const CASE: Case = Case {
     name: "idn_homograph",
     proves: "a name that looks like another domain's, or that some reader of punycode takes for it, is refused or is somebody else: it is never given the other's record, people, trust or denial",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Operator],
     within: Duration::from_secs(120),
     play,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Failure, Ledger, Message, Network, Person, Progress, Random, Result, Session, Stage, Writer,
     judge, meet,
@@ -29,7 +29,7 @@ pub(super) const CASE: Case = Case {
     name: "kill_at_random",
     proves: "kill -9 of either of two servers under load, 20 rounds: no acknowledged message lost, none twice, order per sender kept",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(300),
     play,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Result, Stage};
 
 /// Between the arrival of a batch and its answer, in order.
@@ -24,7 +24,7 @@ pub(super) const CASE: Case = Case {
     name: "kill_before_ack",
     proves: "a receiver that dies before or after it stores, notes or answers a batch loses nothing and shows nothing twice",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(180),
     play,
 };

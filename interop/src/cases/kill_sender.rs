@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Result, Stage, failure::expect};
 
 /// From the message to the end of its row, in order.
@@ -24,7 +24,7 @@ pub(super) const CASE: Case = Case {
     name: "kill_sender",
     proves: "a sender that dies anywhere between a message and the removal of its outbox row delivers after its restart, without help of a client, what was acknowledged, once",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(180),
     play,
 };

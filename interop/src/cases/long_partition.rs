@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::sleep;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Club, Result, Stage, Way};
 
 /// Messages written meanwhile, at least.
@@ -19,7 +19,7 @@ pub(super) const CASE: Case = Case {
     name: "long_partition",
     proves: "a domain cut off from a group while thousands of messages are written, and the home restarts, has the whole log in the home's order afterwards, and its own words are everywhere",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Ways],
     within: Duration::from_secs(240),
     play,
 };

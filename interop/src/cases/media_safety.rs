@@ -14,9 +14,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
-    Endpoint, Failure, Person, Result, STOCK_API_KEY, ScriptedPeer, Stage,
+    Endpoint, Failure, Person, Result, ScriptedPeer, Stage,
     failure::expect,
     peer::{Given, Line, items},
     people::accept,
@@ -32,7 +32,7 @@ pub(super) const CASE: Case = Case {
     name: "media_safety",
     proves: "a file that is not the one that was signed reaches nobody whole and is not kept; nobody is asked for a file to which nothing refers; no domain passes on another's files",
     domains: &["beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Inside],
     within: Duration::from_secs(120),
     play,
 };
@@ -260,9 +260,9 @@ pub(super) async fn fetch(person: &Person, url: &str) -> Result<Answer> {
 
 async fn exchange(person: &Person, url: &str) -> std::io::Result<Answer> {
     let request = format!(
-        "GET {url} HTTP/1.1\r\nHost: beta.test\r\nConnection: close\r\n\
-         X-Tinode-APIKey: {STOCK_API_KEY}\r\nX-Tinode-Auth: Token {}\r\n\r\n",
-        person.token
+        "GET {url} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+         X-Tinode-APIKey: {}\r\nX-Tinode-Auth: Token {}\r\n\r\n",
+        person.endpoint.domain, person.endpoint.api_key, person.token
     );
     let Endpoint { client, .. } = &person.endpoint;
     let mut stream = TcpStream::connect(client).await?;

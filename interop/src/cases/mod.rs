@@ -66,6 +66,7 @@ mod strict_ed25519;
 mod three_outages;
 mod tokens_survive;
 mod unauthenticated_pressure;
+mod version_skew;
 
 use std::time::Duration;
 
@@ -84,12 +85,42 @@ pub struct Case {
     pub proves: &'static str,
     /// The domains it needs: set up and not started, so that it may configure them first.
     pub domains: &'static [&'static str],
-    /// Whether it can only be played with a server that has test hooks.
-    pub needs_hooks: bool,
+    /// What it does to servers beside talking with them: nothing of that can be done to one that the
+    /// suite did not start.
+    pub needs: &'static [Need],
     /// Time it may take.
     pub within: Duration,
     /// What happens.
     pub play: for<'a> fn(&'a mut Stage) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+/// What a case does to a server beside talking with it, as a peer and as a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// Tells it by test hooks when to end, or what time it is.
+    Hooks,
+    /// Configures, stops, kills or starts it.
+    Starting,
+    /// Gives commands as its operator.
+    Operator,
+    /// Reads its log or its files, or measures its process.
+    Inside,
+    /// Cuts or changes the ways between it and other servers.
+    Ways,
+}
+
+impl Need {
+    /// What has to be done, as the reason why a case is not played.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Hooks => "to tell the server by test hooks what to do",
+            Self::Starting => "to configure, stop and start the server",
+            Self::Operator => "to give commands as the server's operator",
+            Self::Inside => "to look into the server's log, files or memory",
+            Self::Ways => "to cut the ways between servers",
+        }
+    }
 }
 
 /// All of them.
@@ -153,6 +184,7 @@ pub const ALL: &[Case] = &[
     mutual_tls_no_eku::CASE,
     hello_binding::CASE,
     downgrade_refused::CASE,
+    version_skew::CASE,
     framing_isolation::CASE,
     oversize_everything::CASE,
     unauthenticated_pressure::CASE,

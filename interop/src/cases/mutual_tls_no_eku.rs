@@ -32,7 +32,7 @@ pub(super) const CASE: Case = Case {
     name: "mutual_tls_no_eku",
     proves: "a certificate with any usages, names, dates or none of them is as good as any other, both ways, if its key stands in the identity record; and one with another key is not, whatever it says",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

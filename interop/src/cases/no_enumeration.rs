@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Person, Result, ScriptedPeer, Stage,
     failure::expect,
@@ -23,7 +23,7 @@ pub(super) const CASE: Case = Case {
     name: "no_enumeration",
     proves: "somebody who is there, who is not, who has blocked the asker, who is suspended or deleted: the same answers to look-ups and to words, one by one",
     domains: &["quiet.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator],
     within: Duration::from_secs(120),
     play,
 };

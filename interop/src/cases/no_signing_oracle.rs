@@ -18,7 +18,7 @@ use tokio::{
 use wire::{payload::Kind, read_group_request::What as Asked, read_group_response::What as Shown};
 
 use super::{
-    Case,
+    Case, Need,
     home_integrity::joins,
     hostile::{Foe, Play, TAKEN, payload, words},
 };
@@ -42,7 +42,7 @@ pub(super) const CASE: Case = Case {
     name: "no_signing_oracle",
     proves: "whatever a peer puts into invitations, requests, hellos, questions and letters, a domain signs only what it made itself of values that it checked: for whom it says, under an id of its own, in the one context",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(120),
     play,
 };

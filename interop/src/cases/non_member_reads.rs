@@ -20,7 +20,7 @@ use super::{
     hostile::{Foe, Play, TAKEN, all_show, asks},
 };
 use crate::{
-    Club, Failure, Person, Result, STOCK_API_KEY, Stage,
+    Club, Failure, Person, Result, Stage,
     failure::expect,
     peer::{Arrived, TAKEOVER},
 };
@@ -33,7 +33,7 @@ pub(super) const CASE: Case = Case {
     name: "non_member_reads",
     proves: "a domain without a part in a group is shown nothing of it, by the home or by a copy: the same answers as of a group that never was; who has left is shown its own time and nothing later",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -57,7 +57,7 @@ fn play(stage: &mut Stage) -> Play<'_> {
         let at = stage.network.domain(1)?;
         let (beta, at) = (at.name().clone(), at.federation());
         let mut aside = member.peer.dial(&beta, at).await?;
-        for asked in questions("member.test") {
+        for asked in questions(member.peer.domain().as_str()) {
             let answer = aside.read_group(group, asked).await?;
             expect(answer.what.is_none(), || format!("a copy shows {answer:?}"))?;
         }
@@ -193,9 +193,11 @@ pub(super) async fn upload(person: &Person, bytes: &[u8]) -> Result<String> {
     body.extend_from_slice(bytes);
     body.extend_from_slice(b"\r\n--cut--\r\n");
     let head = format!(
-        "POST /v0/file/u/ HTTP/1.1\r\nHost: alpha.test\r\nConnection: close\r\n\
-         X-Tinode-APIKey: {STOCK_API_KEY}\r\nX-Tinode-Auth: Token {}\r\n\
+        "POST /v0/file/u/ HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+         X-Tinode-APIKey: {}\r\nX-Tinode-Auth: Token {}\r\n\
          Content-Type: multipart/form-data; boundary=cut\r\nContent-Length: {}\r\n\r\n",
+        person.endpoint.domain,
+        person.endpoint.api_key,
         person.token,
         body.len()
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Club, Progress, Result, Stage, Way};
 
 const PACE: Duration = Duration::from_millis(20);
@@ -20,7 +20,7 @@ pub(super) const CASE: Case = Case {
     name: "order_per_conversation",
     proves: "while people of three domains write at once in two groups and ways are cut, silent and slow, every domain shows each group in its home's order, and each author's words in theirs",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Ways],
     within: Duration::from_secs(150),
     play,
 };

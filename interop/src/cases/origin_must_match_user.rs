@@ -29,7 +29,7 @@ pub(super) const CASE: Case = Case {
     name: "origin_must_match_user",
     proves: "a valid signature of one domain on anything that somebody of another domain is to have said or done is refused, whatever kind it is of, and nothing follows from it at any domain",
     domains: &["alpha.test", "good.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

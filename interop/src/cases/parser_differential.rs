@@ -25,14 +25,13 @@ const OTHERS_DESTINATION: u64 = 121;
 const WRONG_DESTINATION: u32 = 121;
 const OTHERS_AUTHOR: u32 = 127;
 const UNSUPPORTED: u32 = 129;
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) const CASE: Case = Case {
     ids: "F12",
     name: "parser_differential",
     proves: "repeated fields, merged messages, needless bytes, wrong kinds and text that is none have one meaning, the same at the home, at a copy and after a restart: the last one counts, or all of it is refused",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -72,9 +71,7 @@ fn play(stage: &mut Stage) -> Play<'_> {
             .held("alpha.test", "reads requests of odd bytes in one way too");
 
         for index in 0..2 {
-            let domain = stage.network.domain(index)?;
-            domain.stop(STOP_WITHIN).await?;
-            domain.start().await?;
+            stage.starts_again(index).await?;
             club.disconnect(index);
         }
         foe.comes_back(stage, 0).await?;

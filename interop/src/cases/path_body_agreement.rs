@@ -37,7 +37,7 @@ pub(super) const CASE: Case = Case {
     name: "path_body_agreement",
     proves: "where the frame of a request or answer names another domain, group, conversation or entry than what is signed in it, it is refused or passed over, and nothing of it is shown",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -347,7 +347,8 @@ async fn records(home: &Foe, us: &UserId, session: &mut Session) -> Result<()> {
     let longer = [&*honest.record, &[0]].concat();
     let shorter = honest.record[..honest.record.len() - 1].to_vec();
     let mut elsewhere = honest.record.to_vec();
-    elsewhere.splice(2..11, *b"beta.test");
+    let name = home.peer.domain().as_str().len();
+    elsewhere.splice(1..2 + name, *b"\x09beta.test");
     let with = |record: Vec<u8>| {
         home.seals(Kind::GroupInvitation(wire::GroupInvitation {
             record: record.into(),

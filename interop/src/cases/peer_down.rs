@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Ledger, Person, Result, Session, Stage, failure::expect, judge, meet};
 
 /// A client's answer never waits for another domain.
@@ -18,7 +18,7 @@ pub(super) const CASE: Case = Case {
     name: "peer_down",
     proves: "a message to a dead peer is acknowledged at once, survives kill -9 of its own server, and arrives once",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(180),
     play,
 };

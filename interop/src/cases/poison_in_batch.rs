@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Failure, Person, Proxy, Result, ScriptedPeer, Session, Stage, Way,
     failure::expect,
@@ -29,7 +29,7 @@ pub(super) const CASE: Case = Case {
     name: "poison_in_batch",
     proves: "an item on which a peer fails, falls or says no holds up its own chat only; the operator sees it, and it arrives in order once the peer is mended",
     domains: &["alpha.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting],
     within: Duration::from_secs(180),
     play,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Chat, Domain, Failure, Person, Result, Session, Stage,
     failure::expect,
@@ -28,7 +28,7 @@ pub(super) const CASE: Case = Case {
     name: "queue_bounds",
     proves: "when the room for what waits is used up, by number or by bytes, authors are refused at once, all else goes on, memory and disk stay flat, and what was taken arrives",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Inside],
     within: Duration::from_secs(180),
     play,
 };

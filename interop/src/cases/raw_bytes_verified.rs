@@ -21,7 +21,6 @@ use crate::{
 };
 
 const WITHIN: Duration = Duration::from_secs(30);
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 const TEXTS: [&str; 5] = ["backwards", "unknown", "twice", "defaults", "overlong"];
 
 pub(super) const CASE: Case = Case {
@@ -29,7 +28,7 @@ pub(super) const CASE: Case = Case {
     name: "raw_bytes_verified",
     proves: "words in fields of another order, with unknown, repeated or needless ones, are verified and handed on as the bytes that were signed: at the home, at every other domain, in every page, and after a restart",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -108,9 +107,7 @@ async fn relayed_by_a_home(stage: &mut Stage) -> Result<()> {
         "the home hands on what was signed in another order".to_owned()
     })?;
     pages(&mut reader.line(), group, &sealed).await?;
-    let alpha = stage.network.domain(0)?;
-    alpha.stop(STOP_WITHIN).await?;
-    alpha.start().await?;
+    stage.starts_again(0).await?;
     reader.comes_back(stage, 0).await?;
     pages(&mut reader.line(), group, &sealed).await?;
     club.disconnect(0);

@@ -21,14 +21,13 @@ use crate::{
 
 const WITHIN: Duration = Duration::from_secs(20);
 const NOT_PERMITTED: u32 = 131;
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) const CASE: Case = Case {
     ids: "F18",
     name: "reference_ownership",
     proves: "nobody edits, deletes or answers in another conversation what somebody else wrote, between two people and in a group, before and after a restart; and what one wrote oneself can be edited and deleted",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -144,9 +143,7 @@ async fn between_two(stage: &mut Stage) -> Result<()> {
         .chain(["edited", "answered"])
         .collect();
     shows(&mut session, &topic, &texts).await?;
-    let alpha = stage.network.domain(0)?;
-    alpha.stop(STOP_WITHIN).await?;
-    alpha.start().await?;
+    stage.starts_again(0).await?;
     let mut session = bob.come_back().await?;
     session.subscribe(&topic).await?;
     session.subscribe(&mallory.to_string()).await?;

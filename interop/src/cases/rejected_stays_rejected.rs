@@ -23,14 +23,13 @@ const OTHERS_AUTHOR: u32 = 127;
 const NOT_HERE: u32 = 128;
 const BARE_ID: u32 = 130;
 const NOT_PERMITTED: u32 = 131;
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) const CASE: Case = Case {
     ids: "F20",
     name: "rejected_stays_rejected",
     proves: "what was refused is refused by the same number for ever: replayed, referred to, after its author was let in, after a restart; and a forgery does not stand in the way of the true words of the same name",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -64,9 +63,7 @@ fn play(stage: &mut Stage) -> Play<'_> {
             .line
             .held("bob", "is shown none of it after he has let her in");
 
-        let alpha = stage.network.domain(0)?;
-        alpha.kill()?;
-        alpha.start().await?;
+        stage.falls(0).await?;
         club.disconnect(0);
         foe.comes_back(stage, 0).await?;
         let mut session = bob.come_back().await?;
@@ -204,6 +201,5 @@ async fn ends(
         "everybody",
         "sees what was true, and nothing that was refused, after a kill too",
     );
-    stage.network.domain(0)?.stop(STOP_WITHIN).await?;
-    Ok(())
+    stage.starts_again(0).await
 }

@@ -7,7 +7,7 @@ use freehold_proto::Timestamp;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::TempDir;
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Failure, Result, Shown, Stage, Way, failure::expect, load_keys, peer::now, row};
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -20,7 +20,7 @@ pub(super) const CASE: Case = Case {
     name: "rollback_equivocation",
     proves: "an older record of a domain, another one of the same number and an old word that it is the latest are refused, the operator is alarmed, and no message goes to who shows them; what nobody confirms for a week counts no more; then life goes on",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Operator, Need::Ways],
     within: Duration::from_secs(420),
     play,
 };

@@ -8,7 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Authority, Chat, Failure, Person, Result, Shown, Stage, Way, copy_keys, failure::expect,
     peer::now, row,
@@ -25,7 +25,7 @@ pub(super) const CASE: Case = Case {
     name: "root_recovery",
     proves: "who steals all keys of a domain cannot name a successor, and loses to the recovery phrase; a domain that has lost that too is believed after seven days in which DNS and its web server say so, and then begins anew: old chats are frozen, nobody inherits them",
     domains: &["alpha.test", "beta.test", "thief.test"],
-    needs_hooks: true,
+    needs: &[Need::Hooks, Need::Starting, Need::Operator],
     within: Duration::from_secs(420),
     play,
 };

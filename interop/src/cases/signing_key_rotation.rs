@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{
     Chat, Club, Failure, Person, Result, Stage, copy_keys,
     failure::expect,
@@ -28,7 +28,7 @@ pub(super) const CASE: Case = Case {
     name: "signing_key_rotation",
     proves: "domains that change their keys while a chat and a group go on lose nothing; who comes later reads what the old keys signed; a key that does not count yet signs nothing",
     domains: &["alpha.test", "beta.test", "gamma.test"],
-    needs_hooks: false,
+    needs: &[Need::Operator, Need::Inside],
     within: Duration::from_secs(180),
     play,
 };

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use hickory_server::proto::rr::{Name, RData, rdata::SRV};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Person, Proxy, Random, Result, ScriptedPeer, Stage, Way, failure::expect};
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ pub(super) const CASE: Case = Case {
     name: "srv_failover",
     proves: "servers of a domain are tried by priority and by weight, the next when one is away; one that is an alias is passed over, and a domain that says it has no server is not called at all",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Operator],
     within: Duration::from_secs(180),
     play,
 };

@@ -16,7 +16,7 @@ use hickory_server::proto::rr::{
 };
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Result, ScriptedPeer, Stage, failure::expect};
 
 /// Time for a packet to come that must not.
@@ -28,7 +28,7 @@ pub(super) const CASE: Case = Case {
     name: "ssrf_targets",
     proves: "an address that is local, private or otherwise special, in any form, is never connected to, by SRV, without it, for a web server, on the word of who calls, or when DNS changes its mind; what the operator allows is",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Operator],
     within: Duration::from_secs(180),
     play,
 };

@@ -12,7 +12,6 @@ use crate::{
     Failure, FrameKind, Person, Result, ScriptedPeer, Session, Stage, failure::expect, peer::items,
 };
 
-const STOP_WITHIN: Duration = Duration::from_secs(15);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The number of a refusal for what cannot be read.
 const MALFORMED: u32 = 100;
@@ -23,7 +22,7 @@ pub(super) const CASE: Case = Case {
     name: "store_what_you_serve",
     proves: "odd but valid words that are taken from a peer are shown by history, by pages, one by one, and after a restart; what cannot be shown is refused",
     domains: &["beta.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };
@@ -70,9 +69,7 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             ),
         );
         every_way(&mut session, &topic, taken).await?;
-        let beta = stage.network.domain(0)?;
-        beta.stop(STOP_WITHIN).await?;
-        beta.start().await?;
+        stage.starts_again(0).await?;
         let mut session = bob.come_back().await?;
         session.subscribe(&topic).await?;
         every_way(&mut session, &topic, taken).await?;

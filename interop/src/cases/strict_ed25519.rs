@@ -35,7 +35,7 @@ pub(super) const CASE: Case = Case {
     name: "strict_ed25519",
     proves: "weak keys, R or S in another spelling, another context and keys that are for something else are refused in envelopes, positions and hellos, also where the identity record lists the key",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[],
     within: Duration::from_secs(120),
     play,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Chat, Result, Stage, Way};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -15,7 +15,7 @@ pub(super) const CASE: Case = Case {
     name: "three_outages",
     proves: "what is written while the link is cut, while the receiver is stopped, and after the sender restarted meanwhile, all arrives once and in order",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting, Need::Ways],
     within: Duration::from_secs(120),
     play,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
-use super::Case;
+use super::{Case, Need};
 use crate::{Failure, Person, Result, Session, Stage, failure::expect};
 
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -14,7 +14,7 @@ pub(super) const CASE: Case = Case {
     name: "tokens_survive",
     proves: "a token stays valid through kill -9 and through a clean stop; SIGTERM ends a server cleanly",
     domains: &["alpha.test"],
-    needs_hooks: false,
+    needs: &[Need::Starting],
     within: Duration::from_secs(90),
     play,
 };

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    Case,
+    Case, Need,
     hostile::{Foe, Play},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) const CASE: Case = Case {
     name: "unauthenticated_pressure",
     proves: "thousands of connections that say nothing, half of something or something slow take a bounded number of places and little memory; peers from elsewhere come in meanwhile, and links that stand go on",
     domains: &["alpha.test", "beta.test"],
-    needs_hooks: false,
+    needs: &[Need::Inside],
     within: Duration::from_secs(240),
     play,
 };

@@ -88,10 +88,19 @@ async fn answer(
     let Some(body) = grpc::read(&mut request.into_body()).await else {
         return false;
     };
+    if this
+        .lacks
+        .lock()
+        .iter()
+        .any(|it| Some(it) == method.as_ref())
+    {
+        fails(respond, UNIMPLEMENTED, None);
+        return false;
+    }
     match method.as_deref() {
         Some("Hello") => {
             if let Ok(hello) = wire::HelloRequest::decode(body) {
-                speak(respond, &hello_back(&this, &hello, exporter)).await;
+                speak(&this, respond, &hello_back(&this, &hello, exporter)).await;
             }
         }
         Some("Deliver") => {
@@ -106,7 +115,7 @@ async fn answer(
         }
         Some("Find") => {
             if let Ok(asked) = wire::FindRequest::decode(body) {
-                speak(respond, &found(asked)).await;
+                speak(&this, respond, &found(asked)).await;
             }
         }
         Some("ReadGroup") => {
@@ -119,7 +128,7 @@ async fn answer(
                 }
                 let twisted = this.twists.lock().as_mut().and_then(|it| it(&asked));
                 let shown = twisted.unwrap_or_else(|| (this.shows.lock())(asked));
-                speak(respond, &shown).await;
+                speak(&this, respond, &shown).await;
             }
         }
         _ => {
@@ -128,7 +137,7 @@ async fn answer(
                 let room = ARRIVED_MAX.saturating_sub(signals.len());
                 signals.extend(heard.signals.into_iter().take(room));
             }
-            speak(respond, &wire::SignalResponse {}).await;
+            speak(&this, respond, &wire::SignalResponse {}).await;
         }
     }
     false
@@ -196,7 +205,7 @@ async fn give(this: &Inner, asked: wire::ReadFileRequest, mut respond: SendRespo
     let forever = last.into_iter().cycle().map(Part::Chunk);
     for part in parts.chain(forever) {
         let part = wire::ReadFileResponse { part: Some(part) };
-        if !grpc::send(&mut stream, grpc::framed(&part), false).await {
+        if !grpc::send(&mut stream, this.framed(&part), false).await {
             return;
         }
     }
@@ -244,11 +253,13 @@ async fn deliver(this: &Inner, batch: wire::DeliverRequest, respond: SendRespons
     let results = verdicts.into_iter();
     let results = results.map(|it| wire::Result { verdict: Some(it) });
     let results = results.collect();
-    speak(respond, &wire::DeliverResponse { decided, results }).await;
+    speak(this, respond, &wire::DeliverResponse { decided, results }).await;
     false
 }
 
+/// gRPC's statuses of these names.
 const FAILED_PRECONDITION: u32 = 9;
+const UNIMPLEMENTED: u32 = 12;
 
 fn taken() -> wire::result::Verdict {
     wire::result::Verdict::Ok(wire::Ok {})
@@ -262,9 +273,9 @@ fn head() -> Response<()> {
 }
 
 /// Answers with a message. Who asked may have gone.
-async fn speak(mut respond: SendResponse<Bytes>, message: &impl prost::Message) {
+async fn speak(this: &Inner, mut respond: SendResponse<Bytes>, message: &impl prost::Message) {
     if let Ok(mut stream) = respond.send_response(head(), false)
-        && grpc::send(&mut stream, grpc::framed(message), false).await
+        && grpc::send(&mut stream, this.framed(message), false).await
     {
         let _gone = stream.send_trailers(grpc::good());
     }

@@ -229,7 +229,8 @@ impl Line {
         method: &str,
         message: &impl prost::Message,
     ) -> Result<T> {
-        self.call_with(method, grpc::framed(message)).await
+        let body = self.this.framed(message);
+        self.call_with(method, body).await
     }
 
     /// Makes any call with any bytes.

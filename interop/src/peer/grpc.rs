@@ -1,6 +1,6 @@
 //! Unary gRPC calls by hand: one message each way, in a frame of five bytes and the message.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue};
 
@@ -25,16 +25,6 @@ pub(super) async fn read(body: &mut RecvStream) -> Option<Bytes> {
     let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
     let mut message = whole.split_off(5);
     (message.len() >= length).then(|| message.split_to(length))
-}
-
-/// A message in its frame.
-pub(super) fn framed(message: &impl prost::Message) -> Bytes {
-    let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(length);
-    frame.extend_from_slice(&message.encode_to_vec());
-    frame.freeze()
 }
 
 /// The trailers of a call that went well.

@@ -243,6 +243,6 @@ impl HomedGroup {
 /// The epoch of the first home that takes over.
 pub const TAKEOVER: u64 = 1 << 32;
 /// Whom a scripted home names to follow it: one of them may be scripted too.
-pub(super) const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
+pub(crate) const SUCCESSORS: [&str; 3] = ["author.test", "third.test", "fourth.test"];
 /// What members may do.
 const MODE: &str = "JRWPS";

@@ -43,6 +43,7 @@ use crate::{Failure, Result};
 
 pub use dial::Line;
 pub(crate) use dial::connect;
+pub(crate) use home::SUCCESSORS;
 pub use home::{HomedGroup, TAKEOVER};
 pub use pen::{Pen, forged, this_moment};
 
@@ -166,6 +167,10 @@ pub(crate) struct Inner {
     tls: Mutex<Arc<tls::Tls>>,
     /// A record that it shows in the place of its own.
     record: Mutex<Option<wire::SignedRecord>>,
+    /// Fields that stand behind those of everything it says.
+    beside: Mutex<Vec<u8>>,
+    /// Calls that it has never heard of.
+    lacks: Mutex<Vec<String>>,
     script: Mutex<Script>,
     shows: Mutex<Shows>,
     /// Whom its groups name to follow it.
@@ -223,7 +228,14 @@ impl Inner {
     fn shown_record(&self) -> Vec<u8> {
         let shown = self.record.lock();
         let own = || self.ring.fresh_record(now()).to_bytes();
-        shown.as_ref().map_or_else(own, |it| it.encode_to_vec())
+        let shown = shown.as_ref().map_or_else(own, |it| it.encode_to_vec());
+        [shown, self.beside.lock().clone()].concat()
+    }
+
+    /// A message as this peer says it, in its frame.
+    fn framed(&self, message: &impl prost::Message) -> Bytes {
+        let bytes = [message.encode_to_vec(), self.beside.lock().clone()];
+        by_hand::framed(&bytes.concat())
     }
 
     fn record_hash(&self) -> [u8; 32] {
@@ -277,10 +289,12 @@ impl ScriptedPeer {
                 tls::Tls::new(identity).map_err(|error| no(&error))?,
             )),
             record: Mutex::default(),
+            beside: Mutex::default(),
+            lacks: Mutex::default(),
             ring,
             script: Mutex::new(Box::new(|_: &[Arrived]| Reply::Taken)),
             shows: Mutex::new(Box::new(|_| wire::ReadGroupResponse::default())),
-            successors: Mutex::new(home::SUCCESSORS.map(str::to_owned).into()),
+            successors: Mutex::new(SUCCESSORS.map(str::to_owned).into()),
             arrived: Mutex::default(),
             hellos: Mutex::default(),
             last_hello: Mutex::default(),
@@ -343,6 +357,16 @@ impl ScriptedPeer {
     #[must_use]
     pub fn last_hello(&self) -> Option<wire::HelloRequest> {
         self.this.last_hello.lock().clone()
+    }
+
+    /// From now on these fields stand behind those of its record and of every message of a call.
+    pub fn adds(&self, fields: Vec<u8>) {
+        *self.this.beside.lock() = fields;
+    }
+
+    /// From now on does not know these calls.
+    pub fn lacks(&self, calls: &[&str]) {
+        *self.this.lacks.lock() = calls.iter().map(|it| (*it).to_owned()).collect();
     }
 
     /// From now on answers so who reads a group; with none, honestly again.

@@ -117,7 +117,11 @@ impl Pen {
 
     /// Gives a word that a record is the latest.
     pub fn vouches(&self, says: &wire::Freshness) -> Result<wire::SignedFreshness> {
-        let statement = says.encode_to_vec();
+        self.vouches_in(says.encode_to_vec())
+    }
+
+    /// The same in any bytes.
+    pub fn vouches_in(&self, statement: Vec<u8>) -> Result<wire::SignedFreshness> {
         Ok(wire::SignedFreshness {
             signature: self.sign(freshness::CONTEXT, &statement)?.to_vec().into(),
             statement: statement.into(),
@@ -214,11 +218,12 @@ impl ScriptedPeer {
             issued_ms: now().as_millis(),
             expires_ms: now().plus(day).as_millis(),
         };
+        let statement = [says.encode_to_vec(), self.this.beside.lock().clone()].concat();
         *self.this.record.lock() = Some(wire::SignedRecord {
             record: record.into(),
             signature: signature.into(),
             former: Vec::new(),
-            freshness: Some(self.pen().vouches(&says)?),
+            freshness: Some(self.pen().vouches_in(statement)?),
         });
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::{cell::Cell, time::Duration};
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use self::{chats::Chats, groups::Groups, repeater::Repeater, trouble::Trouble};
-use crate::{Case, Result, Stage, growth::Growth};
+use crate::{Case, Need, Result, Stage, growth::Growth};
 
 /// Names of the domains; a soak takes the first ones.
 const NAMES: &[&str] = &[
@@ -40,7 +40,7 @@ pub fn soak(domains: usize, time: Duration) -> Case {
         name: "soak",
         proves: "after cuts, kills, restarts, duplicates, shuffled batches and clock jumps under load, each acknowledged message is at every domain once, in its author's order, and in a group in the home's; receipts agree, nothing waits, nothing has grown",
         domains: NAMES.get(..count).unwrap_or(NAMES),
-        needs_hooks: true,
+        needs: &[Need::Hooks, Need::Starting, Need::Inside, Need::Ways],
         within: time + AROUND,
         play,
     }
