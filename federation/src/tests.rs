@@ -5,5 +5,6 @@ mod fake;
 mod files;
 mod groups;
 mod hostile;
+mod rates;
 mod stranger;
 mod support;
