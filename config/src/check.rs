@@ -11,7 +11,7 @@ use std::{
 };
 
 use freehold_directory::{Dnssec, IpRange, NegativeCache, StaticPeer, Trust};
-use freehold_federation::{Backoff, Policy};
+use freehold_federation::{Backoff, Policy, Rates};
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
@@ -71,7 +71,10 @@ impl Checker<'_> {
         self.require_mail(clients.as_ref(), mail.as_ref());
         let mut links = self.section("federation", file.federation);
         let waiting = links.as_mut().and_then(|it| self.waiting(it));
-        let links = links.and_then(|it| self.federation(it));
+        let limits = self.section("limits", file.limits);
+        let limits = limits.and_then(|it| self.limits(it));
+        let rates = limits.map(|it| it.1);
+        let links = links.and_then(|it| self.federation(it, rates));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -91,6 +94,7 @@ impl Checker<'_> {
             mail: mail?,
             federation,
             waiting: waiting?,
+            limits: limits?.0,
             directory,
             store: store?,
             files: files?,
@@ -266,6 +270,7 @@ impl Checker<'_> {
     fn federation(
         &mut self,
         mut section: file::Federation,
+        rates: Option<Rates>,
     ) -> Option<(freehold_federation::Config, freehold_directory::Config)> {
         self.refuse_unknown("federation.", &section.unknown);
         let directory = self.directory(&mut section);
@@ -297,6 +302,7 @@ impl Checker<'_> {
             connections_max,
             strangers_max: connections_max / 4,
             strangers_per_prefix_max: (connections_max / 16).max(1),
+            rates: rates?,
         };
         Some((federation, directory?))
     }

@@ -35,6 +35,7 @@ pub(crate) struct File {
     pub(crate) authentication: Given<Authentication>,
     pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
+    pub(crate) limits: Given<Limits>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
     pub(crate) audit: Given<Audit>,
@@ -397,6 +398,65 @@ pub(crate) struct Peer {
     pub(crate) unknown: Unknown,
 }
 
+/// `[limits]` How much may come in a second. Each limit is two numbers: how many in a second, and how many
+/// at once after a rest; [0, 0] means no limit. People and programs at a usual pace do not meet them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// Messages that one person writes, from all their devices together. More are answered with an error.
+    /// A person of another domain is held to the same; what they write beyond it arrives later.
+    ///
+    /// Default: `[500, 1000]`
+    pub(crate) user_messages: Given<Vec<u64>>,
+
+    /// Everything else that one person asks for or says. More is answered with an error; notes, such as
+    /// that somebody types, are dropped.
+    ///
+    /// Default: `[500, 2000]`
+    pub(crate) user_requests: Given<Vec<u64>>,
+
+    /// Messages that people of this domain write in one conversation, all together. More are answered
+    /// with an error.
+    ///
+    /// Default: `[2000, 4000]`
+    pub(crate) topic_messages: Given<Vec<u64>>,
+
+    /// Sessions that clients open from one IPv4 address or one /64 of IPv6. A web server in front (see
+    /// `proxies` in `[clients]`) must say where they come from; if it does not, they are not limited.
+    ///
+    /// Default: `[500, 5000]`
+    pub(crate) prefix_sessions: Given<Vec<u64>>,
+
+    /// Requests from there before a log-in, and requests for files.
+    ///
+    /// Default: `[1000, 10000]`
+    pub(crate) prefix_requests: Given<Vec<u64>>,
+
+    /// Messages and whatever else must arrive, from one other domain. More waits there, and is not lost.
+    ///
+    /// Default: `[10000, 20000]`
+    pub(crate) peer_items: Given<Vec<u64>>,
+
+    /// What one other domain says of who is here and who types. More is dropped.
+    ///
+    /// Default: `[2000, 10000]`
+    pub(crate) peer_signals: Given<Vec<u64>>,
+
+    /// Questions of one other domain for people, groups and files. More is answered later.
+    ///
+    /// Default: `[200, 1000]`
+    pub(crate) peer_questions: Given<Vec<u64>>,
+
+    /// Hellos of servers that have not proven their domain, from one /24 of IPv4 or one /56 of IPv6. More
+    /// are refused for now.
+    ///
+    /// Default: `[50, 500]`
+    pub(crate) stranger_hellos: Given<Vec<u64>>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
 /// `[store]` The embedded database in the data folder.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -606,6 +666,10 @@ impl Expected for Mail {
 }
 
 impl Expected for Federation {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Limits {
     const WORDS: &str = "a section";
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod example;
 mod file;
 mod given;
+mod limits;
 mod mail;
 mod plugins;
 
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use freehold_federation::Rate;
 use freehold_proto::DomainName;
 
 pub use example::example;
@@ -48,6 +50,8 @@ pub struct Config {
     pub federation: freehold_federation::Config,
     /// What waits for other domains.
     pub waiting: Waiting,
+    /// How much its people, and those before they have logged in, may do in a second.
+    pub limits: Limits,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
     /// Durable state.
@@ -132,6 +136,21 @@ pub struct Audit {
     pub entries_max: usize,
     /// How often what is more is looked for.
     pub trim_every: Duration,
+}
+
+/// How much clients may do in a second. Without a rate there is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages of one person, of this domain or another.
+    pub user_messages: Option<Rate>,
+    /// Other requests of one person.
+    pub user_requests: Option<Rate>,
+    /// Messages that our people write in one topic.
+    pub topic_messages: Option<Rate>,
+    /// Sessions opened from one prefix of addresses.
+    pub prefix_sessions: Option<Rate>,
+    /// Requests from there before a log-in.
+    pub prefix_requests: Option<Rate>,
 }
 
 /// How long, and how much, may wait for one other domain.

@@ -318,3 +318,39 @@ fn a_plugin_is_told_and_asked_only_what_is_listed() {
         ],
     );
 }
+
+#[test]
+fn a_limit_is_two_numbers_or_none() {
+    let config = read(
+        "domain = \"a.test\"\n[limits]\nuser_messages = [3, 7]\ntopic_messages = [0, 0]\npeer_items = [0, 0]",
+    );
+    assert_eq!(config.limits.user_messages, Rate::new(3, 7));
+    assert_eq!(config.limits.topic_messages, None);
+    assert_eq!(config.federation.rates.items, None);
+    assert_eq!(config.federation.rates.hellos, Rate::new(50, 500));
+    let wrong = |key: &str| {
+        format!(
+            "limits.{key} must be two numbers, how many in a second and how many at once, such as [100, 500], or [0, 0] for no limit."
+        )
+    };
+    check(
+        r#"
+        domain = "a.test"
+        [limits]
+        user_messages = [3]
+        user_requests = [0, 7]
+        topic_messages = [7, 0]
+        peer_items = [1, 10000001]
+        peer_signals = 5
+        peers = [1, 1]
+        "#,
+        &[
+            "limits.peers is not a key that Freehold knows.",
+            &wrong("user_messages"),
+            &wrong("user_requests"),
+            &wrong("topic_messages"),
+            &wrong("peer_items"),
+            "limits.peer_signals must be a list of whole numbers, 0 or greater, not a value of type integer.",
+        ],
+    );
+}

@@ -29,6 +29,7 @@ use crate::{
     identity::CurrentIdentity,
     link::Established,
     peer::{Peer, Urgency},
+    rates::{self, Counted},
     turns::Shares,
     worker,
 };
@@ -345,6 +346,7 @@ impl Bound {
         if let Some(listener) = listener {
             tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
         }
+        tasks.spawn("limits", rates::sweep(Arc::clone(&engine)));
         tasks.spawn("start", wake_all(engine));
         federation
     }
@@ -360,6 +362,7 @@ impl Bound {
         let (federation, engine, _) = self.build(tasks, directory, (local, outbox), false);
         let taking = accept::run_behind(Arc::clone(&engine), arrivals);
         tasks.spawn("listener", taking);
+        tasks.spawn("limits", rates::sweep(Arc::clone(&engine)));
         tasks.spawn("start", wake_all(engine));
         federation
     }
@@ -383,6 +386,7 @@ impl Bound {
         quiet: bool,
     ) -> (Federation, Arc<Engine>, Option<TcpListener>) {
         let engine = Arc::new(Engine {
+            counted: Counted::new(self.config.rates, &self.clock),
             config: self.config,
             domain: self.federation.domain.clone(),
             identity: self.federation.identity.clone(),
@@ -441,6 +445,8 @@ pub(crate) struct Engine {
     pub(crate) files_out: Arc<Semaphore>,
     /// Turns in which what peers say is written.
     pub(crate) shares: Shares,
+    /// How often each of them comes.
+    pub(crate) counted: Counted,
     /// Asks, and neither delivers nor is asked.
     quiet: bool,
 }

@@ -67,7 +67,7 @@ impl Drop for Ticket {
 }
 
 /// The /24 of an IPv4 address (in its mapped form) or the /56 of an IPv6 address.
-fn prefix_of(address: IpAddr) -> Ipv6Addr {
+pub(crate) fn prefix_of(address: IpAddr) -> Ipv6Addr {
     match address.to_canonical() {
         IpAddr::V4(four) => Ipv6Addr::from_bits(four.to_ipv6_mapped().to_bits() & !0xff),
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 72)),

@@ -55,6 +55,8 @@ mod hosting;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod longpoll;
 #[cfg(test)]
 mod messages;
