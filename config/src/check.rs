@@ -38,11 +38,19 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
 pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> {
+    checked(base_dir, |it| it.config(file))
+}
+
+/// The same for a file of another kind.
+pub(crate) fn checked<T>(
+    base_dir: &Path,
+    read: impl FnOnce(&mut Checker<'_>) -> Option<T>,
+) -> Result<T, Vec<String>> {
     let mut checker = Checker {
         base_dir,
         mistakes: Vec::new(),
     };
-    match checker.config(file) {
+    match read(&mut checker) {
         Some(config) if checker.mistakes.is_empty() => Ok(config),
         _ => Err(checker.mistakes),
     }
@@ -138,7 +146,7 @@ impl Checker<'_> {
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
-        let proxies = self.proxies(section.proxies);
+        let proxies = self.proxies("clients.proxies", section.proxies);
         let anonymous = self.value("clients.anonymous", section.anonymous, false);
         let required_credentials = self.list(
             "clients.required_credentials",
@@ -195,10 +203,10 @@ impl Checker<'_> {
         })
     }
 
-    fn proxies(&mut self, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
+    pub(crate) fn proxies(&mut self, key: &str, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
         let usual = ["127.0.0.1", "::1"].map(str::to_owned).to_vec();
-        let texts = self.value("clients.proxies", given, usual)?;
-        self.list("clients.proxies", Given::Value(texts), |text| {
+        let texts = self.value(key, given, usual)?;
+        self.list(key, Given::Value(texts), |text| {
             text.parse::<IpAddr>()
                 .map_err(|_| "must be IP addresses, such as 127.0.0.1")
         })
@@ -273,7 +281,7 @@ impl Checker<'_> {
         rates: Option<Rates>,
     ) -> Option<(freehold_federation::Config, freehold_directory::Config)> {
         self.refuse_unknown("federation.", &section.unknown);
-        let directory = self.directory(&mut section);
+        let directory = self.directory("federation", &mut section);
         let listen = self.listen("federation.listen", section.listen, "0.0.0.0:6269");
         let policy = self.policy(section.policy, section.allow, section.deny);
         let connections_max = self.number(
@@ -307,13 +315,13 @@ impl Checker<'_> {
         Some((federation, directory?))
     }
 
-    fn dnssec(&mut self, section: &mut file::Federation) -> Option<Dnssec> {
+    fn dnssec(&mut self, at: &str, section: &mut file::Federation) -> Option<Dnssec> {
         let wanted = take(&mut section.dnssec);
-        let wanted = self.value("federation.dnssec", wanted, true);
+        let wanted = self.value(&format!("{at}.dnssec"), wanted, true);
         let keys = take(&mut section.dnssec_keys);
-        let keys = self.optional("federation.dnssec_keys", keys, not_empty);
+        let keys = self.optional(&format!("{at}.dnssec_keys"), keys, not_empty);
         let resolver = self.optional(
-            "federation.dnssec_resolver",
+            &format!("{at}.dnssec_resolver"),
             take(&mut section.dnssec_resolver),
             |text| match socket_address(text) {
                 Ok(address) if address.ip().is_loopback() => Ok(address),
@@ -328,9 +336,14 @@ impl Checker<'_> {
         })
     }
 
-    fn directory(&mut self, section: &mut file::Federation) -> Option<freehold_directory::Config> {
+    /// How domains are found, from the section that is called `at`.
+    pub(crate) fn directory(
+        &mut self,
+        at: &str,
+        section: &mut file::Federation,
+    ) -> Option<freehold_directory::Config> {
         let trust = self.choice(
-            "federation.trust",
+            &format!("{at}.trust"),
             take(&mut section.trust),
             &[
                 ("pinned", Trust::Pinned),
@@ -339,19 +352,19 @@ impl Checker<'_> {
                 ("lan", Trust::Lan),
             ],
         );
-        let dnssec = self.dnssec(section);
+        let dnssec = self.dnssec(at, section);
         let port = take(&mut section.well_known_port);
-        let port = self.number("federation.well_known_port", port, 443, (1, 65535));
+        let port = self.number(&format!("{at}.well_known_port"), port, 443, (1, 65535));
         let ca = take(&mut section.well_known_ca);
-        let ca = self.optional("federation.well_known_ca", ca, not_empty);
+        let ca = self.optional(&format!("{at}.well_known_ca"), ca, not_empty);
         let ca = ca.map(|it| it.map(|name| self.base_dir.join(name)));
         let nameserver = self.optional(
-            "federation.nameserver",
+            &format!("{at}.nameserver"),
             take(&mut section.nameserver),
             socket_address,
         );
         let allowed_ranges = self.list(
-            "federation.allowed_ranges",
+            &format!("{at}.allowed_ranges"),
             take(&mut section.allowed_ranges),
             |text| {
                 IpRange::from_str(text)
@@ -662,7 +675,12 @@ impl Checker<'_> {
         self.mistake(key, &why)
     }
 
-    fn listen(&mut self, key: &str, given: Given<String>, usual: &str) -> Option<SocketAddr> {
+    pub(crate) fn listen(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        usual: &str,
+    ) -> Option<SocketAddr> {
         let text = self.value(key, given, usual.to_owned())?;
         self.parsed(key, &text, socket_address)
     }

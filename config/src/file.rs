@@ -638,15 +638,13 @@ pub(crate) struct Plugin {
     pub(crate) unknown: Unknown,
 }
 
-impl File {
-    /// Reads TOML. Only text that is not TOML fails, with a sentence.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |it| it.matches('\n').count() + 1);
-            format!("line {line} is not TOML: {}", error.message())
-        })
-    }
+/// Reads the text of a file, or says in which line it is no TOML.
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |it| it.matches('\n').count() + 1);
+        format!("line {line} is not TOML: {}", error.message())
+    })
 }
 
 impl Expected for Clients {

@@ -12,6 +12,7 @@ mod file;
 mod given;
 mod limits;
 mod mail;
+mod node;
 mod plugins;
 
 use std::{
@@ -24,7 +25,7 @@ use std::{
 use freehold_federation::Rate;
 use freehold_proto::DomainName;
 
-pub use example::example;
+pub use example::{example, node_example};
 
 /// The API key that every stock client ships with.
 pub const STOCK_API_KEY: &str = "AQEAAAABAAD_rAp4DJh05a1HAwFT3A6K";
@@ -391,10 +392,19 @@ impl std::error::Error for ConfigError {}
 /// Reads the text of a configuration file. Relative paths in it start at `base_dir`, the folder the
 /// file lies in.
 pub fn from_toml(text: &str, base_dir: &Path) -> Result<Config, ConfigError> {
-    let file = file::File::parse(text).map_err(|mistake| ConfigError {
-        mistakes: vec![mistake],
-    })?;
-    check::check(file, base_dir).map_err(|mistakes| ConfigError { mistakes })
+    let read = file::parse(text).map_err(|mistake| vec![mistake]);
+    let checked = read.and_then(|it| check::check(it, base_dir));
+    checked.map_err(|mistakes| ConfigError { mistakes })
+}
+
+/// Reads the text of the configuration file of a node of the public directory tier.
+pub fn node_from_toml(
+    text: &str,
+    base_dir: &Path,
+) -> Result<freehold_directory::NodeConfig, ConfigError> {
+    let read = file::parse(text).map_err(|mistake| vec![mistake]);
+    let checked = read.and_then(|it| check::checked(base_dir, |checker| checker.node(it)));
+    checked.map_err(|mistakes| ConfigError { mistakes })
 }
 
 #[cfg(test)]

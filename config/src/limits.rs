@@ -46,7 +46,12 @@ impl Checker<'_> {
     }
 
     /// How many in a second and how many at once; `Some(None)` for no limit.
-    fn rate(&mut self, key: &str, given: Given<Vec<u64>>, usual: [u64; 2]) -> Option<Option<Rate>> {
+    pub(crate) fn rate(
+        &mut self,
+        key: &str,
+        given: Given<Vec<u64>>,
+        usual: [u64; 2],
+    ) -> Option<Option<Rate>> {
         let numbers = self.value(key, given, usual.to_vec())?;
         let number = |it: u64| u32::try_from(it).ok().filter(|_| it <= MOST);
         if let [per_second, burst] = *numbers

@@ -3,7 +3,7 @@
 use freehold_directory::Dnssec;
 
 use super::*;
-use crate::example::{Kind, sections};
+use crate::example::{Kind, Section, node_sections, sections};
 
 fn read(text: &str) -> Config {
     from_toml(text, Path::new("/etc/freehold")).unwrap()
@@ -236,20 +236,45 @@ fn the_example_is_a_configuration_and_names_the_domain() {
 
 #[test]
 fn the_defaults_told_are_the_defaults_used() {
-    let told = written_out(|kind| kind != Kind::Example);
+    let told = written_out(&sections(), |kind| kind != Kind::Example);
     let used = read("domain = \"example.org\"");
     assert_eq!(format!("{:?}", read(&told)), format!("{used:?}"));
 }
 
 #[test]
 fn every_key_told_can_be_set() {
-    read(&written_out(|_| true));
+    read(&written_out(&sections(), |_| true));
+}
+
+#[test]
+fn a_node_of_the_directory_has_a_file_of_its_own() {
+    let read = |text: &str| node_from_toml(text, Path::new("/etc/freehold"));
+    let usual = read("").unwrap();
+    assert_eq!(usual.listen.port(), 6080);
+    assert_eq!(usual.discovery.dnssec, Dnssec::Validated(None));
+    let told = written_out(&node_sections(), |kind| kind != Kind::Example);
+    assert_eq!(format!("{:?}", read(&told).unwrap()), format!("{usual:?}"));
+    read(&written_out(&node_sections(), |_| true)).unwrap();
+    assert_eq!(
+        format!("{:?}", read(&node_example()).unwrap()),
+        format!("{usual:?}")
+    );
+    let wrong = "listen = 5\ndomain = \"a.test\"\n[discovery]\nnameserver = \"x\"\ntrust = \"dns\"";
+    assert_eq!(
+        read(wrong).unwrap_err().mistakes(),
+        [
+            "domain is not a key that Freehold knows.",
+            "listen must be a text in quotes, not a value of type integer.",
+            "discovery.trust is not a key that Freehold knows.",
+            "discovery.nameserver = \"x\": must be an IP address and a port, such as 127.0.0.1:6060.",
+        ]
+    );
 }
 
 /// The example with nothing commented out, and with keys of these kinds only.
-fn written_out(wanted: impl Fn(Kind) -> bool) -> String {
+fn written_out(sections: &[Section], wanted: impl Fn(Kind) -> bool) -> String {
     let mut text = String::new();
-    for section in sections() {
+    for section in sections {
         let pattern = section.heading.is_some_and(|it| it.starts_with("[["));
         if pattern && !wanted(Kind::Example) {
             continue;

@@ -6,6 +6,7 @@
 mod alarms;
 mod lives;
 mod memory;
+mod observe;
 mod targets;
 mod voices;
 
@@ -18,6 +19,7 @@ use std::{
 
 use freehold_keys::{RecordFault, VerifiedRecord};
 use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER};
+pub use observe::{Observation, TxtAnchor};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 pub use targets::Target;

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_directory::{Fault, ResolveError};
+use freehold_directory::{Fault, ResolveError, prefix_of};
 use freehold_keys::VerifiedRecord;
 use freehold_proto::{DomainName, Refusal, RefusalCode, UserId, wire};
 use futures_util::FutureExt as _;
@@ -22,7 +22,6 @@ use crate::{
     inbox::{self, BatchFault},
     signals::CALL_SIGNALS_MAX,
     status,
-    strangers::prefix_of,
     stubs::peer_server,
 };
 

@@ -75,7 +75,10 @@ impl Directory {
     }
 
     /// The root key that the TXT record names, and whether DNSSEC vouches for it.
-    async fn txt(&self, domain: &DomainName) -> Result<Option<([u8; 32], bool)>, ResolveError> {
+    pub(super) async fn txt(
+        &self,
+        domain: &DomainName,
+    ) -> Result<Option<([u8; 32], bool)>, ResolveError> {
         // What DNSSEC vouches for only lifts what the usual way finds.
         let (vouched, usual) =
             tokio::join!(self.vouching.anchors(domain), self.dns.anchors(domain));

@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod over_time;
 #[cfg(test)]
 mod signed;
