@@ -79,8 +79,12 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<wire::DeliverResponse>, Status> {
         let request = request.into_inner();
         let origin = self.parties(&request.from, &request.to)?;
-        let turn = Arc::clone(&self.engine.peer(&origin).inbox);
-        let turn = turn.lock_owned().await;
+        let peer = self.engine.peer(&origin);
+        let Ok(_place) = peer.batches.try_acquire() else {
+            let refusal = Refusal::new(RefusalCode::RateLimited, "too many batches at once");
+            return Err(self.refuse(&origin, refusal));
+        };
+        let turn = Arc::clone(&peer.inbox).lock_owned().await;
         match self.decide(turn, origin.clone(), request).await {
             Ok(response) => Ok(Response::new(response)),
             Err(BatchFault::Refused(refusal)) => Err(self.refuse(&origin, refusal)),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::{
-    bot::{Bot, channel},
+    bot::{Bot, calls, channel},
     guest::{Guest, SOON},
     net::{House, Net},
     poller::Poller,
@@ -170,7 +170,7 @@ async fn a_limit_is_one_whichever_way_somebody_comes() {
 
     let polled = json!({"pub": {"id": "3", "topic": name, "noecho": true, "content": "polled"}});
     let polled = polled.to_string();
-    let calls = |text: &str| {
+    let says = |text: &str| {
         Said::Pub(ClientPub {
             id: "4".to_owned(),
             topic: name.clone(),
@@ -181,15 +181,15 @@ async fn a_limit_is_one_whichever_way_somebody_comes() {
     };
     ann.says(&amy, "said").await;
     assert_eq!(poller.asks(&alpha.endpoint, &polled).await.0, 202);
-    assert_eq!(bot.asks(calls("called")).await.code, 202);
+    assert_eq!(bot.asks(says("called")).await.code, 202);
     cannot_write(&mut ann, &name, "user_messages").await;
     assert_eq!(poller.asks(&alpha.endpoint, &polled).await.0, 503);
-    let refused = bot.asks(calls("too much")).await;
+    let refused = bot.asks(says("too much")).await;
     assert_eq!((refused.code, &*refused.id), (503, "4"));
     assert_eq!(refused.params["limit"], "\"user_messages\"");
     ann.reads(&amy, &["said", "polled", "called"]).await;
     net.clock.advance(SECOND);
-    assert_eq!(bot.asks(calls("again")).await.code, 202);
+    assert_eq!(bot.asks(says("again")).await.code, 202);
     ann.reads(&amy, &["said", "polled", "called", "again"])
         .await;
 }
@@ -250,7 +250,8 @@ async fn sessions_are_counted_at_every_way_in() {
 #[tokio::test]
 async fn a_network_that_asks_too_much_before_a_log_in_keeps_nobody_from_talking() {
     let net = Net::new().await;
-    let alpha = limited(&net, "proxies = []", "prefix_requests = [1, 20]").await;
+    let clients = "proxies = []\ngrpc_listen = \"127.0.0.1:0\"";
+    let alpha = limited(&net, clients, "prefix_requests = [1, 20]").await;
     let (mut ann, amy) = (alpha.guest("ann").await, alpha.guest("amy").await);
     ann.opens(&amy).await;
     let mut raw = Raw::connect(&alpha).await;
@@ -270,6 +271,9 @@ async fn a_network_that_asks_too_much_before_a_log_in_keeps_nobody_from_talking(
     assert_eq!(raw.asks("nonsense").await.0, 503);
     let answer = ann.uploads(&alpha, b"a file").await;
     assert_eq!(answer.ctrl()["params"]["limit"], "prefix_requests");
+    for call in ["/pbx.Node/LargeFileReceive", "/pbx.Node/LargeFileServe"] {
+        assert_eq!(calls(&alpha, call).await, Code::ResourceExhausted, "{call}");
+    }
     ann.says(&amy, "I was here before").await;
     net.clock.advance(SECOND);
     assert_eq!(raw.asks(get).await.0, 401);
@@ -309,6 +313,50 @@ async fn a_person_abroad_who_floods_is_heard_at_a_bounded_rate_and_others_from_t
         assert_eq!(now, expected(heard), "in order, and each once");
         assert!(Instant::now() < deadline, "only {heard} have come");
     }
+}
+
+#[tokio::test]
+async fn a_flood_from_abroad_in_a_group_comes_in_order_and_so_does_the_leaving_behind_it() {
+    let net = Net::new().await;
+    let alpha = limited(&net, "", "user_messages = [5, 5]").await;
+    let beta = net.domain("beta.test").await;
+    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+    let body = json!({"topic": "newA", "set": {"desc": {"public": {"fn": "Club"}}}});
+    let answer = ann.session.request("sub", body).await.unwrap();
+    let group = answer.text("topic").to_owned();
+    ann.invites_to(&group, &bob).await;
+    bob.finds_in_contacts(&group).await;
+    bob.joins(&group).await;
+    net.clock.advance(60 * SECOND);
+
+    let flood: Vec<String> = (1..=12).map(|it| format!("flood {it}")).collect();
+    for text in &flood {
+        bob.says_in(&group, text).await;
+    }
+    let leave = json!({"topic": group, "unsub": true});
+    bob.session.request("leave", leave).await.unwrap();
+    let first: Vec<&str> = flood.iter().take(5).map(String::as_str).collect();
+    ann.reads_all(&group, &first).await;
+    let is_member = |members: &Value, user: &str| {
+        let mut members = members.as_array().unwrap().iter();
+        members.any(|it| it["user"] == user)
+    };
+    let bobs = ann.name_of(&bob);
+    let members = ann.session.get(&group, "sub").await.unwrap().unwrap();
+    assert!(is_member(&members, &bobs), "he left before he wrote that");
+
+    let deadline = Instant::now() + SOON;
+    loop {
+        net.clock.advance(SECOND / 2);
+        sleep(Duration::from_millis(50)).await;
+        let members = ann.session.get(&group, "sub").await.unwrap().unwrap();
+        if !is_member(&members, &bobs) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "he is still a member: {members}");
+    }
+    let all: Vec<&str> = flood.iter().map(String::as_str).collect();
+    ann.reads_all(&group, &all).await;
 }
 
 /// What somebody reads in a chat.

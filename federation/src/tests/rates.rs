@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use freehold_proto::{RefusalCode, wire};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{sleep, timeout};
 
 use super::{
     stranger::Stranger,
-    support::{House, Site, config, eventually, later, pair, user},
+    support::{House, SOON, Site, config, eventually, later, pair, user},
 };
-use crate::{Config, FindQuery, Rate, Rates, Verdict, status};
+use crate::{Config, FindQuery, Rate, Rates, Verdict, peer::BATCHES_MAX, status};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than a scene.
@@ -60,12 +62,15 @@ async fn a_domain_that_floods_is_told_later_and_all_of_it_arrives_once_and_in_or
     .await;
     assert_eq!(of_the_flood(&alpha), [1, 2, 3, 4, 5]);
 
-    for sofar in [10_u8, 15, 20, 23] {
+    for (sofar, verdicts) in [(10_u8, 23 + 18), (15, 41 + 13), (20, 54 + 8), (23, 62 + 3)] {
         later(&alpha, 5 * SECOND);
         later(&beta, 5 * SECOND);
         beta.federation.wake(alpha.domain());
         let some = || of_the_flood(&alpha) == (1..=sofar).collect::<Vec<_>>();
         eventually("some more", some).await;
+        // Until beta knows what is to come later, by its clock, that must not go on.
+        let known = || beta.outbox.settled().len() == verdicts;
+        eventually("a word on the others", known).await;
     }
     eventually("nothing waits", || beta.outbox.is_empty()).await;
 }
@@ -92,6 +97,55 @@ async fn a_little_too_much_is_held_until_there_is_room_and_others_pass_by() {
         verdicts.iter().all(|(_, it)| *it == Verdict::Ok),
         "{verdicts:?}"
     );
+}
+
+#[tokio::test]
+async fn a_domain_has_only_so_many_batches_waiting_in_our_memory() {
+    let alphas = with(|it| {
+        it.items = rate(1000, 1);
+        it.patience = PATIENT;
+    });
+    let [alpha, beta, _gamma] = three(alphas).await;
+    let brings = |of: &Stranger, number| {
+        let request = of.batch(vec![beta.keys.seal(alpha.domain(), number)]);
+        let mut client = of.calls.client.clone();
+        async move { client.deliver(request).await }
+    };
+    let [one, other] = [
+        Stranger::proven(&beta.keys, &alpha).await,
+        Stranger::proven(&beta.keys, &alpha).await,
+    ];
+    brings(&one, 1).await.unwrap();
+    let mut answers = FuturesUnordered::new();
+    for number in 2..=6 {
+        answers.push(brings(&one, number));
+        answers.push(brings(&other, number + 100));
+    }
+    // The clock stands still, so nothing is decided; what is too much is refused at once.
+    for _ in BATCHES_MAX..10 {
+        let refused = timeout(SOON, answers.next()).await.unwrap().unwrap();
+        let refused = status::read(&refused.unwrap_err()).unwrap();
+        assert_eq!(refused.code, RefusalCode::RateLimited);
+    }
+    let more = timeout(Duration::from_millis(50), answers.next()).await;
+    assert!(more.is_err(), "{more:?}");
+    let moving = async {
+        loop {
+            later(&alpha, SECOND);
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let decided = async {
+        while let Some(answer) = answers.next().await {
+            answer.unwrap();
+        }
+    };
+    tokio::select! {
+        () = decided => {}
+        () = moving => {}
+        () = sleep(SOON) => panic!("what waits is not decided"),
+    }
+    assert_eq!(alpha.local.taken().len(), 1 + BATCHES_MAX);
 }
 
 #[tokio::test]
@@ -173,7 +227,7 @@ async fn a_question_that_is_a_little_too_many_is_held_until_there_is_room() {
     };
     assert_eq!(finds("bob").await.unwrap(), None);
     let mut second = Box::pin(finds("bill"));
-    let waits = tokio::time::timeout(Duration::from_millis(50), &mut second).await;
+    let waits = timeout(Duration::from_millis(50), &mut second).await;
     assert!(waits.is_err(), "the clock stands still");
     later(&beta, SECOND);
     assert_eq!(second.await.unwrap(), None);
