@@ -1,4 +1,4 @@
-"""Makes extra_signature.json: signatures of which each tells one rule of PROTOCOL.md section 4.2 from a lax verifier.
+"""Makes interop/vectors/signature_rules.json: signatures of which each tells one rule of PROTOCOL.md section 4.2 from a lax verifier.
 
 In `signature.json` a key of small order comes with an R of small order, and an R of small order with an equation that
 does not hold: whoever forgets one of these rules takes none of them. Plain arithmetic, slow, and not for secrets.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 from crypto import ENVELOPE, FIELD, Y_OF_ORDER_8
+from schema import find
 
 Point = tuple[int, int]
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -97,7 +97,7 @@ def main() -> None:
              range(1, 8)),
     ]
     file = {"comment": "Each tells one rule of strict Ed25519 (PROTOCOL.md section 4.2).", "signatures": cases}
-    Path(__file__).with_name("extra_signature.json").write_text(json.dumps(file, indent=2) + "\n")
+    find("FREEHOLD_VECTORS", "interop/vectors").joinpath("signature_rules.json").write_text(json.dumps(file, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -52,12 +52,12 @@ def judge_envelope(file: Any, case: Any) -> Outcome:
     return outcome(lambda: layouts.open_envelope(sealed(case), origin, "beta.test", find, file["now_ms"]))
 
 
-def judge_hello(file: Any, case: Any) -> Outcome:
-    """Section 5.3, step 5."""
+def judge_hello(file: Any, case: Any, acceptor: bool = False) -> Outcome:
+    """Section 5.3, step 5, or what the initiator checks in the same way."""
     key = file["record"]["signing_key"]
     exporter, record_hash = bytes.fromhex(file["exporter"]), bytes.fromhex(file["record_hash"])
-    signed = layouts.hello(exporter, False, file["from"], file["to"], bytes.fromhex(key["key_id"]), record_hash)
-    if crypto.HELLO + signed != bytes.fromhex(file["signed"]):
+    signed = layouts.hello(exporter, acceptor, file["from"], file["to"], bytes.fromhex(key["key_id"]), record_hash)
+    if not acceptor and crypto.HELLO + signed != bytes.fromhex(file["signed"]):
         return "other bytes are signed"
     if case["tls_key_hash"] != file["record"]["tls_key_hash"]:
         return 113
@@ -107,6 +107,7 @@ FILES: dict[str, tuple[str, Callable[[Any, Any], Outcome]]] = {
     "position": ("positions", judge_position),
     "entry": ("entries", judge_entry),
     "signature": ("signatures", judge_signature),
+    "signature_rules": ("signatures", judge_signature),
 }
 TEXTS: dict[str, Callable[[str], Any]] = {
     "domain_names": domain_name, "user_ids": domain_of_user, "addresses": address}
@@ -131,7 +132,7 @@ def play(folder: Path) -> bool:
 
     for name, (cases, judge) in FILES.items():
         play_file(folder / f"{name}.json", cases, judge)
-    play_file(Path(__file__).with_name("extra_signature.json"), "signatures", judge_signature)
+    play_file(folder / "hello.json", "answers", functools.partial(judge_hello, acceptor=True))
     for name, parse in TEXTS.items():
         for kind, expected in (("valid", "ok"), ("invalid", "refused")):
             text = (folder / f"{name}_{kind}.txt").read_text()
