@@ -33,9 +33,9 @@ use self::{
     memory::{Known, Memory},
 };
 use crate::{
-    AnchorLevel, Config, DirectoryError, Life, Pin, PinError, Pins, ResolveError, StaticPeer,
-    Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch, secure::Vouching,
-    well_known,
+    AnchorLevel, Config, DirectoryError, Life, NodeAddress, Pin, PinError, Pins, ResolveError,
+    StaticPeer, Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch,
+    secure::Vouching, well_known,
 };
 
 /// Look-ups on behalf of strangers that run at once.
@@ -50,6 +50,7 @@ pub struct Directory {
     filter: AddressFilter,
     dns: Dns,
     vouching: Vouching,
+    nodes: Vec<NodeAddress>,
     tls: Arc<ClientConfig>,
     web_tls: Arc<ClientConfig>,
     web_port: u16,
@@ -92,6 +93,7 @@ impl Directory {
             filter: AddressFilter::new(config.allowed_ranges),
             dns: Dns::new(config.nameserver),
             vouching: Vouching::new(config.dnssec, config.nameserver)?,
+            nodes: config.nodes,
             tls: fetch::tls().map_err(|error| DirectoryError::Tls(error.to_string()))?,
             web_tls: well_known::tls(config.well_known_ca.as_deref())?,
             web_port: config.well_known_port,

@@ -16,6 +16,7 @@ mod address_filter;
 mod anchor;
 mod budget;
 mod config;
+mod confirm;
 mod directory;
 mod dns;
 mod error;
@@ -29,6 +30,7 @@ mod srv;
 mod well_known;
 
 pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};
+pub use confirm::NodeAddress;
 pub use directory::{Directory, Observation, Target, TxtAnchor};
 pub use error::{DirectoryError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
