@@ -36,6 +36,8 @@ bench: web
 example:
 	cargo run --quiet -p freehold-config --example print > config/example.new
 	mv config/example.new config/example.toml
+	cargo run --quiet -p freehold-config --example print directory > config/example.new
+	mv config/example.new config/directory-example.toml
 
 # Known weaknesses of dependencies; asks the advisory database on the internet.
 audit:

@@ -1,11 +1,12 @@
 //! The real clock, the only place that asks the operating system for the time.
 
 use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, LazyLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use freehold_proto::{Clock, Timestamp};
+use tokio::time::Instant;
 
 /// The operating system's clock.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp::EPOCH.plus(since_1970)
+    }
+
+    fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
     }
 }
 
@@ -90,6 +96,10 @@ mod moved {
         fn now(&self) -> Timestamp {
             let now = SystemClock.now().as_millis();
             Timestamp::from_stored(now.saturating_add(self.offset()))
+        }
+
+        fn elapsed(&self) -> Duration {
+            SystemClock.elapsed()
         }
     }
 }

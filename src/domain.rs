@@ -19,6 +19,7 @@ use crate::{
     control,
     edge::{front::Front, grpc, http, ids::Ids},
     files::{Files, StorageError},
+    limits::{self, Limits},
     mail::{MailError, Post},
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
@@ -207,6 +208,7 @@ impl Domain {
         let plugins = Plugins::new(config.plugins, &tasks)?;
         let parts = Parts {
             waiting: config.waiting,
+            limits: Limits::new(config.limits, &clock),
             audit: config.audit,
             plugins,
             files,
@@ -325,6 +327,9 @@ impl Domain {
             warn!("the domain was started twice");
         }
         server.files.start();
+        server
+            .tasks
+            .spawn("limits", limits::sweep(Arc::clone(&server)));
         let tasks = server.tasks.clone();
         if let Some(listener) = control::open(&data_dir) {
             let operator = control::serve(Arc::clone(&server), desk, listener, data_dir);
@@ -363,6 +368,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 /// What a domain is put together from, beside its store and its keys.
 struct Parts {
     waiting: Waiting,
+    limits: Limits,
     audit: freehold_config::Audit,
     plugins: Plugins,
     files: Arc<Files>,
@@ -379,6 +385,7 @@ fn server(
     rules: ClientRules,
     Parts {
         waiting,
+        limits,
         audit,
         plugins,
         files,
@@ -402,6 +409,7 @@ fn server(
         post: post.map(Arc::new),
         service: service.map(Arc::new),
         attempts: Default::default(),
+        limits,
         sessions: Default::default(),
         rules,
         audit,

@@ -8,6 +8,7 @@ mod domain;
 pub mod edge;
 pub mod files;
 mod fnd;
+pub mod limits;
 pub mod mail;
 mod me;
 mod merge;

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use freehold_keys::{KeyError, KeyRing};
+use freehold_proto::Timestamp;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -14,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Follows the keys on disk until the domain stops, and renews the record in time.
 pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
-    let (mut told, mut behind) = (None, false);
+    let mut told = None;
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
@@ -22,15 +23,13 @@ pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
         }
         let (domain, clock) = (Arc::clone(&server), Arc::clone(&server.clock));
         let looked = tokio::task::spawn_blocking(move || {
-            let changed = look(&mut keys, &domain, behind, clock.now());
+            let changed = look(&mut keys, &domain, clock.now());
             (keys, changed)
         });
         let Ok((kept, changed)) = looked.await else {
             return;
         };
         keys = kept;
-        // What could not be taken up whole is taken up again.
-        behind = changed.is_err();
         match changed {
             Ok(false) => told = None,
             Ok(true) => {
@@ -46,15 +45,15 @@ pub(crate) async fn follow(server: Arc<Server>, mut keys: KeyRing) {
     }
 }
 
-fn look(
-    keys: &mut KeyRing,
-    server: &Server,
-    behind: bool,
-    now: freehold_proto::Timestamp,
-) -> Result<bool, KeyError> {
-    let changed = keys.reload()? | keys.renew_if_due(now)? | behind;
-    if changed && let Some(federation) = server.federation.get() {
-        federation.rekey(keys)?;
+/// What is taken up is first shown to peers and then signed with. What cannot be shown is not taken up, and
+/// is looked at again.
+fn look(keys: &mut KeyRing, server: &Server, now: Timestamp) -> Result<bool, KeyError> {
+    let Some(found) = keys.changed(now)? else {
+        return Ok(false);
+    };
+    if let Some(federation) = server.federation.get() {
+        federation.rekey(&found)?;
     }
-    Ok(changed)
+    keys.take_up(found);
+    Ok(true)
 }

@@ -33,6 +33,7 @@ use crate::{
         ids::Ids,
     },
     files::{Files, Referrer},
+    limits::Limits,
     mail::Post,
     online::Online,
     peers::{lives::Lives, outbox::Outbox},
@@ -119,6 +120,8 @@ pub struct Server {
     pub post: Option<Arc<Post>>,
     /// What is counted of people coming in.
     pub attempts: Attempts,
+    /// How much may come in a second.
+    pub limits: Limits,
     /// Who is logged in.
     pub sessions: LoggedIn,
     /// What clients may do.

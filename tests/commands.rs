@@ -314,6 +314,59 @@ fn phrase_in(output: &str) -> String {
 }
 
 #[test]
+fn a_node_of_the_directory_runs_where_nothing_can_be_written_and_ends_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = path(folder.path(), "node.toml");
+    fs::write(&config, "listen = \"127.0.0.1:0\"\n").unwrap();
+    check(
+        &["directory", "--example"],
+        0,
+        "#listen = \"127.0.0.1:6080\"",
+    );
+    fs::write(folder.path().join("wrong.toml"), "domain = \"a.test\"\n").unwrap();
+    let wrong = path(folder.path(), "wrong.toml");
+    check(
+        &["directory", "--config", &wrong],
+        64,
+        "domain is not a key that Freehold knows.",
+    );
+
+    // Everything that is mounted can only be read there; that this is so is tried first.
+    let script = format!(
+        "for at in $(cut -d' ' -f2 /proc/mounts | grep -vE '^/(proc|sys|dev)'); do \
+           mount -o remount,ro,bind \"$at\" || mount --bind -o ro \"$at\" \"$at\"; \
+         done 2>/dev/null; \
+         if touch {folder}/written 2>/dev/null || touch /tmp/freehold-written 2>/dev/null; then exit 99; fi; \
+         exec {program} directory --config {config}",
+        folder = folder.path().display(),
+        program = env!("CARGO_BIN_EXE_freehold"),
+    );
+    let node = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut node = Demo(node.unwrap());
+    let mut log = BufReader::new(node.0.stderr.take().unwrap()).lines();
+    let serving = log
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|it| it.contains("address="));
+    let address = serving.expect("it says where it listens");
+    let address = address.split("address=").nth(1).unwrap().trim().to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+    assert!(
+        page.starts_with("HTTP/1.0 200") && page.contains("Freehold directory"),
+        "{page}"
+    );
+    let pid = node.0.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert_eq!(node.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn keys_are_shown_replaced_revoked_and_brought_back_from_paper() {
     let folder = tempfile::tempdir().unwrap();
     let data = path(folder.path(), "made");

@@ -102,6 +102,10 @@ fn the_example_configuration_is_current() {
         read("config/example.toml") == current,
         "config/example.toml is stale: run `make example`"
     );
+    assert!(
+        read("config/directory-example.toml") == freehold_config::node_example(),
+        "config/directory-example.toml is stale: run `make example`"
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use freehold_directory::{IpRange, NegativeCache, StaticPeer, Trust};
-use freehold_federation::{Backoff, Policy};
+use freehold_directory::{Dnssec, IpRange, NegativeCache, StaticPeer, Trust};
+use freehold_federation::{Backoff, Policy, Rates};
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
 
@@ -38,11 +38,19 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Turns the file into a configuration, or into the list of all mistakes.
 pub(crate) fn check(file: File, base_dir: &Path) -> Result<Config, Vec<String>> {
+    checked(base_dir, |it| it.config(file))
+}
+
+/// The same for a file of another kind.
+pub(crate) fn checked<T>(
+    base_dir: &Path,
+    read: impl FnOnce(&mut Checker<'_>) -> Option<T>,
+) -> Result<T, Vec<String>> {
     let mut checker = Checker {
         base_dir,
         mistakes: Vec::new(),
     };
-    match checker.config(file) {
+    match read(&mut checker) {
         Some(config) if checker.mistakes.is_empty() => Ok(config),
         _ => Err(checker.mistakes),
     }
@@ -71,7 +79,10 @@ impl Checker<'_> {
         self.require_mail(clients.as_ref(), mail.as_ref());
         let mut links = self.section("federation", file.federation);
         let waiting = links.as_mut().and_then(|it| self.waiting(it));
-        let links = links.and_then(|it| self.federation(it));
+        let limits = self.section("limits", file.limits);
+        let limits = limits.and_then(|it| self.limits(it));
+        let rates = limits.map(|it| it.1);
+        let links = links.and_then(|it| self.federation(it, rates));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -91,6 +102,7 @@ impl Checker<'_> {
             mail: mail?,
             federation,
             waiting: waiting?,
+            limits: limits?.0,
             directory,
             store: store?,
             files: files?,
@@ -134,7 +146,7 @@ impl Checker<'_> {
             ],
         );
         let findable = self.value("clients.findable", section.findable, true);
-        let proxies = self.proxies(section.proxies);
+        let proxies = self.proxies("clients.proxies", section.proxies);
         let anonymous = self.value("clients.anonymous", section.anonymous, false);
         let required_credentials = self.list(
             "clients.required_credentials",
@@ -191,10 +203,10 @@ impl Checker<'_> {
         })
     }
 
-    fn proxies(&mut self, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
+    pub(crate) fn proxies(&mut self, key: &str, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
         let usual = ["127.0.0.1", "::1"].map(str::to_owned).to_vec();
-        let texts = self.value("clients.proxies", given, usual)?;
-        self.list("clients.proxies", Given::Value(texts), |text| {
+        let texts = self.value(key, given, usual)?;
+        self.list(key, Given::Value(texts), |text| {
             text.parse::<IpAddr>()
                 .map_err(|_| "must be IP addresses, such as 127.0.0.1")
         })
@@ -266,9 +278,10 @@ impl Checker<'_> {
     fn federation(
         &mut self,
         mut section: file::Federation,
+        rates: Option<Rates>,
     ) -> Option<(freehold_federation::Config, freehold_directory::Config)> {
         self.refuse_unknown("federation.", &section.unknown);
-        let directory = self.directory(&mut section);
+        let directory = self.directory("federation", &mut section);
         let listen = self.listen("federation.listen", section.listen, "0.0.0.0:6269");
         let policy = self.policy(section.policy, section.allow, section.deny);
         let connections_max = self.number(
@@ -297,13 +310,40 @@ impl Checker<'_> {
             connections_max,
             strangers_max: connections_max / 4,
             strangers_per_prefix_max: (connections_max / 16).max(1),
+            rates: rates?,
         };
         Some((federation, directory?))
     }
 
-    fn directory(&mut self, section: &mut file::Federation) -> Option<freehold_directory::Config> {
+    fn dnssec(&mut self, at: &str, section: &mut file::Federation) -> Option<Dnssec> {
+        let wanted = take(&mut section.dnssec);
+        let wanted = self.value(&format!("{at}.dnssec"), wanted, true);
+        let keys = take(&mut section.dnssec_keys);
+        let keys = self.optional(&format!("{at}.dnssec_keys"), keys, not_empty);
+        let resolver = self.optional(
+            &format!("{at}.dnssec_resolver"),
+            take(&mut section.dnssec_resolver),
+            |text| match socket_address(text) {
+                Ok(address) if address.ip().is_loopback() => Ok(address),
+                Ok(_) => Err("must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer".to_owned()),
+                Err(why) => Err(why.to_owned()),
+            },
+        );
+        Some(match (wanted?, resolver?) {
+            (false, _) => Dnssec::Off,
+            (true, Some(resolver)) => Dnssec::Resolver(resolver),
+            (true, None) => Dnssec::Validated(keys?.map(|it| self.base_dir.join(it))),
+        })
+    }
+
+    /// How domains are found, from the section that is called `at`.
+    pub(crate) fn directory(
+        &mut self,
+        at: &str,
+        section: &mut file::Federation,
+    ) -> Option<freehold_directory::Config> {
         let trust = self.choice(
-            "federation.trust",
+            &format!("{at}.trust"),
             take(&mut section.trust),
             &[
                 ("pinned", Trust::Pinned),
@@ -312,27 +352,19 @@ impl Checker<'_> {
                 ("lan", Trust::Lan),
             ],
         );
-        let dnssec_resolver = self.optional(
-            "federation.dnssec_resolver",
-            take(&mut section.dnssec_resolver),
-            |text| match socket_address(text) {
-                Ok(address) if address.ip().is_loopback() => Ok(address),
-                Ok(_) => Err("must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer".to_owned()),
-                Err(why) => Err(why.to_owned()),
-            },
-        );
+        let dnssec = self.dnssec(at, section);
         let port = take(&mut section.well_known_port);
-        let port = self.number("federation.well_known_port", port, 443, (1, 65535));
+        let port = self.number(&format!("{at}.well_known_port"), port, 443, (1, 65535));
         let ca = take(&mut section.well_known_ca);
-        let ca = self.optional("federation.well_known_ca", ca, not_empty);
+        let ca = self.optional(&format!("{at}.well_known_ca"), ca, not_empty);
         let ca = ca.map(|it| it.map(|name| self.base_dir.join(name)));
         let nameserver = self.optional(
-            "federation.nameserver",
+            &format!("{at}.nameserver"),
             take(&mut section.nameserver),
             socket_address,
         );
         let allowed_ranges = self.list(
-            "federation.allowed_ranges",
+            &format!("{at}.allowed_ranges"),
             take(&mut section.allowed_ranges),
             |text| {
                 IpRange::from_str(text)
@@ -346,7 +378,7 @@ impl Checker<'_> {
             allowed_ranges: allowed_ranges?,
             static_peers: static_peers?,
             negative_cache: NegativeCache::USUAL,
-            dnssec_resolver: dnssec_resolver?,
+            dnssec: dnssec?,
             well_known_port: u16::try_from(port?).unwrap_or(443),
             well_known_ca: ca?,
         })
@@ -643,7 +675,12 @@ impl Checker<'_> {
         self.mistake(key, &why)
     }
 
-    fn listen(&mut self, key: &str, given: Given<String>, usual: &str) -> Option<SocketAddr> {
+    pub(crate) fn listen(
+        &mut self,
+        key: &str,
+        given: Given<String>,
+        usual: &str,
+    ) -> Option<SocketAddr> {
         let text = self.value(key, given, usual.to_owned())?;
         self.parsed(key, &text, socket_address)
     }

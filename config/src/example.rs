@@ -32,8 +32,18 @@ pub(crate) enum Kind {
 /// The text of a configuration file for `domain` with every key explained.
 #[must_use]
 pub fn example(domain: &str) -> String {
+    rendered(domain, &sections())
+}
+
+/// The same for a node of the public directory tier.
+#[must_use]
+pub fn node_example() -> String {
+    rendered("", &node_sections())
+}
+
+fn rendered(domain: &str, sections: &[Section]) -> String {
     let mut text = String::new();
-    for section in sections() {
+    for section in sections {
         section.render(domain, &mut text);
     }
     text
@@ -41,9 +51,18 @@ pub fn example(domain: &str) -> String {
 
 /// Reads the structs of `file.rs`.
 pub(crate) fn sections() -> Vec<Section> {
+    sections_in(include_str!("file.rs"))
+}
+
+/// Those of `node.rs`.
+pub(crate) fn node_sections() -> Vec<Section> {
+    sections_in(include_str!("node.rs"))
+}
+
+fn sections_in(source: &'static str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut comment = Vec::new();
-    for line in include_str!("file.rs").lines().map(str::trim) {
+    for line in source.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("///") {
             comment.push(text.trim());
         } else if line.starts_with("pub(crate) struct ") {

@@ -35,6 +35,7 @@ pub(crate) struct File {
     pub(crate) authentication: Given<Authentication>,
     pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
+    pub(crate) limits: Given<Limits>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
     pub(crate) audit: Given<Audit>,
@@ -261,7 +262,7 @@ pub(crate) struct Federation {
 
     /// Whose word counts for the root key of a domain never met before: "pinned" for the rows
     /// `[[federation.peer]]` below and for `freehold peer pin` only; "verified" also for the domain's
-    /// TXT record if DNSSEC vouches for it (see `dnssec_resolver`) and for the domain's web server, under
+    /// TXT record if DNSSEC vouches for it (see `dnssec`) and for the domain's web server, under
     /// a certificate that browsers would believe; "dns" also for an unsigned TXT record; "lan" also for
     /// whoever answers first. "dns" and "lan" are for demonstrations and closed networks: whoever can
     /// change DNS answers or packets on the way can pose as a domain that you have not met yet.
@@ -274,8 +275,20 @@ pub(crate) struct Federation {
     /// Example: `"127.0.0.1:53"`
     pub(crate) nameserver: Given<String>,
 
+    /// Whether to find out if DNSSEC vouches for TXT records. This server checks the signatures itself,
+    /// unless `dnssec_resolver` is set.
+    ///
+    /// Default: `true`
+    pub(crate) dnssec: Given<bool>,
+
+    /// A file of DNSKEY records to begin with in place of the keys of the root of the DNS: for a closed
+    /// network with a root of its own. Not used with `dnssec_resolver`.
+    ///
+    /// Example: `"root.key"`
+    pub(crate) dnssec_keys: Given<String>,
+
     /// A DNS resolver on this machine that validates DNSSEC, such as unbound, whose word on that is
-    /// believed. Without it, no TXT record counts as vouched for.
+    /// believed in place of our own checks.
     ///
     /// Example: `"127.0.0.1:53"`
     pub(crate) dnssec_resolver: Given<String>,
@@ -380,6 +393,65 @@ pub(crate) struct Peer {
     ///
     /// Example: `"192.168.7.2:6269"`
     pub(crate) address: Given<String>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// `[limits]` How much may come in a second. Each limit is two numbers: how many in a second, and how many
+/// at once after a rest; [0, 0] means no limit. People and programs at a usual pace do not meet them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// Messages that one person writes, from all their devices together. More are answered with an error.
+    /// A person of another domain is held to the same; what they write beyond it arrives later.
+    ///
+    /// Default: `[500, 1000]`
+    pub(crate) user_messages: Given<Vec<u64>>,
+
+    /// Everything else that one person asks for or says. More is answered with an error; notes, such as
+    /// that somebody types, are dropped.
+    ///
+    /// Default: `[500, 2000]`
+    pub(crate) user_requests: Given<Vec<u64>>,
+
+    /// Messages that people of this domain write in one conversation, all together. More are answered
+    /// with an error.
+    ///
+    /// Default: `[2000, 4000]`
+    pub(crate) topic_messages: Given<Vec<u64>>,
+
+    /// Sessions that clients open from one IPv4 address or one /64 of IPv6. A web server in front (see
+    /// `proxies` in `[clients]`) must say where they come from; if it does not, they are not limited.
+    ///
+    /// Default: `[500, 5000]`
+    pub(crate) prefix_sessions: Given<Vec<u64>>,
+
+    /// Requests from there before a log-in, and requests for files.
+    ///
+    /// Default: `[1000, 10000]`
+    pub(crate) prefix_requests: Given<Vec<u64>>,
+
+    /// Messages and whatever else must arrive, from one other domain. More waits there, and is not lost.
+    ///
+    /// Default: `[10000, 20000]`
+    pub(crate) peer_items: Given<Vec<u64>>,
+
+    /// What one other domain says of who is here and who types. More is dropped.
+    ///
+    /// Default: `[2000, 10000]`
+    pub(crate) peer_signals: Given<Vec<u64>>,
+
+    /// Questions of one other domain for people, groups and files. More is answered later.
+    ///
+    /// Default: `[200, 1000]`
+    pub(crate) peer_questions: Given<Vec<u64>>,
+
+    /// Hellos of servers that have not proven their domain, from one /24 of IPv4 or one /56 of IPv6. More
+    /// are refused for now.
+    ///
+    /// Default: `[50, 500]`
+    pub(crate) stranger_hellos: Given<Vec<u64>>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
@@ -566,15 +638,13 @@ pub(crate) struct Plugin {
     pub(crate) unknown: Unknown,
 }
 
-impl File {
-    /// Reads TOML. Only text that is not TOML fails, with a sentence.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |it| it.matches('\n').count() + 1);
-            format!("line {line} is not TOML: {}", error.message())
-        })
-    }
+/// Reads the text of a file, or says in which line it is no TOML.
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |it| it.matches('\n').count() + 1);
+        format!("line {line} is not TOML: {}", error.message())
+    })
 }
 
 impl Expected for Clients {
@@ -594,6 +664,10 @@ impl Expected for Mail {
 }
 
 impl Expected for Federation {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Limits {
     const WORDS: &str = "a section";
 }
 

@@ -49,6 +49,10 @@ impl Expected for u64 {
     const WORDS: &str = "a whole number, 0 or greater";
 }
 
+impl Expected for Vec<u64> {
+    const WORDS: &str = "a list of whole numbers, 0 or greater";
+}
+
 impl Expected for Vec<String> {
     const WORDS: &str = "a list of texts in quotes";
 }

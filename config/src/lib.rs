@@ -10,7 +10,9 @@ mod check;
 mod example;
 mod file;
 mod given;
+mod limits;
 mod mail;
+mod node;
 mod plugins;
 
 use std::{
@@ -20,9 +22,10 @@ use std::{
     time::Duration,
 };
 
+use freehold_federation::Rate;
 use freehold_proto::DomainName;
 
-pub use example::example;
+pub use example::{example, node_example};
 
 /// The API key that every stock client ships with.
 pub const STOCK_API_KEY: &str = "AQEAAAABAAD_rAp4DJh05a1HAwFT3A6K";
@@ -48,6 +51,8 @@ pub struct Config {
     pub federation: freehold_federation::Config,
     /// What waits for other domains.
     pub waiting: Waiting,
+    /// How much its people, and those before they have logged in, may do in a second.
+    pub limits: Limits,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
     /// Durable state.
@@ -132,6 +137,21 @@ pub struct Audit {
     pub entries_max: usize,
     /// How often what is more is looked for.
     pub trim_every: Duration,
+}
+
+/// How much clients may do in a second. Without a rate there is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages of one person, of this domain or another.
+    pub user_messages: Option<Rate>,
+    /// Other requests of one person.
+    pub user_requests: Option<Rate>,
+    /// Messages that our people write in one topic.
+    pub topic_messages: Option<Rate>,
+    /// Sessions opened from one prefix of addresses.
+    pub prefix_sessions: Option<Rate>,
+    /// Requests from there before a log-in.
+    pub prefix_requests: Option<Rate>,
 }
 
 /// How long, and how much, may wait for one other domain.
@@ -372,10 +392,19 @@ impl std::error::Error for ConfigError {}
 /// Reads the text of a configuration file. Relative paths in it start at `base_dir`, the folder the
 /// file lies in.
 pub fn from_toml(text: &str, base_dir: &Path) -> Result<Config, ConfigError> {
-    let file = file::File::parse(text).map_err(|mistake| ConfigError {
-        mistakes: vec![mistake],
-    })?;
-    check::check(file, base_dir).map_err(|mistakes| ConfigError { mistakes })
+    let read = file::parse(text).map_err(|mistake| vec![mistake]);
+    let checked = read.and_then(|it| check::check(it, base_dir));
+    checked.map_err(|mistakes| ConfigError { mistakes })
+}
+
+/// Reads the text of the configuration file of a node of the public directory tier.
+pub fn node_from_toml(
+    text: &str,
+    base_dir: &Path,
+) -> Result<freehold_directory::NodeConfig, ConfigError> {
+    let read = file::parse(text).map_err(|mistake| vec![mistake]);
+    let checked = read.and_then(|it| check::checked(base_dir, |checker| checker.node(it)));
+    checked.map_err(|mistakes| ConfigError { mistakes })
 }
 
 #[cfg(test)]

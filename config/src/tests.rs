@@ -1,7 +1,9 @@
 //! What a file means, and what is said about a wrong one.
 
+use freehold_directory::Dnssec;
+
 use super::*;
-use crate::example::{Kind, sections};
+use crate::example::{Kind, Section, node_sections, sections};
 
 fn read(text: &str) -> Config {
     from_toml(text, Path::new("/etc/freehold")).unwrap()
@@ -116,6 +118,28 @@ fn files_are_in_a_folder_or_in_a_bucket() {
 }
 
 #[test]
+fn dnssec_is_validated_here_or_by_a_resolver_of_this_machine_or_not_at_all() {
+    let with = |lines: &str| format!("domain = \"alpha.example\"\n[federation]\n{lines}\n");
+    let dnssec = |lines: &str| read(&with(lines)).directory.dnssec;
+    assert_eq!(dnssec(""), Dnssec::Validated(None));
+    let keys = Some(Path::new("/etc/freehold").join("root.key"));
+    assert_eq!(
+        dnssec(r#"dnssec_keys = "root.key""#),
+        Dnssec::Validated(keys)
+    );
+    let resolver = "127.0.0.1:53".parse().unwrap();
+    let by_resolver = dnssec(r#"dnssec_resolver = "127.0.0.1:53""#);
+    assert_eq!(by_resolver, Dnssec::Resolver(resolver));
+    assert_eq!(dnssec("dnssec = false"), Dnssec::Off);
+    check(
+        &with(r#"dnssec_resolver = "192.0.2.1:53""#),
+        &[
+            "federation.dnssec_resolver = \"192.0.2.1:53\": must be an address of this machine, such as 127.0.0.1:53: on the way from another one anybody can claim that DNSSEC vouches for an answer.",
+        ],
+    );
+}
+
+#[test]
 fn mail_goes_to_a_server_or_a_folder_or_is_not_sent() {
     assert!(read("domain = \"a.test\"").mail.is_none());
     let config = read("domain = \"a.test\"\n[mail]\nfolder = \"mail\"");
@@ -212,20 +236,45 @@ fn the_example_is_a_configuration_and_names_the_domain() {
 
 #[test]
 fn the_defaults_told_are_the_defaults_used() {
-    let told = written_out(|kind| kind != Kind::Example);
+    let told = written_out(&sections(), |kind| kind != Kind::Example);
     let used = read("domain = \"example.org\"");
     assert_eq!(format!("{:?}", read(&told)), format!("{used:?}"));
 }
 
 #[test]
 fn every_key_told_can_be_set() {
-    read(&written_out(|_| true));
+    read(&written_out(&sections(), |_| true));
+}
+
+#[test]
+fn a_node_of_the_directory_has_a_file_of_its_own() {
+    let read = |text: &str| node_from_toml(text, Path::new("/etc/freehold"));
+    let usual = read("").unwrap();
+    assert_eq!(usual.listen.port(), 6080);
+    assert_eq!(usual.discovery.dnssec, Dnssec::Validated(None));
+    let told = written_out(&node_sections(), |kind| kind != Kind::Example);
+    assert_eq!(format!("{:?}", read(&told).unwrap()), format!("{usual:?}"));
+    read(&written_out(&node_sections(), |_| true)).unwrap();
+    assert_eq!(
+        format!("{:?}", read(&node_example()).unwrap()),
+        format!("{usual:?}")
+    );
+    let wrong = "listen = 5\ndomain = \"a.test\"\n[discovery]\nnameserver = \"x\"\ntrust = \"dns\"";
+    assert_eq!(
+        read(wrong).unwrap_err().mistakes(),
+        [
+            "domain is not a key that Freehold knows.",
+            "listen must be a text in quotes, not a value of type integer.",
+            "discovery.trust is not a key that Freehold knows.",
+            "discovery.nameserver = \"x\": must be an IP address and a port, such as 127.0.0.1:6060.",
+        ]
+    );
 }
 
 /// The example with nothing commented out, and with keys of these kinds only.
-fn written_out(wanted: impl Fn(Kind) -> bool) -> String {
+fn written_out(sections: &[Section], wanted: impl Fn(Kind) -> bool) -> String {
     let mut text = String::new();
-    for section in sections() {
+    for section in sections {
         let pattern = section.heading.is_some_and(|it| it.starts_with("[["));
         if pattern && !wanted(Kind::Example) {
             continue;
@@ -291,6 +340,42 @@ fn a_plugin_is_told_and_asked_only_what_is_listed() {
             "plugins (number 3).colour is not a key that Freehold knows.",
             "plugins (number 3).address = \"https://plugin.test/path\": must be an address without a path, such as http://127.0.0.1:40051.",
             "plugins (number 4) is called \"p\", as one before it is.",
+        ],
+    );
+}
+
+#[test]
+fn a_limit_is_two_numbers_or_none() {
+    let config = read(
+        "domain = \"a.test\"\n[limits]\nuser_messages = [3, 7]\ntopic_messages = [0, 0]\npeer_items = [0, 0]",
+    );
+    assert_eq!(config.limits.user_messages, Rate::new(3, 7));
+    assert_eq!(config.limits.topic_messages, None);
+    assert_eq!(config.federation.rates.items, None);
+    assert_eq!(config.federation.rates.hellos, Rate::new(50, 500));
+    let wrong = |key: &str| {
+        format!(
+            "limits.{key} must be two numbers, how many in a second and how many at once, such as [100, 500], or [0, 0] for no limit."
+        )
+    };
+    check(
+        r#"
+        domain = "a.test"
+        [limits]
+        user_messages = [3]
+        user_requests = [0, 7]
+        topic_messages = [7, 0]
+        peer_items = [1, 10000001]
+        peer_signals = 5
+        peers = [1, 1]
+        "#,
+        &[
+            "limits.peers is not a key that Freehold knows.",
+            &wrong("user_messages"),
+            &wrong("user_requests"),
+            &wrong("topic_messages"),
+            &wrong("peer_items"),
+            "limits.peer_signals must be a list of whole numbers, 0 or greater, not a value of type integer.",
         ],
     );
 }

@@ -11,8 +11,8 @@ use crate::IpRange;
 pub struct Config {
     /// The DNS server to ask; without one, those of the system.
     pub nameserver: Option<SocketAddr>,
-    /// A DNSSEC-validating resolver on this machine, whose word is believed.
-    pub dnssec_resolver: Option<SocketAddr>,
+    /// Who finds out whether DNSSEC vouches for a TXT record.
+    pub dnssec: Dnssec,
     /// Port on which the web servers of domains are asked.
     pub well_known_port: u16,
     /// A PEM file of certificate authorities that are believed beside those of the web.
@@ -32,7 +32,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             nameserver: None,
-            dnssec_resolver: None,
+            dnssec: Dnssec::Off,
             well_known_port: 443,
             well_known_ca: None,
             trust: Trust::Pinned,
@@ -55,6 +55,17 @@ pub enum Trust {
     Dns,
     /// Also that of whoever answers first: a network without DNS of its own.
     Lan,
+}
+
+/// Who finds out whether DNSSEC vouches for a TXT record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Dnssec {
+    /// Nobody: it never does.
+    Off,
+    /// A validating resolver on this machine, whose word is believed.
+    Resolver(SocketAddr),
+    /// We ourselves, with the keys in this file, or those of the root of the DNS.
+    Validated(Option<PathBuf>),
 }
 
 /// A domain the administrator vouches for.

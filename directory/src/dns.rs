@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,10 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     lookup::Lookup,
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{RData, RecordType},
+    proto::{
+        dnssec::TrustAnchors,
+        rr::{RData, RecordType},
+    },
 };
 
 use crate::{ResolveError, srv::SrvRow};
@@ -29,7 +33,7 @@ pub(crate) struct Dns {
 
 impl Dns {
     pub(crate) fn new(nameserver: Option<SocketAddr>) -> Self {
-        let resolver = resolver(nameserver).map_err(|error| error.to_string());
+        let resolver = resolver(nameserver, None).map_err(|error| error.to_string());
         if let Err(error) = &resolver {
             tracing::warn!(error, "DNS cannot be used; only the static table counts");
         }
@@ -112,7 +116,11 @@ impl Dns {
     }
 }
 
-fn resolver(nameserver: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+/// Asks this server, or those of the system; with `keys`, validates what they answer.
+pub(crate) fn resolver(
+    nameserver: Option<SocketAddr>,
+    keys: Option<TrustAnchors>,
+) -> Result<TokioResolver, NetError> {
     let mut builder = match nameserver {
         None => TokioResolver::builder_tokio()?,
         Some(address) => {
@@ -133,6 +141,9 @@ fn resolver(nameserver: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
     options.timeout = QUESTION_TIMEOUT;
     options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
     options.try_tcp_on_error = true;
+    if let Some(keys) = keys {
+        builder = builder.with_trust_anchor(Arc::new(keys));
+    }
     builder.build()
 }
 

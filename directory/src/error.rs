@@ -117,6 +117,14 @@ pub enum DirectoryError {
         /// What is wrong.
         why: String,
     },
+    /// The keys that DNSSEC is to begin with cannot be read.
+    #[error("the DNSKEY records in {path} cannot be used: {why}")]
+    DnssecKeys {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),

@@ -20,15 +20,21 @@ mod directory;
 mod dns;
 mod error;
 mod fetch;
+mod limiter;
+mod node;
 mod pin;
+mod prefix;
 mod secure;
 mod srv;
 mod well_known;
 
-pub use config::{Config, NegativeCache, StaticPeer, Trust};
-pub use directory::{Directory, Target};
+pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};
+pub use directory::{Directory, Observation, Target, TxtAnchor};
 pub use error::{DirectoryError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
 pub use ipnet::IpNet as IpRange;
+pub use limiter::{Limiter, Over, Rate};
+pub use node::{Node, NodeConfig, NodeListener, serve as serve_node};
 pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
+pub use prefix::prefix_of;
 pub use well_known::PATH as WELL_KNOWN_PATH;

@@ -1,14 +1,21 @@
-//! Asks a validating resolver on this machine for the TXT record of a domain, and whether DNSSEC vouches
-//! for it. The answer says so in one bit, AD, which is worth what the way to the resolver is worth: so
+//! Whether DNSSEC vouches for the TXT record of a domain: by our own validation, or by that of a resolver
+//! on this machine. A resolver says so in one bit, AD, which is worth what the way to it is worth: so
 //! that way never leaves the machine.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
 
 use freehold_proto::DomainName;
-use hickory_resolver::proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RData, RecordType},
-    serialize::binary::{BinDecodable as _, BinEncodable as _},
+use hickory_resolver::{
+    TokioResolver,
+    proto::{
+        dnssec::TrustAnchors,
+        op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+        rr::{Name, RData, RecordType},
+        serialize::{
+            binary::{BinDecodable as _, BinEncodable as _},
+            txt::ParseError,
+        },
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,21 +23,97 @@ use tokio::{
     time::timeout,
 };
 
-use crate::ResolveError;
+use crate::{DirectoryError, Dnssec, dns};
 
 /// Time for question and answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The texts at `_freehold.<domain>` for which DNSSEC vouches; none if it does not.
-pub(crate) async fn anchors(
-    resolver: SocketAddr,
-    domain: &DomainName,
-) -> Result<Vec<String>, ResolveError> {
-    let failed = |why: String| ResolveError::Dns(format!("the validating resolver: {why}"));
-    match timeout(TIMEOUT, ask(resolver, domain)).await {
-        Err(_) => Err(failed("it takes too long".to_owned())),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Ok(Ok(answer)) => read(&answer).map_err(failed),
+/// Who finds out whether DNSSEC vouches for a TXT record.
+pub(crate) enum Vouching {
+    /// Nobody.
+    Nobody,
+    /// A resolver on this machine, by the AD bit.
+    Resolver(SocketAddr),
+    /// We ourselves.
+    Own(Box<TokioResolver>),
+}
+
+impl Vouching {
+    pub(crate) fn new(
+        dnssec: Dnssec,
+        nameserver: Option<SocketAddr>,
+    ) -> Result<Self, DirectoryError> {
+        let keys = match dnssec {
+            Dnssec::Off => return Ok(Self::Nobody),
+            Dnssec::Resolver(address) => return Ok(Self::Resolver(address)),
+            Dnssec::Validated(None) => TrustAnchors::default(),
+            Dnssec::Validated(Some(path)) => keys_in(&path)?,
+        };
+        match dns::resolver(nameserver, Some(keys)) {
+            Ok(own) => Ok(Self::Own(Box::new(own))),
+            Err(error) => {
+                tracing::warn!(%error, fault = "ours", "no TXT record can be validated");
+                Ok(Self::Nobody)
+            }
+        }
+    }
+
+    /// The texts at `_freehold.<domain>` for which DNSSEC vouches; none if it does not, or cannot be asked.
+    pub(crate) async fn anchors(&self, domain: &DomainName) -> Vec<String> {
+        let asked = async {
+            match self {
+                Self::Nobody => Ok(Vec::new()),
+                Self::Resolver(address) => {
+                    let answer = ask(*address, domain).await.map_err(|it| it.to_string())?;
+                    read(&answer)
+                }
+                Self::Own(resolver) => Ok(validated(resolver, domain).await),
+            }
+        };
+        match timeout(TIMEOUT, asked)
+            .await
+            .unwrap_or_else(|_| Err("it takes too long".to_owned()))
+        {
+            Ok(texts) => texts,
+            Err(error) => {
+                tracing::warn!(peer = %domain, error, fault = "ours", "DNSSEC cannot be asked for");
+                Vec::new()
+            }
+        }
+    }
+}
+
+fn keys_in(path: &Path) -> Result<TrustAnchors, DirectoryError> {
+    let failed = |why: String| DirectoryError::DnssecKeys {
+        path: path.to_owned(),
+        why,
+    };
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let keys = text
+        .parse()
+        .map_err(|error: ParseError| failed(error.to_string()))?;
+    Ok(keys)
+}
+
+/// A chain of signatures from the keys we begin with to this very name, or nothing. That there is none
+/// says nothing: most domains are not signed, and some resolvers pass no signatures on.
+async fn validated(resolver: &TokioResolver, domain: &DomainName) -> Vec<String> {
+    let name = format!("_freehold.{domain}.");
+    let lookup = match resolver.lookup(&*name, RecordType::TXT).await {
+        Ok(lookup) => lookup,
+        Err(error) => {
+            tracing::debug!(peer = %domain, %error, "DNSSEC does not vouch for its TXT record");
+            return Vec::new();
+        }
+    };
+    let secure = lookup.answers().iter().filter(|it| it.proof.is_secure());
+    secure.filter_map(|it| text(&it.data)).collect()
+}
+
+fn text(data: &RData) -> Option<String> {
+    match data {
+        RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+        _ => None,
     }
 }
 
@@ -68,14 +151,11 @@ fn read(answer: &Message) -> Result<Vec<String>, String> {
     if !answer.metadata.authentic_data {
         return Ok(Vec::new());
     }
-    let texts = answer
+    Ok(answer
         .answers
         .iter()
-        .filter_map(|record| match &record.data {
-            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
-            _ => None,
-        });
-    Ok(texts.collect())
+        .filter_map(|it| text(&it.data))
+        .collect())
 }
 
 #[cfg(test)]

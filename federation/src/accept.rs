@@ -353,6 +353,11 @@ impl Connection {
         self.state.lock().discoveries.remove(claim);
     }
 
+    /// Has no domain been proven here?
+    pub(crate) fn is_strange(&self) -> bool {
+        self.state.lock().origins.is_empty()
+    }
+
     /// Until when a domain must be proven; `None` when one is.
     fn deadline(&self) -> Option<Instant> {
         let state = self.state.lock();

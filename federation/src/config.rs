@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{Backoff, Policy};
+use crate::{Backoff, Policy, Rates};
 
 /// How links are made and bounded.
 #[derive(Clone, Debug)]
@@ -29,4 +29,6 @@ pub struct Config {
     pub strangers_max: usize,
     /// Of those, connections from one IP prefix (/24 or /56).
     pub strangers_per_prefix_max: usize,
+    /// How often a peer, or a stranger, may come with something.
+    pub rates: Rates,
 }

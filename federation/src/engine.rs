@@ -29,6 +29,7 @@ use crate::{
     identity::CurrentIdentity,
     link::Established,
     peer::{Peer, Urgency},
+    rates::{self, Counted},
     turns::Shares,
     worker,
 };
@@ -345,6 +346,7 @@ impl Bound {
         if let Some(listener) = listener {
             tasks.spawn("listener", accept::run(Arc::clone(&engine), listener));
         }
+        tasks.spawn("limits", rates::sweep(Arc::clone(&engine)));
         tasks.spawn("start", wake_all(engine));
         federation
     }
@@ -360,6 +362,7 @@ impl Bound {
         let (federation, engine, _) = self.build(tasks, directory, (local, outbox), false);
         let taking = accept::run_behind(Arc::clone(&engine), arrivals);
         tasks.spawn("listener", taking);
+        tasks.spawn("limits", rates::sweep(Arc::clone(&engine)));
         tasks.spawn("start", wake_all(engine));
         federation
     }
@@ -383,6 +386,7 @@ impl Bound {
         quiet: bool,
     ) -> (Federation, Arc<Engine>, Option<TcpListener>) {
         let engine = Arc::new(Engine {
+            counted: Counted::new(self.config.rates, &self.clock),
             config: self.config,
             domain: self.federation.domain.clone(),
             identity: self.federation.identity.clone(),
@@ -441,6 +445,8 @@ pub(crate) struct Engine {
     pub(crate) files_out: Arc<Semaphore>,
     /// Turns in which what peers say is written.
     pub(crate) shares: Shares,
+    /// How often each of them comes.
+    pub(crate) counted: Counted,
     /// Asks, and neither delivers nor is asked.
     quiet: bool,
 }
@@ -541,6 +547,7 @@ impl Engine {
         };
         let _place = self.dials.acquire().await;
         peer.greeting();
+        let identity = self.identity.get();
         let dialed = tokio::select! {
             dialed = Box::pin(dial(self, &peer.domain)) => dialed,
             () = self.tasks.stopped() => Err(LinkError::Ours("shutting down".to_owned())),
@@ -554,6 +561,11 @@ impl Engine {
                 peer.established();
                 tracing::info!(peer = %peer.domain, received = ?link.received, "link established");
                 let link = Arc::new(link);
+                if !Arc::ptr_eq(&identity, &self.identity.get()) {
+                    // Our keys have changed meanwhile: the peer is to hear of that soon.
+                    peer.greet();
+                    return Ok(link);
+                }
                 *slot = Some(Arc::clone(&link));
                 let keeper = keep(Arc::clone(self), Arc::clone(peer), Arc::clone(&link));
                 self.tasks.spawn("keeper", keeper);

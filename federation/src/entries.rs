@@ -34,6 +34,17 @@ pub(crate) enum Refused {
     Later(RefusalCode),
 }
 
+impl Refused {
+    /// Whether it is for want of the key that its author's domain had, and may have no more. The home took
+    /// the entry once; after a while it holds up nobody else's words.
+    fn lacks_key(&self) -> bool {
+        match self {
+            Self::Later(_) => true,
+            Self::Never(refusal) => refusal.code == RefusalCode::UnknownKey,
+        }
+    }
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self::Never(refusal)
@@ -92,8 +103,8 @@ async fn open_placed(
     let awaited = place.position.placed_at.plus(AUTHOR_AWAITED);
     let opened = open_written(engine, peer, place.clone(), envelope.clone()).await;
     let mut entry = match opened {
-        Err(Refused::Later(_)) if awaited < engine.clock.now() => {
-            tracing::warn!(author = %header.from, "the domain of an author cannot be looked up: an entry of a group's log is not shown");
+        Err(refused) if refused.lacks_key() && awaited < engine.clock.now() => {
+            tracing::warn!(author = %header.from, "the key of an author is not to be had: an entry of a group's log is not shown");
             return Ok(unshown(place, envelope, header)?);
         }
         opened => opened?,
@@ -138,10 +149,7 @@ async fn open_written(
     }
     match open_entry(place.clone(), envelope.clone(), author) {
         Err(refusal) if refusal.code == RefusalCode::UnknownKey && author.domain != *ours => {
-            let newer = timeout(LOOK_UP, engine.directory.rechecked(&header.from));
-            let Ok(Ok(newer)) = newer.await else {
-                return Err(LATER);
-            };
+            let newer = record_now(engine, &header.from).await?;
             if newer.record().is_revoked(header.key_id) {
                 return Ok(unshown(place, envelope, header)?);
             }
@@ -166,6 +174,17 @@ pub(crate) async fn record_of(
     }
     match timeout(LOOK_UP, engine.directory.mentioned(domain)).await {
         Ok(Ok(record)) => Ok(Some(record)),
+        _ => Err(LATER),
+    }
+}
+
+/// The record of a domain as it is now, where the one at hand may be too old.
+pub(crate) async fn record_now(
+    engine: &Engine,
+    domain: &DomainName,
+) -> Result<Arc<VerifiedRecord>, Refused> {
+    match timeout(LOOK_UP, engine.directory.rechecked(domain)).await {
+        Ok(Ok(record)) => Ok(record),
         _ => Err(LATER),
     }
 }

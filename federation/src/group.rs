@@ -90,12 +90,20 @@ pub(crate) async fn read(
         Some(What::Page(page)) if page.entries.len() + page.past.len() <= PAGE_MAX => {
             let mut entries = Vec::with_capacity(page.entries.len());
             for entry in page.entries {
-                entries.push(open(engine, &link, &record, (group, feed), entry).await?);
+                let opened = Box::pin(open(engine, &link, &record, (group, feed), entry));
+                entries.push(opened.await?);
             }
             let mut past = Vec::with_capacity(page.past.len());
             for message in page.past {
-                let opened = open_past(engine, &record, group, message).await;
-                past.push(opened.ok_or_else(|| bad(&link, "a message of the past does not hold"))?);
+                let opened = Box::pin(open_past(engine, &record, group, message));
+                match opened.await {
+                    Ok(message) => past.extend(message),
+                    Err(Refused::Never(refusal)) => {
+                        tracing::warn!(peer = %link.peer(), %refusal, fault = "peer", "a message of a group's past does not hold");
+                        return Err(bad(&link, "a message of the past does not hold"));
+                    }
+                    Err(Refused::Later(_)) => return Err(author_unknown()),
+                }
             }
             Ok(Some(GroupAnswer::Page(entries, past, page.more)))
         }
@@ -122,29 +130,51 @@ async fn open(
             tracing::warn!(peer = %link.peer(), %refusal, fault = "peer", "an entry of a group's log does not hold");
             Err(bad(link, "an entry does not hold"))
         }
-        Err(Refused::Later(_)) => Err(LinkError::Ours(
-            "the domain of an author cannot be looked up now".to_owned(),
-        )),
+        Err(Refused::Later(_)) => Err(author_unknown()),
     }
 }
 
-/// What the home says was written before the group spanned domains.
+fn author_unknown() -> LinkError {
+    LinkError::Ours("the domain of an author cannot be looked up now".to_owned())
+}
+
+/// What the home says was written before the group spanned domains. `None` for what was signed with a key
+/// that its domain lists no more: that is gone, and holds up nothing else.
 async fn open_past(
     engine: &Engine,
     peer: &VerifiedRecord,
     group: GroupId,
     past: wire::PastMessage,
-) -> Option<Past> {
-    let envelope: Envelope = past.envelope?.try_into().ok()?;
-    let from = Header::decode(&envelope.header).ok()?.from;
+) -> Result<Option<Past>, Refused> {
+    let malformed = || Refusal::new(RefusalCode::Malformed, "a message of the past is not whole");
+    let envelope: Envelope = past
+        .envelope
+        .and_then(|it| it.try_into().ok())
+        .ok_or_else(malformed)?;
+    let from = Header::decode(&envelope.header)
+        .map_err(Refusal::from)?
+        .from;
     // A home that came later hands on what the first one has vouched for.
-    let record = entries::record_of(engine, peer, &from).await.ok()?;
-    let envelope = open_of_any_age(envelope, record.as_deref().unwrap_or(peer).record()).ok()?;
-    let fits = envelope.header.to == Destination::Group(group);
-    fits.then_some(Past {
+    let record = entries::record_of(engine, peer, &from).await?;
+    let known = record.as_deref().unwrap_or(peer).record();
+    let unknown = |it: &Refusal| it.code == RefusalCode::UnknownKey;
+    let mut opened = open_of_any_age(envelope.clone(), known);
+    if from != *engine.domain() && opened.as_ref().is_err_and(unknown) {
+        let newer = entries::record_now(engine, &from).await?;
+        opened = open_of_any_age(envelope, newer.record());
+    }
+    let envelope = match opened {
+        Err(refusal) if unknown(&refusal) => return Ok(None),
+        opened => opened?,
+    };
+    if envelope.header.to != Destination::Group(group) {
+        let detail = "a message of the past of another group";
+        return Err(Refusal::new(RefusalCode::PayloadAltered, detail).into());
+    }
+    Ok(Some(Past {
         order: past.order,
         envelope,
-    })
+    }))
 }
 
 /// What a peer has agreed to, in its own words.

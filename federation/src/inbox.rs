@@ -38,6 +38,13 @@ pub(crate) async fn decide(
     items: Vec<wire::Item>,
 ) -> Result<wire::DeliverResponse, BatchFault> {
     let decided = check_positions(&items).map_err(BatchFault::Refused)?;
+    let (admitted, retry_after) = tokio::select! {
+        admitted = engine.counted.admit(origin, items.len()) => admitted,
+        () = engine.tasks.stopped() => {
+            let why = "shutting down".to_owned();
+            return Err(BatchFault::Unavailable(Unavailable(why)));
+        }
+    };
     let record = engine.directory.proven(origin).await.map_err(|error| {
         BatchFault::Unavailable(Unavailable(format!("the record of {origin}: {error}")))
     })?;
@@ -52,6 +59,12 @@ pub(crate) async fn decide(
     for (index, item) in items.into_iter().enumerate() {
         if index % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1 {
             yield_now().await;
+        }
+        // The first ones only, so everything else of the same author and conversation comes later too.
+        if index >= admitted {
+            let code = RefusalCode::RateLimited;
+            verdicts.push(Some(Verdict::Later { code, retry_after }));
+            continue;
         }
         let position = item.position;
         match gate.open(item).await {

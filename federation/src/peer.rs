@@ -33,6 +33,8 @@ const ANEW_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const FILES_IN_MAX: usize = 3;
 /// Files given to one peer at once.
 pub(crate) const FILES_OUT_MAX: usize = 4;
+/// Batches of one peer in memory at once, one of which is being decided. A good peer brings one.
+pub(crate) const BATCHES_MAX: usize = 8;
 
 /// A peer.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) link: AsyncMutex<Option<Arc<Established>>>,
     /// Held while a batch of this peer is decided, so that batches of one origin never overlap.
     pub(crate) inbox: Arc<AsyncMutex<()>>,
+    /// Places for batches that wait for that.
+    pub(crate) batches: Semaphore,
     /// Wakes the worker out of any wait.
     pub(crate) stirred: Notify,
     /// We have just started: hello ends the peer's waiting for us, whether there is anything to say.
@@ -96,6 +100,7 @@ impl Peer {
             domain,
             link: AsyncMutex::default(),
             inbox: Arc::default(),
+            batches: Semaphore::new(BATCHES_MAX),
             stirred: Notify::new(),
             greets: AtomicBool::new(false),
             outdated: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use freehold_directory::{Fault, ResolveError};
+use freehold_directory::{Fault, ResolveError, prefix_of};
 use freehold_keys::VerifiedRecord;
 use freehold_proto::{DomainName, Refusal, RefusalCode, UserId, wire};
 use futures_util::FutureExt as _;
@@ -79,8 +79,12 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<wire::DeliverResponse>, Status> {
         let request = request.into_inner();
         let origin = self.parties(&request.from, &request.to)?;
-        let turn = Arc::clone(&self.engine.peer(&origin).inbox);
-        let turn = turn.lock_owned().await;
+        let peer = self.engine.peer(&origin);
+        let Ok(_place) = peer.batches.try_acquire() else {
+            let refusal = Refusal::new(RefusalCode::RateLimited, "too many batches at once");
+            return Err(self.refuse(&origin, refusal));
+        };
+        let turn = Arc::clone(&peer.inbox).lock_owned().await;
         match self.decide(turn, origin.clone(), request).await {
             Ok(response) => Ok(Response::new(response)),
             Err(BatchFault::Refused(refusal)) => Err(self.refuse(&origin, refusal)),
@@ -102,7 +106,10 @@ impl peer_server::Peer for PeerService {
             self.check_signal(&origin, signal)
                 .map_err(|refusal| self.refuse(&origin, refusal))?;
         }
-        self.engine.local.signals(&origin, request.signals).await;
+        let mut signals = request.signals;
+        // They are worth nothing later, so there is nobody to tell.
+        signals.retain(|_| self.engine.counted.takes_signal(&origin));
+        self.engine.local.signals(&origin, signals).await;
         Ok(Response::new(wire::SignalResponse {}))
     }
 
@@ -115,6 +122,7 @@ impl peer_server::Peer for PeerService {
         let query = self
             .read_query(request.query)
             .map_err(|refusal| self.refuse(&origin, refusal))?;
+        self.may_ask(&origin).await?;
         let person = self.engine.local.find(&origin, query).await?;
         Ok(Response::new(wire::FindResponse { person }))
     }
@@ -127,6 +135,7 @@ impl peer_server::Peer for PeerService {
         let origin = self.parties(&request.from, &request.to)?;
         let (group, query) =
             group::read_query(&request).map_err(|refusal| self.refuse(&origin, refusal))?;
+        self.may_ask(&origin).await?;
         let what = self.engine.local.read_group(&origin, group, query).await?;
         Ok(Response::new(wire::ReadGroupResponse { what }))
     }
@@ -140,6 +149,7 @@ impl peer_server::Peer for PeerService {
         let request = request.into_inner();
         let origin = self.parties(&request.from, &request.to)?;
         let query = file::read_query(&request).map_err(|refusal| self.refuse(&origin, refusal))?;
+        self.may_ask(&origin).await?;
         let Some(seat) = file::seat(&self.engine, &origin) else {
             let refusal = Refusal::new(RefusalCode::RateLimited, "too many files at once");
             return Err(self.refuse(&origin, refusal));
@@ -167,6 +177,9 @@ impl PeerService {
             connection.close();
             let detail = "too many hellos on one connection";
             return Err(Refusal::new(RefusalCode::RateLimited, detail).into());
+        }
+        if connection.is_strange() {
+            engine.counted.greet(prefix_of(connection.remote.ip()))?;
         }
         let claim = Claim::read(request)?;
         let us = engine.domain();
@@ -286,6 +299,13 @@ impl PeerService {
             log_refusal(&self.connection.remote, &refusal);
             status::refused(&refusal)
         })
+    }
+
+    /// Waits until a question of a peer may be answered.
+    async fn may_ask(&self, peer: &DomainName) -> Result<(), Status> {
+        // The peer does nothing wrong by asking much, so it is not said in the log each time.
+        let asked = self.engine.counted.ask(peer).await;
+        asked.map_err(|refusal| status::refused(&refusal))
     }
 
     fn refuse(&self, peer: &DomainName, refusal: Refusal) -> Status {

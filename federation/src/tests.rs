@@ -5,6 +5,7 @@ mod fake;
 mod files;
 mod groups;
 mod hostile;
+mod rates;
 mod stranger;
 mod support;
 #[expect(

@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    },
     path::Path,
 };
 
@@ -76,6 +78,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
             .truncate(true)
             .mode(0o600)
             .open(&beside)?;
+        belongs_to_folder(&file, &beside);
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -85,6 +88,17 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
         }
     };
     write().map_err(|source| file_error(path, source))
+}
+
+/// Gives a new file to the owner of its folder. An operator who is root changes keys that the server, which
+/// is not, has to read. Whoever is neither cannot do that, and has made a file of their own.
+pub(crate) fn belongs_to_folder(file: &File, path: &Path) {
+    let folder = path.parent().and_then(|it| fs::metadata(it).ok());
+    if let (Some(folder), Ok(made)) = (folder, file.metadata())
+        && folder.uid() != made.uid()
+    {
+        fchown(file, Some(folder.uid()), Some(folder.gid())).ok();
+    }
 }
 
 pub(crate) fn file_error(path: &Path, source: io::Error) -> KeyError {

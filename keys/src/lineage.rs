@@ -33,10 +33,7 @@ impl Former {
         }
     }
 
-    fn read(
-        words: wire::FormerRecord,
-        domain: &DomainName,
-    ) -> Result<(Self, IdentityRecord), RecordFault> {
+    fn read(words: wire::FormerRecord, domain: &DomainName) -> Result<Self, RecordFault> {
         let record = IdentityRecord::decode(&words.record)?;
         if record.domain != *domain {
             return Err(RecordFault::OtherDomain {
@@ -50,7 +47,7 @@ impl Former {
         if !verify(&record.root_key, record::CONTEXT, &words.record, &signature) {
             return Err(RecordFault::BadSignature);
         }
-        Ok((Self::of(words.record, signature, &record), record))
+        Ok(Self::of(words.record, signature, &record))
     }
 
     pub(crate) fn to_wire(&self) -> wire::FormerRecord {
@@ -80,11 +77,8 @@ pub(crate) fn read(
     if former.len() > FORMER_MAX {
         return Err(RecordFault::Succession("there are too many former roots"));
     }
-    let mut read = Vec::with_capacity(former.len());
-    for words in former {
-        let (former, _) = Former::read(words, domain)?;
-        read.push(former);
-    }
+    let read = former.into_iter().map(|it| Former::read(it, domain));
+    let read = read.collect::<Result<Vec<_>, _>>()?;
     let followers = read.iter().skip(1).map(Former::root).chain([root]);
     if read.iter().zip(followers).any(|(it, root)| it.next != root) {
         return Err(RecordFault::Succession(

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_proto::{DomainName, IdentityRecord, Timestamp, limits, record::SigningKey};
+use freehold_proto::{DomainName, IdentityRecord, KeyId, Timestamp, limits, record::SigningKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a record counts.
-pub(crate) const RECORD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const RECORD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A record with less life than this left is renewed at the next start.
 const RENEW_BEFORE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
@@ -128,28 +128,25 @@ impl KeyRing {
         })
     }
 
-    /// Takes up what has become of the keys on disk since. Signers that were handed out sign with the
-    /// present key from then on. True when there was something to take up.
-    pub fn reload(&mut self) -> Result<bool, KeyError> {
-        let found = Self::read(&self.dir, &self.domain)?;
-        Ok(self.take_up(found))
+    /// The ring as it is on disk now, renewed if it was due, where that is another than this one.
+    pub fn changed(&self, now: Timestamp) -> Result<Option<Self>, KeyError> {
+        let found = Self::load(&self.dir, &self.domain, now)?;
+        Ok((found.record.hash() != self.record.hash()).then_some(found))
     }
 
-    /// The same where the caller has locked the keys.
+    /// Goes over to another ring of the same domain. Signers that this one has handed out sign with its key
+    /// from then on.
+    pub fn take_up(&mut self, found: Self) {
+        self.signer.take_over(&found.signer);
+        let signer = self.signer.clone();
+        *self = Self { signer, ..found };
+    }
+
+    /// Reads anew what the caller has locked.
     pub(crate) fn reload_locked(&mut self) -> Result<(), KeyError> {
         let found = Self::read_locked(&self.dir, &self.domain)?;
         self.take_up(found);
         Ok(())
-    }
-
-    fn take_up(&mut self, found: Self) -> bool {
-        if found.record.hash() == self.record.hash() {
-            return false;
-        }
-        self.signer.take_over(&found.signer);
-        let signer = self.signer.clone();
-        *self = Self { signer, ..found };
-        true
     }
 
     /// The record with our word, given now, that it is the latest.
@@ -187,33 +184,32 @@ impl KeyRing {
         &self.token
     }
 
-    /// Gives the record another year of life when it is about to expire. True when it was.
-    pub fn renew_if_due(&mut self, now: Timestamp) -> Result<bool, KeyError> {
-        // One from a time when our clock was far ahead is believed by nobody.
+    /// Gives the record another year of life when it is about to expire, or when it is from a time when our
+    /// clock was far ahead: nobody believes that one.
+    fn renew_if_due(&mut self, now: Timestamp) -> Result<(), KeyError> {
         let due = |ring: &Self| {
             let record = ring.record.record();
             record.expires <= now.plus(RENEW_BEFORE)
                 || record.issued > now.plus(limits::CLOCK_SKEW_MAX)
         };
         if !due(self) {
-            return Ok(false);
+            return Ok(());
         }
         // Somebody else may have changed something in the meantime.
         let _lock = rotation::lock(&self.dir)?;
         self.reload_locked()?;
         if !due(self) {
-            return Ok(true);
+            return Ok(());
         }
         let current = self.signer.key_id();
         let mut next = self.next_record(now);
         for key in &mut next.signing_keys {
-            if freehold_proto::KeyId::of(&key.public_key) == current {
+            if KeyId::of(&key.public_key) == current {
                 key.valid_until = next.expires;
             }
         }
         self.record = self.signed(next);
-        self.store_record()?;
-        Ok(true)
+        self.store_record()
     }
 
     /// What follows the present record.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freehold_proto::{
-    Destination, Envelope, KeyId, MessageId, RefusalCode,
+    Destination, Envelope, MessageId, RefusalCode,
     hello::{Hello, Role},
     wire,
 };
@@ -282,6 +282,30 @@ fn a_change_that_was_cut_off_is_ended_or_undone_at_the_next_start() {
     fs::remove_file(keys.join("signing.key")).unwrap();
     let again = KeyRing::load(&keys, ring.domain(), now()).unwrap();
     assert_eq!(again.signer().key_id(), ring.signer().key_id());
+}
+
+#[test]
+fn keys_that_root_changes_stay_those_of_the_server() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    const SERVER: u32 = 4711;
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let (mut ring, _) = KeyRing::create(&keys, &"alpha.test".parse().unwrap(), now()).unwrap();
+    if fs::metadata(&keys).unwrap().uid() != 0 {
+        // Only root can play root.
+        assert!(chown(&keys, Some(SERVER), None).is_err());
+        return;
+    }
+    for file in fs::read_dir(&keys).unwrap() {
+        chown(file.unwrap().path(), Some(SERVER), Some(SERVER)).unwrap();
+    }
+    chown(&keys, Some(SERVER), Some(SERVER)).unwrap();
+    ring.rotate(now()).unwrap();
+    for file in fs::read_dir(&keys).unwrap() {
+        let path = file.unwrap().path();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (SERVER, SERVER), "{path:?}");
+    }
 }
 
 #[test]

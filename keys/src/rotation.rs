@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     KeyError, KeyRing, RecoveryPhrase, Signer, VerifiedRecord,
-    files::{create_dir, file_error, read_secret, write_secret, write_whole},
+    files::{belongs_to_folder, create_dir, file_error, read_secret, write_secret, write_whole},
     random,
     ring::{beginning, tls_hash},
     secret::SecretKey,
@@ -222,7 +222,10 @@ pub(crate) fn lock(dir: &Path) -> Result<File, KeyError> {
         .write(true)
         .mode(0o600)
         .open(&path);
-    let locked = open.and_then(|file| file.lock().map(|()| file));
+    let locked = open.and_then(|file| {
+        belongs_to_folder(&file, &path);
+        file.lock().map(|()| file)
+    });
     locked.map_err(|source| file_error(&path, source))
 }
 

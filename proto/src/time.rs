@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -123,22 +123,35 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// Time since some moment before now, always the same. Never goes back, whatever [`Clock::now`] does:
+    /// for measuring what happens in one process.
+    fn elapsed(&self) -> Duration;
 }
 
 /// A clock that stands still until somebody moves it.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    now: AtomicI64,
+    /// Milliseconds by which it has been moved forward, all together.
+    moved: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.0))
+        Self {
+            now: AtomicI64::new(start.0),
+            moved: AtomicU64::new(0),
+        }
     }
 
     /// Moves the clock to `moment`, forward or back.
     pub fn set(&self, moment: Timestamp) {
-        self.0.store(moment.0, Ordering::SeqCst);
+        let before = self.now.swap(moment.0, Ordering::SeqCst);
+        let forward = u64::try_from(moment.0 - before).unwrap_or(0);
+        self.moved.fetch_add(forward, Ordering::SeqCst);
     }
 
     /// Moves the clock forward.
@@ -149,7 +162,11 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.moved.load(Ordering::SeqCst))
     }
 }
 
@@ -170,6 +187,18 @@ mod tests {
     fn times_outside_the_years_are_refused() {
         assert!(Timestamp::from_millis(-1).is_err());
         assert!(Timestamp::from_millis(Timestamp::MAX.0 + 1).is_err());
+    }
+
+    #[test]
+    fn what_has_elapsed_never_goes_back_with_a_clock() {
+        let second = Duration::from_secs(1);
+        let start = Timestamp::from_millis(1_767_323_045_678).unwrap();
+        let clock = ManualClock::new(start);
+        clock.advance(second);
+        clock.set(start.minus(second));
+        assert_eq!(clock.elapsed(), second);
+        clock.advance(second);
+        assert_eq!((clock.now(), clock.elapsed()), (start, 2 * second));
     }
 
     proptest! {

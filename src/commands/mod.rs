@@ -4,6 +4,7 @@ mod audit;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod directory;
 mod host;
 mod init;
 mod invite;
@@ -51,6 +52,7 @@ enum Command {
     Init(init::Init),
     Serve(serve::Serve),
     Host(host::Host),
+    Directory(directory::Directory),
     #[command(subcommand)]
     User(user::User),
     #[command(subcommand)]
@@ -74,6 +76,7 @@ impl Arguments {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => block_on(serve.run()),
             Command::Host(host) => block_on(host.run()),
+            Command::Directory(directory) => block_on(directory.run()),
             Command::User(user) => block_on(user.run()),
             Command::Invite(invite) => block_on(invite.run()),
             Command::Audit(audit) => block_on(audit.run()),
@@ -116,6 +119,9 @@ enum CommandError {
     /// The domain cannot be built.
     #[error("The domain cannot start: {0}.")]
     Build(BuildError),
+    /// The node of the directory cannot be built.
+    #[error("The node cannot start: {0}.")]
+    Node(#[from] freehold_directory::DirectoryError),
     /// The store of the domain is open in another process.
     #[error(
         "The data in {} is in use: the domain's server is running. Stop it first.",
@@ -150,6 +156,7 @@ impl CommandError {
             Self::Keys(_)
             | Self::Io { .. }
             | Self::Build(_)
+            | Self::Node(_)
             | Self::InUse { .. }
             | Self::Account(_)
             | Self::Peer(_)

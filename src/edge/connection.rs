@@ -93,7 +93,7 @@ impl Connection {
     /// Handles one frame.
     pub(super) async fn handle(&mut self, frame: Bytes) {
         if frame.len() > self.server.rules.message_bytes_max {
-            return self.answer(None, None, reply::TOO_LARGE);
+            return self.refuse_unread(None, Some(reply::TOO_LARGE)).await;
         }
         let parsed = match self.session.encoding() {
             Encoding::Json => Request::parse(&frame),
@@ -103,15 +103,19 @@ impl Connection {
             Ok(parsed) => parsed,
             Err(fault) => {
                 tracing::debug!(session = self.session.id(), %fault, "a client sent something unreadable");
-                if !fault.is_note() {
-                    self.answer(fault.id(), None, reply::MALFORMED);
-                }
-                return;
+                let answer = (!fault.is_note()).then_some(reply::MALFORMED);
+                return self.refuse_unread(fault.id(), answer).await;
             }
         };
         let (id, topic) = request.address();
         let (id, topic) = (id.map(str::to_owned), topic.map(str::to_owned));
         let is_note = matches!(request, Request::Note(_));
+        if let Err(much) = self.count(Some(&request)) {
+            if !is_note {
+                self.answer(id.as_deref(), topic.as_deref(), much);
+            }
+            return self.rest().await;
+        }
         if let Err(refusal) = self.dispatch(request, extra).await
             && !is_note
         {

@@ -33,7 +33,7 @@ use tracing::{debug, warn};
 
 use super::{
     files, longpoll,
-    reply::{self, Reply, Status},
+    reply::{self, Reply},
     websocket,
 };
 use crate::server::Server;
@@ -138,9 +138,11 @@ pub(super) fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
 }
 
 /// A refusal over plain HTTP: the body is the same `{ctrl}` that a session would get.
-pub(super) fn refusal(server: &Server, status: Status) -> Response {
-    let frame = Reply::from(status).into_frame(None, None, server.clock.now());
-    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+pub(super) fn refusal(server: &Server, reply: impl Into<Reply>) -> Response {
+    let reply = reply.into();
+    let code = StatusCode::from_u16(reply.status.code);
+    let code = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let frame = reply.into_frame(None, None, server.clock.now());
     let body = Body::from(frame.to_text().to_string());
     (
         code,

@@ -20,6 +20,7 @@ mod longpoll;
 mod meeting;
 mod origin;
 mod own;
+mod pace;
 mod refusal;
 pub mod reply;
 pub mod requests;

@@ -70,6 +70,9 @@ pub(super) async fn upgrade(
     }
     let rules = &server.rules;
     let origin = origin(&rules.proxies, address, &headers);
+    if let Err(much) = server.limits.session(origin) {
+        return refusal(&server, much);
+    }
     // axum runs the conversation on a task of its own; shutdown waits for it all the same.
     let counted = server.tasks.token();
     upgrade

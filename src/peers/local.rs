@@ -32,7 +32,7 @@ use crate::{
     accounts::access::State,
     files::{Attached, StorageError},
     me,
-    peers::{evenly, groups::group_page},
+    peers::{evenly, groups::group_page, hasty::Hasty},
     server::Server,
     topic::{
         CONSENT_RETRY, Command, Incoming, TopicName, hub::Hub, message, one_to_one::PeerRelation,
@@ -461,9 +461,14 @@ impl Local for Door {
         let strange = evenly::is_to_strangers(&self.server.tables, &items).await;
         let strange = strange.map_err(unavailable)?;
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
+        let mut hasty = Hasty::default();
         // Messages within one batch; the store knows those of former ones.
         let mut here = HashMap::new();
         for (index, item) in items.into_iter().enumerate() {
+            if let Some(later) = hasty.judge(&self.server.limits, origin, &item.item) {
+                pending.push(Pending::Now(later));
+                continue;
+            }
             let first = once(&item).map(|(id, hash)| {
                 let first = *here.entry(id).or_insert((index, hash));
                 (first, first.1 == hash)

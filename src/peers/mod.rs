@@ -5,6 +5,7 @@ mod calls;
 mod deletions;
 mod evenly;
 pub(crate) mod groups;
+mod hasty;
 pub mod lives;
 pub mod local;
 pub mod operator;

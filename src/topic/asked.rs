@@ -290,6 +290,7 @@ impl Actor {
             self.commit(Batch::new(), vec![asked.later(accepted, self.now())]);
             return Ok(());
         }
+        self.server.limits.topic_message(self.key())?;
         let request = request_of(asked, &draft);
         let begins_call = call::begins(&draft);
         if begins_call {

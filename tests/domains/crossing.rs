@@ -8,41 +8,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    friends::Friends,
     guest::{Guest, SOON},
-    net::{House, Net},
+    net::Net,
 };
 
 /// Replies come from local state within this.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Ann of alpha and Bob of beta, who know each other.
-struct Friends {
-    ann: Guest,
-    bob: Guest,
-    alpha: House,
-    beta: House,
-    net: Net,
-}
-
 impl Friends {
-    /// Their chat begins with the same two messages at both domains.
-    async fn new() -> Self {
-        let net = Net::new().await;
-        let (alpha, beta) = (
-            net.domain("alpha.test").await,
-            net.domain("beta.test").await,
-        );
-        let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-        ann.meets(&mut bob).await;
-        Self {
-            ann,
-            bob,
-            alpha,
-            beta,
-            net,
-        }
-    }
-
     /// Ann writes "a1" and "a2" and Bob "b1" while neither reaches the other: at alpha these are 3, 4
     /// and 5, at beta 4, 5 and 3.
     async fn write_apart(&mut self) {

@@ -15,8 +15,9 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    friends::Friends,
     guest::{Couriers, Guest, SOON},
-    net::{House, Net},
+    net::Net,
 };
 
 const ALLOWED: &str = "delete_for_both = true";
@@ -33,35 +34,9 @@ impl Guest {
     }
 }
 
-/// Ann of alpha, where one may take back what one wrote, and Bob of beta, where one may not.
-struct Friends {
-    ann: Guest,
-    bob: Guest,
-    alpha: House,
-    beta: House,
-    net: Net,
-}
-
-impl Friends {
-    async fn new() -> Self {
-        let net = Net::new().await;
-        let alpha = net.domain_with("alpha.test", ALLOWED).await;
-        let beta = net.domain("beta.test").await;
-        let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-        ann.meets(&mut bob).await;
-        Self {
-            ann,
-            bob,
-            alpha,
-            beta,
-            net,
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_somebody_takes_back_goes_at_once_and_goes_at_the_other_domain_too() {
-    let mut scene = Friends::new().await;
+    let mut scene = Friends::configured(ALLOWED).await;
     let Friends { ann, bob, .. } = &mut scene;
     assert_eq!(ann.access(bob).await, ["JRWPAD", "JRWPAD", "JRWPAD"]);
     assert_eq!(bob.access(ann).await, ["JRWPA", "JRWPA", "JRWPA"]);
@@ -89,7 +64,7 @@ async fn what_somebody_takes_back_goes_at_once_and_goes_at_the_other_domain_too(
 #[tokio::test]
 async fn it_goes_in_the_end_however_long_the_other_domain_was_away() {
     const WEEKS: Duration = Duration::from_secs(40 * 24 * 60 * 60);
-    let mut scene = Friends::new().await;
+    let mut scene = Friends::configured(ALLOWED).await;
     let Friends {
         ann,
         bob,
@@ -127,7 +102,7 @@ async fn it_goes_in_the_end_however_long_the_other_domain_was_away() {
 
 #[tokio::test]
 async fn what_has_not_gone_yet_does_not_go_any_more() {
-    let mut scene = Friends::new().await;
+    let mut scene = Friends::configured(ALLOWED).await;
     let Friends { ann, bob, beta, .. } = &mut scene;
     beta.stop().await;
     for text in ["three", "four", "five"] {
@@ -144,7 +119,7 @@ async fn what_has_not_gone_yet_does_not_go_any_more() {
 
 #[tokio::test]
 async fn an_operator_who_changes_his_mind_is_heeded_in_old_chats_too() {
-    let mut scene = Friends::new().await;
+    let mut scene = Friends::configured(ALLOWED).await;
     let Friends {
         ann, bob, alpha, ..
     } = &mut scene;

@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    friends::Friends,
     group_crossing::Club,
-    guest::Guest,
     net::{House, Net},
     postman,
 };
@@ -24,33 +24,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const BEGUN: [&str; 2] = ["May I write to you?", "You may."];
 
-struct Friends {
-    ann: Guest,
-    bob: Guest,
-    alpha: House,
-    beta: House,
-    net: Net,
-}
-
 impl Friends {
-    /// Ann of alpha and Bob of beta, who know each other.
-    async fn new() -> Self {
-        let net = Net::new().await;
-        let (alpha, beta) = (
-            net.domain("alpha.test").await,
-            net.domain("beta.test").await,
-        );
-        let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-        ann.meets(&mut bob).await;
-        Self {
-            ann,
-            bob,
-            alpha,
-            beta,
-            net,
-        }
-    }
-
     /// The keys of alpha as its operator has them in hand.
     fn keys_of_alpha(&self) -> KeyRing {
         let keys = self.alpha.data().join("keys");

@@ -37,6 +37,8 @@ mod files_s3;
 #[cfg(test)]
 mod first_contact;
 #[cfg(test)]
+mod friends;
+#[cfg(test)]
 mod group_crossing;
 #[cfg(test)]
 mod group_moving;
@@ -52,6 +54,8 @@ mod guest;
 mod hosting;
 #[cfg(test)]
 mod identity;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod longpoll;
 #[cfg(test)]

@@ -4,7 +4,11 @@
 mod support;
 
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod over_time;
+#[cfg(test)]
+mod signed;
 
 #[cfg(test)]
 mod scenes {

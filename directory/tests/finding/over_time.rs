@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freehold_directory::{AnchorLevel, Directory, Pins as _, ResolveError, Trust};
+use freehold_directory::{AnchorLevel, Directory, Dnssec, Pins as _, ResolveError, Trust};
 use freehold_keys::{KeyRing, Lost, RecordFault, VerifiedRecord};
 use hickory_server::proto::rr::RData;
 
@@ -23,8 +23,9 @@ async fn level(world: &World) -> AnchorLevel {
     pin.unwrap().anchor
 }
 
-async fn incarnation(world: &World, directory: &Directory) -> u32 {
-    directory.incarnation(&world.domain).await.unwrap()
+async fn incarnation(world: &World) -> u32 {
+    let pin = world.pins.load(&world.domain).await.unwrap();
+    pin.unwrap().life.incarnation
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn dnssec_vouches_by_the_word_of_the_resolver_here_and_is_stronger_than_th
     let silent = world.validating_resolver(anchor(&world.ring), false).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(silent));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(silent));
         })
         .await;
     assert!(directory.peer(&world.domain).await.is_err());
@@ -81,7 +82,7 @@ async fn dnssec_vouches_by_the_word_of_the_resolver_here_and_is_stronger_than_th
     let vouching = world.validating_resolver(anchor(&world.ring), true).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(vouching));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(vouching));
         })
         .await;
     assert!(directory.peer(&world.domain).await.is_ok());
@@ -127,7 +128,7 @@ async fn a_pin_rises_with_a_stronger_voice_and_never_falls() {
     let vouching = world.validating_resolver(anchor(&world.ring), true).await;
     let directory = world
         .directory_set(&rows, |it| {
-            (it.trust, it.dnssec_resolver) = (Trust::Verified, Some(vouching));
+            (it.trust, it.dnssec) = (Trust::Verified, Dnssec::Resolver(vouching));
         })
         .await;
     directory.refresh(&world.domain).await.unwrap();
@@ -229,11 +230,7 @@ async fn the_key_on_paper_follows_the_root_also_for_a_newcomer_with_an_old_finge
     world.serve_instead(&owner);
     let found = directory.refresh(&world.domain).await.unwrap();
     assert_eq!(found.hash(), owner.record().hash());
-    assert_eq!(
-        incarnation(&world, &directory).await,
-        1,
-        "it is the same domain"
-    );
+    assert_eq!(incarnation(&world).await, 1, "it is the same domain");
     world.serve_instead(&ring);
     assert!(
         directory.refresh(&world.domain).await.is_err(),
@@ -282,7 +279,7 @@ async fn a_domain_that_lost_all_its_keys_starts_anew_after_a_week_in_which_all_s
     rows.push(("_freehold.beta.test", anchor(&world.ring)));
     let directory = world.directory_set(&rows, |it| it.trust = Trust::Dns).await;
     directory.peer(&world.domain).await.unwrap();
-    assert_eq!(incarnation(&world, &directory).await, 1);
+    assert_eq!(incarnation(&world).await, 1);
 
     let directory = starting_anew(&world, &other.ring, true).await;
     let error = directory.refresh(&world.domain).await.unwrap_err();
@@ -299,7 +296,7 @@ async fn a_domain_that_lost_all_its_keys_starts_anew_after_a_week_in_which_all_s
     let directory = starting_anew(&world, &other.ring, true).await;
     let found = directory.refresh(&world.domain).await.unwrap();
     assert_eq!(found.hash(), other.ring.record().hash());
-    assert_eq!(incarnation(&world, &directory).await, 2);
+    assert_eq!(incarnation(&world).await, 2);
 }
 
 #[tokio::test]
@@ -327,24 +324,20 @@ async fn an_administrator_may_vouch_for_a_domain_and_forget_it() {
     directory.vouch(&world.domain, root(&world)).await.unwrap();
     assert!(directory.peer(&world.domain).await.is_ok());
     assert_eq!(level(&world).await, AnchorLevel::Admin);
-    assert_eq!(incarnation(&world, &directory).await, 1);
+    assert_eq!(incarnation(&world).await, 1);
 
     world.serve_instead(&other.ring);
     directory.vouch(&world.domain, root(&other)).await.unwrap();
     let found: std::sync::Arc<VerifiedRecord> = directory.peer(&world.domain).await.unwrap();
     assert_eq!(found.hash(), other.ring.record().hash());
-    assert_eq!(
-        incarnation(&world, &directory).await,
-        2,
-        "another key, another life"
-    );
+    assert_eq!(incarnation(&world).await, 2, "another key, another life");
 
     assert!(directory.forget(&world.domain).await.unwrap());
     assert!(directory.peer(&world.domain).await.is_err());
     directory.vouch(&world.domain, root(&other)).await.unwrap();
     directory.peer(&world.domain).await.unwrap();
     assert_eq!(
-        incarnation(&world, &directory).await,
+        incarnation(&world).await,
         2,
         "forgetting gives no third life"
     );
@@ -383,6 +376,6 @@ async fn to_vouch_for_the_root_that_a_domain_has_named_begins_no_life() {
     world.serve_instead(&owner);
     let found = directory.peer(&world.domain).await.unwrap();
     assert_eq!(found.hash(), owner.record().hash());
-    assert_eq!(incarnation(&world, &directory).await, 1);
+    assert_eq!(incarnation(&world).await, 1);
     assert_eq!(level(&world).await, AnchorLevel::Admin);
 }

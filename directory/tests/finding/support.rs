@@ -14,17 +14,18 @@ use freehold_keys::{KeyRing, VerifiedRecord, fingerprint_to_text};
 use freehold_proto::{DomainName, ManualClock, Timestamp, limits::ALPN_RECORD};
 use hickory_server::{
     Server,
+    dnssec::NxProofKind,
     net::runtime::TokioRuntimeProvider,
     proto::{
         op::{Message, MessageType},
         rr::{
-            LowerName, Name, RData, Record,
+            Name, RData, Record,
             rdata::{A, CNAME, SOA, SRV, TXT},
         },
         serialize::binary::{BinDecodable as _, BinEncodable as _},
     },
     store::in_memory::InMemoryZoneHandler,
-    zone_handler::{AxfrPolicy, Catalog, ZoneType},
+    zone_handler::{AxfrPolicy, Catalog, ZoneHandler as _, ZoneType},
 };
 use parking_lot::Mutex;
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS13};
@@ -241,15 +242,18 @@ impl World {
         rows: &[(&str, RData)],
         change: impl FnOnce(&mut Config),
     ) -> Directory {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let nameserver = Some(socket.local_addr().unwrap());
-        let mut server = Server::new(self.zone(rows));
-        server.register_socket(socket);
-        self.servers.lock().spawn(async move {
-            server.block_until_done().await.ok();
-        });
+        let nameserver = self.serve_zone(self.zone(rows)).await;
+        self.directory_asking(nameserver, change)
+    }
+
+    /// The same where it asks this DNS server.
+    pub(crate) fn directory_asking(
+        &self,
+        nameserver: SocketAddr,
+        change: impl FnOnce(&mut Config),
+    ) -> Directory {
         let mut config = Config {
-            nameserver,
+            nameserver: Some(nameserver),
             allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
             ..Config::default()
         };
@@ -257,21 +261,43 @@ impl World {
         Directory::new(config, self.pins.clone(), self.clock.clone()).unwrap()
     }
 
-    fn zone(&self, rows: &[(&str, RData)]) -> Catalog {
+    /// A DNS server for this zone.
+    pub(crate) async fn serve_zone(
+        &self,
+        zone: InMemoryZoneHandler<TokioRuntimeProvider>,
+    ) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut catalog = Catalog::new();
+        catalog.upsert(zone.origin().clone(), vec![Arc::new(zone)]);
+        let mut server = Server::new(catalog);
+        server.register_socket(socket);
+        self.spawn(async move {
+            server.block_until_done().await.ok();
+        });
+        address
+    }
+
+    /// Goes on as long as this world.
+    pub(crate) fn spawn(&self, server: impl Future<Output = ()> + Send + 'static) {
+        self.servers.lock().spawn(server);
+    }
+
+    /// The zone of the domain, not signed.
+    pub(crate) fn zone(&self, rows: &[(&str, RData)]) -> InMemoryZoneHandler<TokioRuntimeProvider> {
         let origin = host(self.domain.as_str());
         let mut zone = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
             origin.clone(),
             ZoneType::Primary,
             AxfrPolicy::Deny,
+            Some(NxProofKind::Nsec),
         );
         let soa = SOA::new(origin.clone(), origin.clone(), 1, 60, 60, 60, 60);
         zone.upsert_mut(Record::from_rdata(origin.clone(), 60, RData::SOA(soa)), 1);
         for (name, data) in rows {
             zone.upsert_mut(Record::from_rdata(host(name), 60, data.clone()), 1);
         }
-        let mut catalog = Catalog::new();
-        catalog.upsert(LowerName::new(&origin), vec![Arc::new(zone)]);
-        catalog
+        zone
     }
 }
 
@@ -279,7 +305,7 @@ pub(crate) fn name(text: &str) -> DomainName {
     text.parse().unwrap()
 }
 
-fn host(text: &str) -> Name {
+pub(crate) fn host(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap();
     name.set_fqdn(true);
     name

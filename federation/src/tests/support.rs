@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Arrived, Backoff, Bound, Config, Federation, FileHead, FileOffer, FileQuery, FindQuery,
-    GroupQuery, Incoming, Local, Outbox, Outgoing, Policy, StreamPosition, Tasks, Unavailable,
-    Verdict,
+    GroupQuery, Incoming, Local, Outbox, Outgoing, Policy, Rates, StreamPosition, Tasks,
+    Unavailable, Verdict,
 };
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -77,6 +77,14 @@ pub(super) fn config() -> Config {
         connections_max: 64,
         strangers_max: 32,
         strangers_per_prefix_max: 32,
+        rates: Rates {
+            items: None,
+            signals: None,
+            questions: None,
+            hellos: None,
+            patience: millis(200),
+            patience_of_questions: millis(200),
+        },
     }
 }
 

@@ -22,6 +22,7 @@ mod expired_or_revoked_key;
 mod fairness;
 mod fan_out;
 mod first_contact_anchors;
+mod floods;
 mod framing_isolation;
 mod fresh_keys_per_install;
 mod gap_repair;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use wire::{find_request::Query, payload::Kind};
 
 use super::{
-    Case,
+    Case, floods,
     hostile::{Foe, Play, refusal, shows},
     non_member_reads::upload,
 };
@@ -44,15 +44,17 @@ const USED_UP: Duration = Duration::from_secs(60);
 pub(super) const CASE: Case = Case {
     ids: "F53",
     name: "rate_limit_isolation",
-    proves: "a domain or person that has used up its connections, files, first words or look-ups is told so by number and time, comes in again when there is room, and takes nothing from any other domain or person",
+    proves: "a domain or person that has used up its connections, files, first words, look-ups or what may come in a second is told so by number and time, comes in again when there is room, and takes nothing from any other domain or person",
     domains: &["alpha.test"],
     needs: &[],
-    within: Duration::from_secs(120),
+    within: Duration::from_secs(180),
     play,
 };
 
 fn play(stage: &mut Stage) -> Play<'_> {
     async move {
+        let lines = &mut stage.network.domain(0)?.config.clients_lines;
+        lines.push(floods::LIMITS.to_owned());
         stage.start_all().await?;
         let foe = Foe::comes(stage, 0, "greedy.test").await?;
         let honest = Foe::comes(stage, 0, "honest.test").await?;
@@ -60,6 +62,12 @@ fn play(stage: &mut Stage) -> Play<'_> {
         let us = bob.user_id()?;
         first_words(&foe, &honest, (&us, &mut session)).await?;
         stage.line.held("honest.test", "has its own first words");
+        floods::of_a_person(stage).await?;
+        floods::of_a_domain(&foe, &honest, &us).await?;
+        stage.line.held(
+            "honest.test",
+            "is answered while greedy.test sends more than is let in, and that comes in later",
+        );
         files(stage, &foe, &honest).await?;
         stage.line.held(
             "honest.test",

@@ -38,8 +38,8 @@ fn play(stage: &mut Stage) -> LocalBoxFuture<'_, Result<()>> {
             stage.network.domain(index)?.start().await?;
         }
         let mut chat = Chat::begin(stage, (0, "alice"), (1, "bob")).await?;
-        // With the first text and the one that the thief gets these are three: a domain that knows nothing of
-        // a consent holds back what comes after them.
+        // With the first text and the one that the thief gets these are three. A fourth would wait for the
+        // consent that the thief's server knows nothing of: at the author's domain, for up to an hour.
         chat.writes(0, 1).await?;
         chat.writes(1, 2).await?;
         chat.agree(WITHIN).await?;

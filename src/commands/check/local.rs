@@ -8,8 +8,8 @@ use std::{
 };
 
 use freehold_config::Config;
-use freehold_keys::{KeyRing, spki_hash};
-use freehold_proto::Timestamp;
+use freehold_keys::{KeyRing, fingerprint_to_text, spki_hash};
+use freehold_proto::{KeyId, Timestamp};
 
 use super::findings::Findings;
 
@@ -137,5 +137,28 @@ pub(super) fn keys(keys: &KeyRing, now: Timestamp, findings: &mut Findings) {
         findings.right(format_args!(
             "The keys fit the identity record, number {serial}, valid until {expires}."
         ));
+        remedies(keys, findings);
     }
+}
+
+/// What the operator can do about keys, when it may be needed.
+fn remedies(keys: &KeyRing, findings: &mut Findings) {
+    let record = keys.record().record();
+    let current = keys.signer().key_id();
+    if let Some(key) = record
+        .signing_keys
+        .iter()
+        .find(|it| KeyId::of(&it.public_key) == current)
+    {
+        findings.right(format_args!(
+            "Messages are signed with {current} since {}. `freehold keys rotate` replaces it without loss; if \
+             somebody else may have it, `freehold keys revoke`.",
+            key.valid_from
+        ));
+    }
+    findings.right(format_args!(
+        "If all keys are lost or the root key is stolen, the recovery phrase on paper and `freehold keys recover` \
+         bring the domain back; its key is {}.",
+        fingerprint_to_text(&record.next_root_hash)
+    ));
 }

@@ -3,6 +3,7 @@
 mod dns;
 mod findings;
 mod local;
+mod peers;
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use freehold_proto::Clock as _;
 use self::findings::Findings;
 use super::{CommandError, load_config, logging};
 
-/// Say what is right and wrong: configuration, keys, clock, data folder, ports, DNS records.
+/// Say what is right and wrong: configuration, keys, clock, data folder, ports, DNS records, peers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
     /// The configuration file
@@ -41,7 +42,7 @@ impl Check {
         findings.right(format_args!("The configuration is that of {domain}."));
         local::data_dir(&config, findings);
         local::ports(&config, findings);
-        // Loaded as if it were 1970, because loading renews a record that is about to expire.
+        // Not loaded, because that renews a record that is about to expire.
         let keys = match KeyRing::read(&config.keys_dir, domain) {
             Ok(keys) => keys,
             Err(error) => return findings.wrong(format_args!("{error}.")),
@@ -50,5 +51,7 @@ impl Check {
         let root = fingerprint_to_text(&keys.record().root_fingerprint());
         findings.right(format_args!("Its root key has the fingerprint {root}."));
         dns::records(&config, &keys, findings).await;
+        peers::trust(&config, findings);
+        peers::known(&config.data_dir, findings).await;
     }
 }

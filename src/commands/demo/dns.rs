@@ -95,6 +95,7 @@ impl Zone {
             origin,
             ZoneType::Primary,
             AxfrPolicy::Deny,
+            None,
         );
         for record in self.records() {
             handler.upsert_mut(record, 1);

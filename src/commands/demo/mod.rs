@@ -171,9 +171,10 @@ impl Demo {
             let web_root = toml_text(&web_root.to_string_lossy());
             writeln!(text, "web_root = {web_root}").expect("a string takes every text");
         }
+        // Two people may write as fast as they can: that is how the server is measured.
         write!(
             text,
-            "\n[federation]\nlisten = \"{host}:0\"\ntrust = \"dns\"\nnameserver = \"{nameserver}\"\n\
+            "\n[limits]\nuser_messages = [0, 0]\nuser_requests = [0, 0]\ntopic_messages = [0, 0]\n\n[federation]\nlisten = \"{host}:0\"\ntrust = \"dns\"\nnameserver = \"{nameserver}\"\n\
              allowed_ranges = [\"127.0.0.0/8\"]\nretry_longest_seconds = 5\n\n\
              [store]\ncache_mib = 16\nfree_space_mib = 256\n",
             host = Ipv4Addr::LOCALHOST,

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, ops::Range, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -21,12 +22,15 @@ use tokio::{
 };
 
 use super::{
-    ctrl, preflight,
+    count, ctrl, preflight,
     range::{Part, wanted},
     refusal, who,
 };
 use crate::{
-    edge::reply::{self, Reply},
+    edge::{
+        http::ClientAddress,
+        reply::{self, Reply},
+    },
     files::{Copied, FileAddress, FileError, StorageError, is_shown},
     server::{REMOTE_WAIT, Server},
 };
@@ -41,11 +45,15 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// Chunks between the disk and the client.
 const CHUNKS: usize = 4;
 
-pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
+pub(super) async fn answer(
+    State(server): State<Arc<Server>>,
+    Extension(address): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
     let (head, _) = request.into_parts();
     match head.method {
         Method::OPTIONS => preflight(),
-        Method::GET | Method::HEAD => match give(&server, &head).await {
+        Method::GET | Method::HEAD => match give(&server, address, &head).await {
             Ok(response) => response,
             Err(reply) => ctrl(&server, reply, None),
         },
@@ -53,7 +61,8 @@ pub(super) async fn answer(State(server): State<Arc<Server>>, request: Request) 
     }
 }
 
-async fn give(server: &Server, head: &Parts) -> Result<Response, Reply> {
+async fn give(server: &Server, address: ClientAddress, head: &Parts) -> Result<Response, Reply> {
+    count(server, address, &head.headers)?;
     let reader = who::admit(server, &head.headers, head.uri.query()).await?;
     let found = Found::at(server, head.uri.path(), Some(&reader)).await?;
     let row = found.row();

@@ -28,7 +28,11 @@ use strangers::Strangers;
 pub(super) use upload::{begin, may_store, patience};
 pub(super) use who::Claim;
 
-use super::reply::{self, Reply, Status};
+use super::{
+    http::ClientAddress,
+    origin::origin,
+    reply::{self, Reply, Status},
+};
 use crate::{files::FileError, server::Server};
 
 /// What pages of other hosts may send and see.
@@ -91,6 +95,16 @@ fn ctrl(server: &Server, reply: Reply, id: Option<String>) -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     (code, headers, Body::from(frame.to_text().to_string())).into_response()
+}
+
+/// Counts a request of whom nothing is known yet but where they come from.
+fn count(
+    server: &Server,
+    ClientAddress(address): ClientAddress,
+    headers: &HeaderMap,
+) -> Result<(), Reply> {
+    let origin = origin(&server.rules.proxies, address, headers);
+    Ok(server.limits.stranger_request(origin)?)
 }
 
 fn refusal(server: &Server, status: Status) -> Response {

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    ctrl,
+    count, ctrl,
     form::{Form, FormError, Part},
     preflight, refusal, status_of, text,
     who::{self, Claim, Fields},
@@ -49,6 +49,9 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
+    if let Err(reply) = count(&server, address, &head.headers) {
+        return ctrl(&server, reply, None);
+    }
     match head.method {
         Method::OPTIONS => preflight(),
         Method::HEAD => match who::admit(&server, &head.headers, head.uri.query()).await {
@@ -126,7 +129,8 @@ pub(in crate::edge) async fn begin(
     owner: Option<UserId>,
     address: IpAddr,
 ) -> Result<Incoming, Reply> {
-    let size_max = if owner.is_some() {
+    let size_max = if let Some(user) = &owner {
+        server.limits.user_request(user)?;
         server.files.file_bytes_max()
     } else {
         let strangers = &server.file_bounds.strangers;

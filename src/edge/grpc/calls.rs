@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     edge::{files::Claim, origin::origin, reply::Reply},
+    limits::TooMuch,
     server::Server,
 };
 
@@ -54,6 +55,10 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Err(much) = self.count(&request) {
+            let refusal = Status::resource_exhausted(format!("over the limit {}", much.limit));
+            return ready(Ok(refusal.into_http())).boxed();
+        }
         let calls = self.clone();
         let grpc = |longest| Grpc::new(BytesCodec).max_decoding_message_size(longest);
         match request.uri().path() {
@@ -81,6 +86,15 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 }
 
 impl Calls {
+    /// Counts a call of whom nothing is known yet but where they come from.
+    fn count(&self, request: &Request<Incoming>) -> Result<(), TooMuch> {
+        let origin = origin(&self.server.rules.proxies, self.address, request.headers());
+        match request.uri().path() {
+            MESSAGE_LOOP => self.server.limits.session(origin),
+            _ => self.server.limits.stranger_request(origin),
+        }
+    }
+
     /// Who says who they are in a message; nobody when it says nothing.
     pub(super) async fn owner(&self, auth: Option<Auth>) -> Result<Option<UserId>, Reply> {
         match auth.filter(|it| !(it.scheme.is_empty() && it.secret.is_empty())) {

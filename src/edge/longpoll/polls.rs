@@ -12,7 +12,7 @@ use tracing::error;
 use super::session::{self, Handle};
 use crate::{
     accounts::attempts::Origin,
-    edge::reply::{self, Status},
+    edge::reply::{self, Reply},
     server::Server,
 };
 
@@ -41,7 +41,9 @@ impl Polls {
     }
 
     /// Opens a session for a client at this address, if that is known; gives its name.
-    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Result<String, Status> {
+    pub(super) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Result<String, Reply> {
+        let origin = address.map(Origin::of);
+        self.server.limits.session(origin)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| reply::UNAVAILABLE)?;
         let ticket = match address {
@@ -53,7 +55,7 @@ impl Polls {
             reply::INTERNAL
         })?;
         let name = URL_SAFE_NO_PAD.encode(name);
-        let (handle, ends) = session::begin(&self.server, address.map(Origin::of));
+        let (handle, ends) = session::begin(&self.server, origin);
         self.sessions.lock().insert(name.clone(), handle);
         let (polls, own) = (Arc::clone(self), name.clone());
         self.server.tasks.spawn("long polling", async move {

@@ -1,0 +1,212 @@
+//! A node of the public directory tier: tells anybody what can be seen of a domain from here. It keeps
+//! nothing but memory, signs nothing and is trusted by nobody: what it hands on is signed by the domain,
+//! and whoever asks checks that (PROTOCOL.md section 12).
+
+mod answers;
+mod asker;
+mod http;
+mod metrics;
+mod page;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::http::HeaderMap;
+use freehold_keys::VerifiedRecord;
+use freehold_proto::{Clock, DomainName, Timestamp};
+use moka::future::Cache;
+use tokio::{sync::Semaphore, time::interval};
+
+pub use self::http::{NodeListener, serve};
+use self::metrics::Metrics;
+use crate::{
+    Config, Directory, DirectoryError, Limiter, MemoryPins, Observation, Over, Rate, ResolveError,
+    Trust, prefix_of,
+};
+
+/// How long what was found is handed on without a new look.
+const FOUND_FOR: Duration = Duration::from_secs(5 * 60);
+/// How long it is not looked again for what was not found.
+const MISSED_FOR: Duration = Duration::from_secs(30);
+/// How often networks are forgotten that have asked for nothing lately.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Looks at once.
+const LOOKS_MAX: usize = 64;
+/// What a cached look weighs beside its record, in bytes: names, fingerprints, words for errors.
+const LOOK_BYTES: usize = 1024;
+
+/// What an operator decides about a node. Values are checked before they come here.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Where it listens. TLS is the part of a web server in front.
+    pub listen: SocketAddr,
+    /// Web servers in front, which say in `X-Forwarded-For` who asks.
+    pub proxies: Vec<IpAddr>,
+    /// Memory for what was found, in bytes.
+    pub cache_bytes: u64,
+    /// What may be asked from one network; without it, anything.
+    pub questions: Option<Rate>,
+    /// How many of these may make the node look.
+    pub looks: Option<Rate>,
+    /// How domains are found. Whom it trusts does not matter: a node trusts nobody.
+    pub discovery: Config,
+}
+
+/// A look that is handed on for a while.
+#[derive(Debug)]
+struct Look {
+    seen: Observation,
+    until: Timestamp,
+    /// The last record that was seen here and was not older than one before.
+    last: Option<Arc<VerifiedRecord>>,
+}
+
+/// A node.
+pub struct Node {
+    directory: Directory,
+    clock: Arc<dyn Clock>,
+    looks: Cache<DomainName, Arc<Look>>,
+    places: Semaphore,
+    questions: Limiter<Ipv6Addr>,
+    looks_asked: Limiter<Ipv6Addr>,
+    proxies: Vec<IpAddr>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node that has seen nothing yet.
+    pub fn new(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, DirectoryError> {
+        let discovery = Config {
+            trust: Trust::Dns,
+            static_peers: Vec::new(),
+            ..config.discovery
+        };
+        let pins = Arc::new(MemoryPins::default());
+        Ok(Self {
+            directory: Directory::new(discovery, pins, Arc::clone(&clock))?,
+            questions: Limiter::new(config.questions, &clock),
+            looks_asked: Limiter::new(config.looks, &clock),
+            clock,
+            looks: Cache::builder()
+                .max_capacity(config.cache_bytes)
+                .weigher(|_, look: &Arc<Look>| weight(look))
+                .build(),
+            places: Semaphore::new(LOOKS_MAX),
+            proxies: config.proxies,
+            metrics: Metrics::default(),
+        })
+    }
+
+    /// Lets somebody ask, or says how long not. Whoever comes through a web server that does not say where
+    /// they come from shares its limit with all others who do.
+    fn admit(&self, asker: IpAddr, headers: &HeaderMap) -> Result<Ipv6Addr, Over> {
+        let asker = prefix_of(asker::address(&self.proxies, asker, headers));
+        self.questions.take(&asker).map(|()| asker)
+    }
+
+    /// What is seen of a domain, from memory or by looking. However many ask at once, it is looked once.
+    async fn look(&self, domain: &DomainName, asker: Ipv6Addr) -> Result<Arc<Look>, Over> {
+        let before = self.looks.get(domain).await;
+        let now = self.clock.now();
+        if let Some(look) = before.as_ref().filter(|it| it.until > now) {
+            self.metrics.answered_from_memory();
+            return Ok(Arc::clone(look));
+        }
+        self.looks_asked.take(&asker)?;
+        let last = before.and_then(|it| it.last.clone());
+        let entry = self.looks.entry_by_ref(domain);
+        let looked = Box::pin(self.look_now(domain, last));
+        let found = entry.or_insert_with_if(looked, |it| it.until <= now).await;
+        Ok(found.into_value())
+    }
+
+    /// Forgets networks that have all of their limits again. Does not return.
+    async fn sweep(&self) -> Infallible {
+        let mut turns = interval(SWEEP_EVERY);
+        loop {
+            turns.tick().await;
+            self.questions.sweep();
+            self.looks_asked.sweep();
+        }
+    }
+
+    async fn look_now(&self, domain: &DomainName, last: Option<Arc<VerifiedRecord>>) -> Arc<Look> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Arc::new(self.busy(domain));
+        };
+        let mut seen = self.directory.observe(domain).await;
+        self.metrics.looked(seen.record.is_ok());
+        let last = not_older(&mut seen, last);
+        let until = self.hand_on_until(&seen);
+        Arc::new(Look { seen, until, last })
+    }
+
+    /// No look, and none that is kept.
+    fn busy(&self, domain: &DomainName) -> Look {
+        let now = self.clock.now();
+        Look {
+            seen: Observation {
+                domain: domain.clone(),
+                at: now,
+                record: Err(ResolveError::Busy),
+                txt: Err(ResolveError::Busy),
+                well_known: Err(ResolveError::Busy),
+            },
+            until: now,
+            last: None,
+        }
+    }
+
+    fn hand_on_until(&self, seen: &Observation) -> Timestamp {
+        match &seen.record {
+            Ok(record) => {
+                let fresh = record.freshness().map(|it| it.statement().expires);
+                let until = seen.at.plus(FOUND_FOR);
+                fresh.map_or(until, |it| it.min(until))
+            }
+            Err(_) => seen.at.plus(MISSED_FOR),
+        }
+    }
+}
+
+/// A record that may not follow the one seen before under the same root key is not handed on: somebody
+/// shows an old one, or two at once. Only those who have pinned the domain can be sure; this node may have
+/// been started a moment ago.
+fn not_older(
+    seen: &mut Observation,
+    last: Option<Arc<VerifiedRecord>>,
+) -> Option<Arc<VerifiedRecord>> {
+    let Ok(record) = &seen.record else {
+        return last;
+    };
+    let judged = match &last {
+        Some(last) if record.has_root(&last.root_fingerprint()) => record.may_follow(last),
+        _ => Ok(()),
+    };
+    match judged {
+        Ok(()) => Some(Arc::clone(record)),
+        Err(fault) => {
+            seen.record = Err(fault.into());
+            last
+        }
+    }
+}
+
+fn weight(look: &Look) -> u32 {
+    let record = look
+        .seen
+        .record
+        .as_ref()
+        .map_or(0, |it| it.to_bytes().len());
+    u32::try_from(record + LOOK_BYTES).unwrap_or(u32::MAX)
+}
