@@ -46,7 +46,7 @@ pub(crate) struct Node {
 
     /// How many of these may be about domains that the node has to look for first.
     ///
-    /// Default: `[2, 60]`
+    /// Default: `[1, 30]`
     pub(crate) looks: Given<Vec<u64>>,
 
     pub(crate) discovery: Given<Discovery>,
@@ -114,7 +114,7 @@ impl Checker<'_> {
         let proxies = self.proxies("proxies", node.proxies);
         let cache = self.number("cache_mib", node.cache_mib, CACHE_MIB, (1, 65_536));
         let questions = self.rate("questions", node.questions, [20, 200]);
-        let looks = self.rate("looks", node.looks, [2, 60]);
+        let looks = self.rate("looks", node.looks, [1, 30]);
         let discovery = self.section("discovery", node.discovery);
         let discovery = discovery.and_then(|mut it| {
             self.refuse_unknown("discovery.", &it.unknown);

@@ -21,8 +21,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::dns::Dns;
 
-/// Time for one node.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for one node, which has 8 s for its look.
+const TIMEOUT: Duration = Duration::from_secs(12);
+/// Addresses of a node that are tried, and the time for each to be connected.
+const ADDRESSES_MAX: usize = 3;
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// An answer holds a record in base64url and some words.
 const ANSWER_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 /// Nodes that have to see the same.
@@ -72,10 +75,10 @@ pub(crate) async fn ask(
 ) -> Vec<(String, Option<[u8; 32]>)> {
     let mut asked = JoinSet::new();
     for node in nodes {
-        let addresses = addresses(node, dns).await;
         let (node, domain, tls) = (node.clone(), domain.clone(), Arc::clone(tls));
+        let dns = dns.clone();
         asked.spawn(async move {
-            let answer = timeout(TIMEOUT, one(&node, &addresses, &domain, &tls)).await;
+            let answer = timeout(TIMEOUT, one(&node, &dns, &domain, &tls)).await;
             let answer = answer.unwrap_or_else(|_| Err("it takes too long".to_owned()));
             let seen = answer.unwrap_or_else(|error| {
                 tracing::info!(node = node.host, peer = %domain, error, "a node of the directory does not answer");
@@ -94,15 +97,27 @@ async fn addresses(node: &NodeAddress, dns: &Dns) -> Vec<IpAddr> {
     }
 }
 
+/// The first of its addresses that answers: on a machine without IPv6 the first ones do not.
+async fn connect(node: &NodeAddress, dns: &Dns) -> Result<TcpStream, String> {
+    let mut failure = "no address is known for it".to_owned();
+    for address in addresses(node, dns).await.into_iter().take(ADDRESSES_MAX) {
+        let connected = TcpStream::connect((address, node.port));
+        match timeout(CONNECT_WITHIN, connected).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error.to_string(),
+            Err(_) => failure = "it takes too long to connect".to_owned(),
+        }
+    }
+    Err(failure)
+}
+
 async fn one(
     node: &NodeAddress,
-    addresses: &[IpAddr],
+    dns: &Dns,
     domain: &DomainName,
     tls: &Arc<ClientConfig>,
 ) -> Result<Option<[u8; 32]>, String> {
-    let address = addresses.first().ok_or("no address is known for it")?;
-    let stream = TcpStream::connect((*address, node.port)).await;
-    let stream = stream.map_err(|it| it.to_string())?;
+    let stream = connect(node, dns).await?;
     let body = if node.tls {
         let name = ServerName::try_from(node.host.clone()).map_err(|it| it.to_string())?;
         let connector = TlsConnector::from(Arc::clone(tls));

@@ -25,7 +25,8 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(5);
 /// Time for one question to one server.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where questions go.
+/// Where questions go. Clones share what they have heard.
+#[derive(Clone)]
 pub(crate) struct Dns {
     // A machine without a usable resolv.conf can still serve static peers.
     resolver: Result<TokioResolver, String>,

@@ -35,7 +35,9 @@ const MISSED_FOR: Duration = Duration::from_secs(30);
 /// How often networks are forgotten that have asked for nothing lately.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Looks at once.
-const LOOKS_MAX: usize = 64;
+const LOOKS_MAX: usize = 256;
+/// Time for a look. Who asks waits for it, and a name that stalls takes a place for no longer.
+const LOOK_WITHIN: Duration = Duration::from_secs(8);
 /// What a cached look weighs beside its record, in bytes: names, fingerprints, words for errors.
 const LOOK_BYTES: usize = 1024;
 
@@ -61,6 +63,8 @@ pub struct NodeConfig {
 struct Look {
     seen: Observation,
     until: Timestamp,
+    /// The same by the clock that never goes back.
+    over: Duration,
     /// The last record that was seen here and was not older than one before.
     last: Option<Arc<VerifiedRecord>>,
 }
@@ -117,8 +121,7 @@ impl Node {
     /// What is seen of a domain, from memory or by looking. However many ask at once, it is looked once.
     async fn look(&self, domain: &DomainName, asker: Ipv6Addr) -> Result<Arc<Look>, Over> {
         let before = self.looks.get(domain).await;
-        let now = self.clock.now();
-        if let Some(look) = before.as_ref().filter(|it| it.until > now) {
+        if let Some(look) = before.as_ref().filter(|it| self.is_good(it)) {
             self.metrics.answered_from_memory();
             return Ok(Arc::clone(look));
         }
@@ -126,7 +129,9 @@ impl Node {
         let last = before.and_then(|it| it.last.clone());
         let entry = self.looks.entry_by_ref(domain);
         let looked = Box::pin(self.look_now(domain, last));
-        let found = entry.or_insert_with_if(looked, |it| it.until <= now).await;
+        let found = entry
+            .or_insert_with_if(looked, |it| !self.is_good(it))
+            .await;
         Ok(found.into_value())
     }
 
@@ -142,17 +147,27 @@ impl Node {
 
     async fn look_now(&self, domain: &DomainName, last: Option<Arc<VerifiedRecord>>) -> Arc<Look> {
         let Ok(_place) = self.places.try_acquire() else {
-            return Arc::new(self.busy(domain));
+            return Arc::new(self.busy(domain, last));
         };
-        let mut seen = self.directory.observe(domain).await;
+        let mut seen = self.directory.observe(domain, LOOK_WITHIN).await;
         self.metrics.looked(seen.record.is_ok());
         let last = not_older(&mut seen, last);
         let until = self.hand_on_until(&seen);
-        Arc::new(Look { seen, until, last })
+        Arc::new(Look {
+            over: self.clock.elapsed() + until.since(seen.at),
+            seen,
+            until,
+            last,
+        })
     }
 
-    /// No look, and none that is kept.
-    fn busy(&self, domain: &DomainName) -> Look {
+    /// Whether a look is to be handed on, by either clock: one may have been set.
+    fn is_good(&self, look: &Look) -> bool {
+        self.clock.now() < look.until && self.clock.elapsed() < look.over
+    }
+
+    /// No look. It takes the place of an older one, and what that one knew it knows.
+    fn busy(&self, domain: &DomainName, last: Option<Arc<VerifiedRecord>>) -> Look {
         let now = self.clock.now();
         Look {
             seen: Observation {
@@ -163,7 +178,8 @@ impl Node {
                 well_known: Err(ResolveError::Busy),
             },
             until: now,
-            last: None,
+            over: Duration::ZERO,
+            last,
         }
     }
 
@@ -202,11 +218,45 @@ fn not_older(
     }
 }
 
+/// In bytes. A record is held as it came and as it was read.
 fn weight(look: &Look) -> u32 {
-    let record = look
-        .seen
-        .record
-        .as_ref()
-        .map_or(0, |it| it.to_bytes().len());
-    u32::try_from(record + LOOK_BYTES).unwrap_or(u32::MAX)
+    let shown = look.seen.record.as_ref().ok();
+    let other = |it: &&Arc<VerifiedRecord>| !shown.is_some_and(|shown| Arc::ptr_eq(shown, it));
+    let records = shown.into_iter().chain(look.last.as_ref().filter(other));
+    let bytes: usize = records.map(|it| 2 * it.to_bytes().len()).sum();
+    u32::try_from(bytes + LOOK_BYTES).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_keys::KeyRing;
+    use freehold_proto::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn what_a_look_remembers_weighs_whether_it_is_shown_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let domain: DomainName = "beta.test".parse().unwrap();
+        let clock = ManualClock::new(Timestamp::from_millis(1_767_323_045_678).unwrap());
+        let (ring, _) = KeyRing::create(&dir.path().join("keys"), &domain, clock.now()).unwrap();
+        let record = Arc::new(ring.fresh_record(clock.now()));
+        let look = |shown: Result<Arc<VerifiedRecord>, ResolveError>, last| Look {
+            seen: Observation {
+                domain: domain.clone(),
+                at: clock.now(),
+                record: shown,
+                txt: Ok(None),
+                well_known: Err(ResolveError::NoAddress),
+            },
+            until: clock.now(),
+            over: Duration::ZERO,
+            last,
+        };
+        let missed = || Err(ResolveError::NoAddress);
+        let empty = weight(&look(missed(), None));
+        let shown = weight(&look(Ok(Arc::clone(&record)), Some(Arc::clone(&record))));
+        assert!(shown > empty);
+        assert_eq!(weight(&look(missed(), Some(record))), shown);
+    }
 }

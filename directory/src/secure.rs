@@ -10,7 +10,7 @@ use hickory_resolver::{
     proto::{
         dnssec::TrustAnchors,
         op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-        rr::{Name, RData, RecordType},
+        rr::{Name, RData, Record, RecordType},
         serialize::{
             binary::{BinDecodable as _, BinEncodable as _},
             txt::ParseError,
@@ -106,8 +106,22 @@ async fn validated(resolver: &TokioResolver, domain: &DomainName) -> Vec<String>
             return Vec::new();
         }
     };
-    let secure = lookup.answers().iter().filter(|it| it.proof.is_secure());
-    secure.filter_map(|it| text(&it.data)).collect()
+    vouched_for(&name, lookup.answers())
+}
+
+/// Only what stands at the very name that was asked for, and nothing if anything of the answer is not
+/// vouched for: an unsigned alias could lead to words that somebody else has signed.
+fn vouched_for(name: &str, answers: &[Record]) -> Vec<String> {
+    let signature = |it: &&Record| it.record_type() == RecordType::RRSIG;
+    let mut said = answers.iter().filter(|it| !signature(it));
+    if !said.all(|it| it.proof.is_secure()) {
+        return Vec::new();
+    }
+    let Ok(name) = Name::from_ascii(name) else {
+        return Vec::new();
+    };
+    let said = answers.iter().filter(|it| it.name == name);
+    said.filter_map(|it| text(&it.data)).collect()
 }
 
 fn text(data: &RData) -> Option<String> {
@@ -161,7 +175,10 @@ fn read(answer: &Message) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use freehold_keys::fingerprint_to_text;
-    use hickory_resolver::proto::rr::{Record, rdata::TXT};
+    use hickory_resolver::proto::{
+        dnssec::Proof,
+        rr::rdata::{CNAME, TXT},
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -188,6 +205,39 @@ mod tests {
         let mut failed = answer(true);
         failed.metadata.response_code = ResponseCode::ServFail;
         assert!(read(&failed).is_err());
+    }
+
+    #[test]
+    fn words_at_another_name_or_behind_what_is_not_signed_count_for_nothing() {
+        let (asked, other) = ("_freehold.beta.test.", "x.evil.example.");
+        let name = |text: &str| Name::from_ascii(text).unwrap();
+        let proven = |at: &str, data: RData, proof: Proof| {
+            let mut record = Record::from_rdata(name(at), 60, data);
+            record.proof = proof;
+            record
+        };
+        let words = || RData::TXT(TXT::new(vec!["v=fh1".to_owned()]));
+        let alias = || RData::CNAME(CNAME(name(other)));
+        let own = proven(asked, words(), Proof::Secure);
+        assert_eq!(vouched_for(asked, std::slice::from_ref(&own)), ["v=fh1"]);
+        for answers in [
+            vec![proven(asked, words(), Proof::Insecure)],
+            vec![
+                proven(asked, alias(), Proof::Insecure),
+                proven(other, words(), Proof::Secure),
+            ],
+            vec![
+                proven(asked, alias(), Proof::Secure),
+                proven(other, words(), Proof::Secure),
+            ],
+            vec![
+                proven(asked, words(), Proof::Insecure),
+                proven(other, words(), Proof::Secure),
+            ],
+            vec![proven(other, words(), Proof::Secure)],
+        ] {
+            assert_eq!(vouched_for(asked, &answers), Vec::<String>::new());
+        }
     }
 
     proptest! {

@@ -78,13 +78,14 @@ pub enum GroupAnswer {
     Consent(Box<Opened>),
 }
 
-/// A message of a group from before it spanned domains. The home's signature on it holds.
+/// A message of a group from before it spanned domains.
 #[derive(Clone, Debug)]
 pub struct Past {
     /// Its order.
     pub order: u32,
-    /// The message, as the home sealed it.
-    pub envelope: Opened,
+    /// The message, as the home sealed it: its signature holds. `None` where its key is not to be had any
+    /// more, so that nobody can tell.
+    pub envelope: Option<Opened>,
 }
 
 /// Which file to bring, and from where on.

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     Arrival, BindError, Config, FileQuery, FindError, FindQuery, GroupAnswer, GroupQuery,
     LinkError, Local, Outbox, Policy, RemoteFile, StreamPosition, Tasks, Verdict, accept,
+    awaited::Awaited,
     backoff::Attempt,
     dial::dial,
     entries::{self, Refused},
@@ -387,6 +388,7 @@ impl Bound {
     ) -> (Federation, Arc<Engine>, Option<TcpListener>) {
         let engine = Arc::new(Engine {
             counted: Counted::new(self.config.rates, &self.clock),
+            awaited: Awaited::default(),
             config: self.config,
             domain: self.federation.domain.clone(),
             identity: self.federation.identity.clone(),
@@ -447,6 +449,8 @@ pub(crate) struct Engine {
     pub(crate) shares: Shares,
     /// How often each of them comes.
     pub(crate) counted: Counted,
+    /// Keys of authors that are not to be had.
+    pub(crate) awaited: Awaited,
     /// Asks, and neither delivers nor is asked.
     quiet: bool,
 }

@@ -16,10 +16,6 @@ use crate::engine::Engine;
 
 /// How long an entry may wait for its author's domain to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(3);
-/// So long after an entry was placed its author's domain must be there to be looked up. After that the
-/// entry takes its place in the log without its words being shown: one domain that is gone does not hold
-/// up a group (rules.md 25).
-const AUTHOR_AWAITED: Duration = Duration::from_secs(60 * 60);
 /// When to offer an entry again whose author's domain could not be looked up.
 pub(crate) const AUTHOR_RETRY: Duration = Duration::from_secs(5);
 /// Consents in one entry that are looked at.
@@ -100,15 +96,15 @@ async fn open_placed(
     if !engine.config.policy.permits(&header.from) {
         return Ok(unshown(place, envelope, header)?);
     }
-    let awaited = place.position.placed_at.plus(AUTHOR_AWAITED);
     let opened = open_written(engine, peer, place.clone(), envelope.clone()).await;
     let mut entry = match opened {
-        Err(refused) if refused.lacks_key() && awaited < engine.clock.now() => {
+        Err(refused) if refused.lacks_key() && in_vain(engine, &header) => {
             tracing::warn!(author = %header.from, "the key of an author is not to be had: an entry of a group's log is not shown");
             return Ok(unshown(place, envelope, header)?);
         }
         opened => opened?,
     };
+    engine.awaited.had(&header.from, header.key_id);
     if let Some(Kind::GroupChange(change)) = &entry.payload
         && let Some(succession) = change.succession.clone()
     {
@@ -116,6 +112,12 @@ async fn open_placed(
         entry.consents = consents(engine, peer, place, succession).await?;
     }
     Ok(entry)
+}
+
+/// Whether a key has been asked for in vain for long enough to go on without it.
+pub(crate) fn in_vain(engine: &Engine, header: &Header) -> bool {
+    let now = engine.clock.elapsed();
+    engine.awaited.in_vain(&header.from, header.key_id, now)
 }
 
 /// An entry that counts in the chain and says nothing.
@@ -205,7 +207,8 @@ async fn consents(
             continue;
         };
         let Ok(record) = record_of(engine, peer, &header.from).await else {
-            unknown = true;
+            // Whoever cannot be looked up now might be one of those that make the difference.
+            unknown |= !in_vain(engine, &header);
             continue;
         };
         let record = record.as_deref().unwrap_or(peer).record();
@@ -218,10 +221,8 @@ async fn consents(
             held.push(Consent { domain, words });
         }
     }
-    // Whether they suffice is judged where the group is known; whoever cannot be looked up now might
-    // be one of those that make the difference.
-    let awaited = place.placed_at.plus(AUTHOR_AWAITED);
-    match unknown && engine.clock.now() <= awaited {
+    // Whether they suffice is judged where the group is known.
+    match unknown {
         true => Err(LATER),
         false => Ok(held),
     }

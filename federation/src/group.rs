@@ -97,7 +97,7 @@ pub(crate) async fn read(
             for message in page.past {
                 let opened = Box::pin(open_past(engine, &record, group, message));
                 match opened.await {
-                    Ok(message) => past.extend(message),
+                    Ok(message) => past.push(message),
                     Err(Refused::Never(refusal)) => {
                         tracing::warn!(peer = %link.peer(), %refusal, fault = "peer", "a message of a group's past does not hold");
                         return Err(bad(&link, "a message of the past does not hold"));
@@ -138,22 +138,20 @@ fn author_unknown() -> LinkError {
     LinkError::Ours("the domain of an author cannot be looked up now".to_owned())
 }
 
-/// What the home says was written before the group spanned domains. `None` for what was signed with a key
-/// that its domain lists no more: that is gone, and holds up nothing else.
+/// What the home says was written before the group spanned domains.
 async fn open_past(
     engine: &Engine,
     peer: &VerifiedRecord,
     group: GroupId,
     past: wire::PastMessage,
-) -> Result<Option<Past>, Refused> {
+) -> Result<Past, Refused> {
     let malformed = || Refusal::new(RefusalCode::Malformed, "a message of the past is not whole");
     let envelope: Envelope = past
         .envelope
         .and_then(|it| it.try_into().ok())
         .ok_or_else(malformed)?;
-    let from = Header::decode(&envelope.header)
-        .map_err(Refusal::from)?
-        .from;
+    let header = Header::decode(&envelope.header).map_err(Refusal::from)?;
+    let from = header.from.clone();
     // A home that came later hands on what the first one has vouched for.
     let record = entries::record_of(engine, peer, &from).await?;
     let known = record.as_deref().unwrap_or(peer).record();
@@ -164,17 +162,20 @@ async fn open_past(
         opened = open_of_any_age(envelope, newer.record());
     }
     let envelope = match opened {
-        Err(refusal) if unknown(&refusal) => return Ok(None),
-        opened => opened?,
+        Err(refusal) if unknown(&refusal) && entries::in_vain(engine, &header) => None,
+        opened => Some(opened?),
     };
-    if envelope.header.to != Destination::Group(group) {
+    if envelope.is_some() {
+        engine.awaited.had(&header.from, header.key_id);
+    }
+    if header.to != Destination::Group(group) {
         let detail = "a message of the past of another group";
         return Err(Refusal::new(RefusalCode::PayloadAltered, detail).into());
     }
-    Ok(Some(Past {
+    Ok(Past {
         order: past.order,
         envelope,
-    }))
+    })
 }
 
 /// What a peer has agreed to, in its own words.

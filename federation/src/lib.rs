@@ -13,6 +13,7 @@
 )]
 
 mod accept;
+mod awaited;
 mod backoff;
 mod batching;
 mod boundary;

@@ -72,13 +72,12 @@ pub(crate) fn read_secret(path: &Path, label: &str) -> Result<Zeroizing<[u8; 32]
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     let write = || -> io::Result<()> {
         let beside = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        belongs_to_folder(&file, &beside);
+        // What is there is left over, or somebody's trap: a link is not followed.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = new_file(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -90,15 +89,21 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     write().map_err(|source| file_error(path, source))
 }
 
-/// Gives a new file to the owner of its folder. An operator who is root changes keys that the server, which
-/// is not, has to read. Whoever is neither cannot do that, and has made a file of their own.
-pub(crate) fn belongs_to_folder(file: &File, path: &Path) {
+/// Makes a file that is not there yet and gives it to the owner of its folder. An operator who is root
+/// changes keys that the server, which is not, has to read. Whoever is neither has made a file of their own.
+pub(crate) fn new_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     let folder = path.parent().and_then(|it| fs::metadata(it).ok());
-    if let (Some(folder), Ok(made)) = (folder, file.metadata())
-        && folder.uid() != made.uid()
+    if let Some(folder) = folder
+        && folder.uid() != file.metadata()?.uid()
     {
-        fchown(file, Some(folder.uid()), Some(folder.gid())).ok();
+        fchown(&file, Some(folder.uid()), Some(folder.gid())).ok();
     }
+    Ok(file)
 }
 
 pub(crate) fn file_error(path: &Path, source: io::Error) -> KeyError {

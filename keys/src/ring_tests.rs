@@ -300,10 +300,21 @@ fn keys_that_root_changes_stay_those_of_the_server() {
         chown(file.unwrap().path(), Some(SERVER), Some(SERVER)).unwrap();
     }
     chown(&keys, Some(SERVER), Some(SERVER)).unwrap();
+    // Traps of whoever has the server's account: nothing that they point to changes hands.
+    let foreign = dir.path().join("foreign");
+    fs::write(&foreign, "root's own").unwrap();
+    for trap in ["identity.new", "signing.new", "lock"] {
+        fs::remove_file(keys.join(trap)).ok();
+        std::os::unix::fs::symlink(&foreign, keys.join(trap)).unwrap();
+    }
+    ring.rotate(now()).unwrap();
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "root's own");
+    assert_eq!(fs::metadata(&foreign).unwrap().uid(), 0);
+    fs::remove_file(keys.join("lock")).unwrap();
     ring.rotate(now()).unwrap();
     for file in fs::read_dir(&keys).unwrap() {
         let path = file.unwrap().path();
-        let found = fs::metadata(&path).unwrap();
+        let found = fs::symlink_metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid()), (SERVER, SERVER), "{path:?}");
     }
 }

@@ -5,8 +5,8 @@
 //! place. Cut off in between, the next start goes back or forward: [`complete`].
 
 use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File},
+    io,
     path::Path,
     time::Duration,
 };
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     KeyError, KeyRing, RecoveryPhrase, Signer, VerifiedRecord,
-    files::{belongs_to_folder, create_dir, file_error, read_secret, write_secret, write_whole},
+    files::{create_dir, file_error, new_file, read_secret, write_secret, write_whole},
     random,
     ring::{beginning, tls_hash},
     secret::SecretKey,
@@ -216,16 +216,11 @@ fn revoke_all(record: &mut IdentityRecord, since: Timestamp, now: Timestamp) {
 /// Keeps other processes from these keys until it is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File, KeyError> {
     let path = dir.join("lock");
-    let open = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
-    let locked = open.and_then(|file| {
-        belongs_to_folder(&file, &path);
-        file.lock().map(|()| file)
-    });
+    let open = match new_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(&path),
+        made => made,
+    };
+    let locked = open.and_then(|file| file.lock().map(|()| file));
     locked.map_err(|source| file_error(&path, source))
 }
 

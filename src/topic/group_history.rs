@@ -342,7 +342,7 @@ fn vouched_for(past: Past, now: Timestamp) -> Option<Found> {
         envelope,
         header,
         payload,
-    } = past.envelope;
+    } = past.envelope?;
     if let Kind::FeedItem(_) = payload {
         return fed(past.order, payload, &envelope, header, now);
     }

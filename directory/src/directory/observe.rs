@@ -1,12 +1,12 @@
 //! A look at a domain as somebody sees it who has never met it: nothing is remembered, nothing pinned.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use freehold_keys::VerifiedRecord;
 use freehold_proto::{DomainName, Timestamp};
 use tokio::time::timeout;
 
-use super::{Directory, LOOKUP_TIMEOUT};
+use super::Directory;
 use crate::ResolveError;
 
 /// What can be seen of a domain from here, at one moment.
@@ -35,14 +35,14 @@ pub struct TxtAnchor {
 }
 
 impl Directory {
-    /// Asks DNS, the domain's web server and the domain itself, all at once. Ends within the time of a
-    /// look-up.
-    pub async fn observe(&self, domain: &DomainName) -> Observation {
+    /// Asks DNS, the domain's web server and the domain itself, all at once; what has not answered within
+    /// this time has not answered.
+    pub async fn observe(&self, domain: &DomainName, within: Duration) -> Observation {
         let late = || ResolveError::Fetch("the look-up takes too long".to_owned());
         let (txt, well_known, record) = tokio::join!(
-            timeout(LOOKUP_TIMEOUT, self.txt(domain)),
-            timeout(LOOKUP_TIMEOUT, self.well_known(domain)),
-            timeout(LOOKUP_TIMEOUT, Box::pin(self.fetch(domain, None))),
+            timeout(within, self.txt(domain)),
+            timeout(within, self.well_known(domain)),
+            timeout(within, Box::pin(self.fetch(domain, None))),
         );
         let txt = txt.unwrap_or_else(|_| Err(late()));
         Observation {

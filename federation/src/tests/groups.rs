@@ -124,9 +124,31 @@ async fn an_author_s_domain_that_is_gone_does_not_hold_up_a_group_for_ever() {
     let batch = || stranger.handing_on(vec![(envelope.clone(), Some(placed.clone()))]);
     let unverified = RefusalCode::IdentityUnverified.number();
     assert_eq!(stranger.delivers(batch()).await.unwrap(), [unverified]);
-    // An hour after it was placed it counts, and says nothing.
+    // An hour after it was asked for in vain it counts, and says nothing.
     later(&beta, Duration::from_secs(61 * 60));
     assert_eq!(stranger.delivers(batch()).await.unwrap(), [0]);
+    assert_eq!(beta.local.unshown.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn words_by_a_key_that_their_domain_does_not_list_hold_up_a_group_for_an_hour() {
+    let [alpha, beta, gamma] = three().await;
+    let stranger = Stranger::proven(&alpha.keys, &beta).await;
+    let listed = gamma.keys.writes(1);
+    let unlisted = Keys::new("gamma.test").writes(2);
+    let entries = || {
+        let placed = |index, it: &Envelope| (it.clone(), Some(alpha.keys.places(index, it)));
+        vec![placed(1, &unlisted), placed(2, &listed)]
+    };
+    let batch = || stranger.handing_on(entries());
+    let unknown = RefusalCode::UnknownKey.number();
+    // It may have been placed long ago: the hour is ours, from when we first asked for the key.
+    later(&beta, Duration::from_secs(61 * 60));
+    assert_eq!(stranger.delivers(batch()).await.unwrap(), [unknown, 0]);
+    later(&beta, Duration::from_secs(59 * 60));
+    assert_eq!(stranger.delivers(batch()).await.unwrap(), [unknown, 1]);
+    later(&beta, Duration::from_secs(2 * 60));
+    assert_eq!(stranger.delivers(batch()).await.unwrap(), [0, 1]);
     assert_eq!(beta.local.unshown.load(Ordering::SeqCst), 1);
 }
 

@@ -25,8 +25,6 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(20);
 const LINGER: Duration = Duration::from_millis(800);
 const POLL: Duration = Duration::from_millis(100);
-/// How long the key of an entry is waited for.
-const AWAITED_MS: i64 = 60 * 60 * 1000;
 const UNVERIFIED: u32 = 114;
 const NOT_OURS: u32 = 120;
 const UNKNOWN_KEY: u32 = 122;
@@ -47,7 +45,7 @@ pub(super) const CASE: Case = Case {
 fn play(stage: &mut Stage) -> Play<'_> {
     async move {
         stage.start_all().await?;
-        let home = of_old(stage, "home.test").await?;
+        let home = Foe::comes(stage, 0, "home.test").await?;
         let author = Foe::comes(stage, 0, "author.test").await?;
         let (bob, mut session) = Person::register(&stage.network.endpoint(0)?, "bob").await?;
         let us = bob.user_id()?;
@@ -64,25 +62,10 @@ fn play(stage: &mut Stage) -> Play<'_> {
         scene.past(stage, &group, &mut session).await?;
         scene.live(&mut group, &mut session).await?;
         scene.gap(stage, &mut group, &mut session).await?;
-        scene.unlisted(stage, &mut group, &mut session).await?;
         scene.invitations(&mut session).await?;
         records(stage).await
     }
     .boxed_local()
-}
-
-/// A domain whose key has been good for a while.
-async fn of_old(stage: &mut Stage, name: &str) -> Result<Foe> {
-    let peer = stage.network.stranger(name).await?;
-    let mut shown = peer.record();
-    for key in &mut shown.signing_keys {
-        key.valid_from_ms -= 3 * AWAITED_MS;
-    }
-    peer.publishes(&shown)?;
-    let alpha = stage.network.domain(0)?;
-    let us = alpha.name().clone();
-    let line = peer.dial(&us, alpha.federation()).await?;
-    Ok(Foe::with(peer, line, us))
 }
 
 struct Scene {
@@ -341,42 +324,6 @@ impl Scene {
             "bob",
             "sees no lie that was read behind a gap, and then the truth",
         );
-        Ok(())
-    }
-
-    /// The home took it hours ago; its author's domain does not list the key. Nobody sees it, and it holds
-    /// up nothing else.
-    async fn unlisted(
-        &self,
-        stage: &Stage,
-        group: &mut HomedGroup,
-        session: &mut Session,
-    ) -> Result<()> {
-        let before = texts(session, &self.name).await?;
-        let (home, author) = (&self.home.peer, &self.author.peer);
-        let mut header = author.header(Destination::Group(group.id))?;
-        header.key_id = home.pen().id();
-        let said = payload(Kind::GroupMessage(words(&self.author.eve(), "unlisted")));
-        let said = forged(home.pen(), envelope::CONTEXT, header, said)?;
-        let unlisted = home.placed_before(
-            group,
-            said,
-            2 * Duration::from_millis(AWAITED_MS.unsigned_abs()),
-        );
-        let behind = home.places(group, home.says(group, "after it")?, true);
-        let page = answer(Shown::Page(page([&unlisted, &behind])));
-        home.twists(Some(Box::new(move |_| Some(page.clone()))));
-        self.until_taken(&behind).await?;
-        let all = before.iter().map(String::as_str);
-        shows(
-            session,
-            &self.name,
-            &all.chain(["after it"]).collect::<Vec<_>>(),
-        )
-        .await?;
-        stage
-            .line
-            .held("bob", "reads on behind words that no key is listed for");
         Ok(())
     }
 

@@ -1,7 +1,5 @@
 //! A group whose home is a scripted peer: its log, true or not.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use freehold_proto::{Envelope, GroupId, Placed, Position, UserId, wire, wire::payload::Kind};
 use serde_json::{Value, json};
@@ -151,27 +149,6 @@ impl ScriptedPeer {
         is_message: bool,
     ) -> wire::Item {
         let position = group.next(&self.signed_by(), &envelope, is_message);
-        self.keeps(group, envelope, position)
-    }
-
-    /// Gives a message the next place of the log, and says that it has had it for so long.
-    pub fn placed_before(
-        &self,
-        group: &mut HomedGroup,
-        envelope: wire::Envelope,
-        since: Duration,
-    ) -> wire::Item {
-        let mut position = group.next(&self.signed_by(), &envelope, true);
-        position.placed_at = position.placed_at.minus(since);
-        self.keeps(group, envelope, position)
-    }
-
-    fn keeps(
-        &self,
-        group: &mut HomedGroup,
-        envelope: wire::Envelope,
-        position: Position,
-    ) -> wire::Item {
         group.index = position.index;
         group.order = position.order;
         let placed = self.signed_by().place(position);

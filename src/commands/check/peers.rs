@@ -22,8 +22,9 @@ pub(super) fn trust(config: &Config, findings: &mut Findings) {
             "Of domains never met only those are believed that you vouch for: {by_hand}."
         )),
         Trust::Verified => findings.right(format_args!(
-            "Of domains never met those are believed that you vouch for, or DNSSEC, or their own web server; {}.",
-            dnssec(&found.dnssec)
+            "Of domains never met those are believed that you vouch for, or DNSSEC, or their own web server; {}; {}.",
+            dnssec(&found.dnssec),
+            nodes(found.nodes.len())
         )),
         Trust::Dns => findings.note(
             "Domains never met are believed on the word of unsigned DNS: whoever can change answers on the way \
@@ -47,6 +48,16 @@ fn dnssec(dnssec: &Dnssec) -> String {
                 "DNSSEC is validated here, beginning with {}",
                 path.display()
             )
+        }
+    }
+}
+
+fn nodes(count: usize) -> String {
+    match count {
+        0 => "no nodes of the directory are named that could confirm an unsigned TXT record"
+            .to_owned(),
+        count => {
+            format!("two of {count} nodes of the directory can confirm an unsigned TXT record")
         }
     }
 }
