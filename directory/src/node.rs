@@ -7,6 +7,8 @@ mod asker;
 mod http;
 mod metrics;
 mod page;
+mod qr;
+mod short;
 
 use std::{
     convert::Infallible,
@@ -24,8 +26,8 @@ use tokio::{sync::Semaphore, time::interval};
 pub use self::http::{NodeListener, serve};
 use self::metrics::Metrics;
 use crate::{
-    Config, Directory, DirectoryError, Limiter, MemoryPins, Observation, Over, Rate, ResolveError,
-    Trust, prefix_of,
+    Config, Directory, DirectoryError, DocumentError, Limiter, MemoryPins, Observation, Over, Rate,
+    ResolveError, Trust, prefix_of,
 };
 
 /// How long what was found is handed on without a new look.
@@ -159,6 +161,7 @@ impl Node {
                 domain: domain.clone(),
                 at: now,
                 record: Err(ResolveError::Busy),
+                client_document: Err(DocumentError::NoRecord),
                 txt: Err(ResolveError::Busy),
                 well_known: Err(ResolveError::Busy),
             },
@@ -171,8 +174,10 @@ impl Node {
         match &seen.record {
             Ok(record) => {
                 let fresh = record.freshness().map(|it| it.statement().expires);
-                let until = seen.at.plus(FOUND_FOR);
-                fresh.map_or(until, |it| it.min(until))
+                let directed = seen.client_document.as_ref().ok();
+                let directed = directed.map(|it| it.document().expires);
+                let ends = fresh.into_iter().chain(directed);
+                ends.fold(seen.at.plus(FOUND_FOR), Ord::min)
             }
             Err(_) => seen.at.plus(MISSED_FOR),
         }
@@ -197,6 +202,7 @@ fn not_older(
         Ok(()) => Some(Arc::clone(record)),
         Err(fault) => {
             seen.record = Err(fault.into());
+            seen.client_document = Err(DocumentError::NoRecord);
             last
         }
     }
@@ -208,5 +214,7 @@ fn weight(look: &Look) -> u32 {
         .record
         .as_ref()
         .map_or(0, |it| it.to_bytes().len());
-    u32::try_from(record + LOOK_BYTES).unwrap_or(u32::MAX)
+    let document = look.seen.client_document.as_ref();
+    let document = document.map_or(0, |it| it.to_bytes().len());
+    u32::try_from(record + document + LOOK_BYTES).unwrap_or(u32::MAX)
 }
