@@ -283,6 +283,52 @@ fn demo_once(dir: &str) -> serde_json::Value {
     serde_json::from_str(&line).expect("the line is JSON")
 }
 
+#[test]
+fn check_says_whether_clients_are_led_to_the_domain_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = path(folder.path(), "demo");
+    let port = free_port().to_string();
+    let arguments = [
+        "demo",
+        "--json",
+        "--port",
+        &port,
+        "--domains",
+        "2",
+        "--dir",
+        &dir,
+    ];
+    let demo = command(&arguments).stdout(Stdio::piped()).spawn();
+    let mut demo = Demo(demo.unwrap());
+    let mut output = BufReader::new(demo.0.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    let config = |name: &str| format!("{dir}/{name}/freehold.toml");
+    let (alpha, beta) = (config("alpha.test"), config("beta.test"));
+    let told = "leads here, and clients are told so";
+    check(&["check", "--config", &alpha], 0, told);
+    // Beta says that its people are where alpha is.
+    let text = fs::read_to_string(&beta).unwrap();
+    let number: u16 = port.parse().unwrap();
+    let (theirs, alphas) = (number + 1, number);
+    let of = |port: u16| format!("public_url = \"http://127.0.0.1:{port}\"");
+    assert!(text.contains(&of(theirs)), "{text}");
+    fs::write(&beta, text.replace(&of(theirs), &of(alphas))).unwrap();
+    check(
+        &["check", "--config", &beta],
+        1,
+        "its client document is of another domain",
+    );
+    // And then that nobody is told.
+    fs::write(&beta, text.replace(&of(theirs), "")).unwrap();
+    let note = "does not tell where its people's clients connect";
+    check(&["check", "--config", &beta], 0, note);
+    let pid = demo.0.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(demo.0.wait().unwrap().success());
+    let note = "can be told while the server is running";
+    check(&["check", "--config", &alpha], 1, note);
+}
+
 /// Types lines into a command; what it says.
 #[track_caller]
 fn typed(arguments: &[&str], lines: &str, exit_code: i32) -> String {
