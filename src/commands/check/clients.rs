@@ -1,6 +1,6 @@
 //! Whether the world finds where clients connect: what is told, asked for as a stranger would.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fmt::Display, path::Path, time::Duration};
 
 use axum::body::{Body, to_bytes};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -84,46 +84,49 @@ fn judge(public: &Public, answer: &[u8], keys: &KeyRing, now: Timestamp) -> Find
     }
 }
 
+/// What a stranger is told there, or why nothing.
 async fn ask(url: &WebUrl, authorities: Option<&Path>) -> Result<Vec<u8>, String> {
-    let failed = |it: &dyn std::fmt::Display| it.to_string();
-    let host = match url.host() {
-        WebHost::Name(name) => name.to_string(),
-        WebHost::Address(address) => address.to_string(),
-    };
-    let stream = TcpStream::connect((&*host, url.port())).await;
-    let stream = stream.map_err(|it| failed(&it))?;
-    let stream: Box<dyn Stream> = match url.is_secure() {
-        true => {
-            let name = ServerName::try_from(host).map_err(|it| failed(&it))?;
-            let tls = web_tls(authorities).map_err(|it| failed(&it))?;
-            let connected = TlsConnector::from(Arc::clone(&tls)).connect(name, stream);
-            Box::new(connected.await.map_err(|it| failed(&it))?)
-        }
-        false => Box::new(stream),
-    };
+    let stream = connect(url, authorities).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|it| failed(&it))?;
+        .map_err(words)?;
     let asked = async {
         let request = Request::get(CLIENT_DOCUMENT_PATH).header(HOST, url.authority());
-        let request = request.body(Body::empty()).map_err(|it| failed(&it))?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|it| failed(&it))?;
+        let request = request.body(Body::empty()).map_err(words)?;
+        let answer = sender.send_request(request).await.map_err(words)?;
         if answer.status() != StatusCode::OK {
             return Err(format!("it answers {}", answer.status()));
         }
         let body = to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
-        body.map(|it| it.to_vec()).map_err(|it| failed(&it))
+        body.map(|it| it.to_vec()).map_err(words)
     };
     // The connection lives as long as the answer is read, and no longer.
     tokio::pin!(asked);
     tokio::select! {
         answer = &mut asked => answer,
         ended = connection => match ended {
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(words(error)),
             Ok(()) => asked.await,
         },
     }
+}
+
+async fn connect(url: &WebUrl, authorities: Option<&Path>) -> Result<Box<dyn Stream>, String> {
+    let host = match url.host() {
+        WebHost::Name(name) => name.to_string(),
+        WebHost::Address(address) => address.to_string(),
+    };
+    let stream = TcpStream::connect((&*host, url.port())).await;
+    let stream = stream.map_err(words)?;
+    if !url.is_secure() {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(host).map_err(words)?;
+    let connector = TlsConnector::from(web_tls(authorities).map_err(words)?);
+    let stream = connector.connect(name, stream).await.map_err(words)?;
+    Ok(Box::new(stream))
+}
+
+fn words(error: impl Display) -> String {
+    error.to_string()
 }
