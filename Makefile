@@ -17,7 +17,7 @@ demo: web
 
 # The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
 # gRPC stubs in Python.
-test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv
+test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv interop/second-peer/.venv
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --package freehold --features test-hooks --locked -- -D warnings
@@ -56,8 +56,8 @@ web/dist/index.html: web/node_modules/.package-lock.json web/assemble.mjs web/me
 	cd $* && npm ci --no-progress
 	@touch $@
 
-# An S3-compatible service for tests of files.
-tests/s3/.venv: tests/s3/requirements.txt
+# An S3-compatible service for tests of files, and what the peer in Python needs.
+tests/s3/.venv interop/second-peer/.venv: %/.venv: %/requirements.txt
 	python3 -m venv $@
 	$@/bin/pip install --quiet --no-deps --requirement $<
 	@touch $@

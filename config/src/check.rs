@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use freehold_directory::{Dnssec, IpRange, NegativeCache, StaticPeer, Trust};
+use freehold_directory::{Dnssec, IpRange, NegativeCache, NodeAddress, StaticPeer, Trust};
 use freehold_federation::{Backoff, Policy, Rates};
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{
@@ -19,7 +19,7 @@ use freehold_proto::{
 
 use crate::{
     Audit, Calls, Clients, Config, Copies, FilePlace, Files, Public, Registration, S3,
-    STOCK_API_KEY, Waiting,
+    STOCK_API_KEY, Waiting, authentication,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -33,6 +33,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCOVERY_WAIT: Duration = Duration::from_secs(3);
 /// A file is kept for an hour at least, so a minute more or less does not matter.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// All are asked at once, by whoever makes us meet somebody.
+const NODES_MAX: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two looks a trail may be longer than it is to be.
 const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -85,6 +87,8 @@ impl Checker<'_> {
         let limits = limits.and_then(|it| self.limits(it));
         let rates = limits.map(|it| it.1);
         let links = links.and_then(|it| self.federation(it, rates));
+        let nodes = self.section("directory", file.directory);
+        let nodes = nodes.and_then(|it| self.nodes(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -105,7 +109,10 @@ impl Checker<'_> {
             federation,
             waiting: waiting?,
             limits: limits?.0,
-            directory,
+            directory: freehold_directory::Config {
+                nodes: nodes?,
+                ..directory
+            },
             store: store?,
             files: files?,
             audit: audit?,
@@ -406,9 +413,44 @@ impl Checker<'_> {
             static_peers: static_peers?,
             negative_cache: NegativeCache::USUAL,
             dnssec: dnssec?,
+            nodes: Vec::new(),
             well_known_port: u16::try_from(port?).unwrap_or(443),
             well_known_ca: ca?,
         })
+    }
+
+    fn nodes(&mut self, section: file::Directory) -> Option<Vec<NodeAddress>> {
+        self.refuse_unknown("directory.", &section.unknown);
+        let nodes = self.list("directory.nodes", section.nodes, |text| {
+            let wrong = "must be addresses such as https://directory.example.org";
+            let place = authentication::place(text).map_err(|_| wrong)?;
+            let node = NodeAddress {
+                tls: place.tls,
+                host: place.host,
+                port: place.port,
+            };
+            if place.path.is_empty() {
+                Ok(node)
+            } else {
+                Err(wrong)
+            }
+        })?;
+        let twice = nodes
+            .iter()
+            .enumerate()
+            .any(|(at, it)| nodes.iter().skip(at + 1).any(|other| other == it));
+        match nodes.len() {
+            _ if twice => self.mistake(
+                "directory.nodes",
+                "names one node twice: two have to be two",
+            ),
+            1 => self.mistake(
+                "directory.nodes",
+                "names one node: one alone confirms nothing",
+            ),
+            0..=NODES_MAX => Some(nodes),
+            _ => self.mistake("directory.nodes", "names more than 8 nodes"),
+        }
     }
 
     fn peers(&mut self, given: Given<Vec<Given<file::Peer>>>) -> Option<Vec<StaticPeer>> {

@@ -35,6 +35,7 @@ pub(crate) struct File {
     pub(crate) authentication: Given<Authentication>,
     pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
+    pub(crate) directory: Given<Directory>,
     pub(crate) limits: Given<Limits>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
@@ -411,6 +412,21 @@ pub(crate) struct Peer {
     pub(crate) unknown: Unknown,
 }
 
+/// `[directory]` Nodes of the public directory. None is trusted, and none is needed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Directory {
+    /// Nodes, run by different people at best, that are asked when `trust` is "verified" and only an unsigned
+    /// TXT record names the root key of a domain never met: if two see the same there and none sees another,
+    /// it counts.
+    ///
+    /// Example: `["https://directory.example.org", "https://nodes.example.net"]`
+    pub(crate) nodes: Given<Vec<String>>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
 /// `[limits]` How much may come in a second. Each limit is two numbers: how many in a second, and how many
 /// at once after a rest; [0, 0] means no limit. People and programs at a usual pace do not meet them.
 #[derive(Debug, Default, Deserialize)]
@@ -677,6 +693,10 @@ impl Expected for Mail {
 }
 
 impl Expected for Federation {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Directory {
     const WORDS: &str = "a section";
 }
 

@@ -140,6 +140,35 @@ fn dnssec_is_validated_here_or_by_a_resolver_of_this_machine_or_not_at_all() {
 }
 
 #[test]
+fn nodes_of_the_directory_are_two_or_more_and_no_two_the_same() {
+    let with = |nodes: &str| format!("domain = \"a.test\"\n[directory]\nnodes = {nodes}\n");
+    let nodes = |text: &str| read(&with(text)).directory.nodes;
+    assert!(nodes("[]").is_empty());
+    let two = nodes(r#"["https://d.example.org", "http://127.0.0.1:6080/"]"#);
+    let shown: Vec<_> = two.iter().map(|it| (it.tls, &*it.host, it.port)).collect();
+    assert_eq!(
+        shown,
+        [(true, "d.example.org", 443), (false, "127.0.0.1", 6080)]
+    );
+    for (text, mistake) in [
+        (
+            r#"["https://d.example.org"]"#,
+            "directory.nodes names one node: one alone confirms nothing.",
+        ),
+        (
+            r#"["https://d.example.org", "https://d.example.org:443"]"#,
+            "directory.nodes names one node twice: two have to be two.",
+        ),
+        (
+            r#"["http://d.example.org", "https://e.example.org"]"#,
+            "directory.nodes = \"http://d.example.org\": must be addresses such as https://directory.example.org.",
+        ),
+    ] {
+        check(&with(text), &[mistake]);
+    }
+}
+
+#[test]
 fn mail_goes_to_a_server_or_a_folder_or_is_not_sent() {
     assert!(read("domain = \"a.test\"").mail.is_none());
     let config = read("domain = \"a.test\"\n[mail]\nfolder = \"mail\"");

@@ -56,6 +56,8 @@ pub(crate) struct Voices {
     pub(crate) txt: Option<([u8; 32], bool)>,
     /// What the domain's web server says under a certificate that the web believes.
     pub(crate) well_known: Option<[u8; 32]>,
+    /// Whether nodes of the directory see the same TXT record.
+    pub(crate) confirmed: bool,
 }
 
 impl Voices {
@@ -63,10 +65,10 @@ impl Voices {
     pub(crate) fn anchors(&self) -> Vec<Anchor> {
         let txt = self.txt.map(|(fingerprint, secure)| Anchor {
             fingerprint,
-            level: if secure {
-                AnchorLevel::Dnssec
-            } else {
-                AnchorLevel::Dns
+            level: match (secure, self.confirmed) {
+                (true, _) => AnchorLevel::Dnssec,
+                (false, true) => AnchorLevel::Confirmed,
+                (false, false) => AnchorLevel::Dns,
             },
         });
         let well_known = self.well_known.map(|fingerprint| Anchor {
@@ -95,7 +97,9 @@ impl Voices {
 pub(crate) fn counts(level: AnchorLevel, trust: Trust) -> bool {
     match level {
         AnchorLevel::Admin => true,
-        AnchorLevel::Dnssec | AnchorLevel::WellKnown => trust != Trust::Pinned,
+        AnchorLevel::Dnssec | AnchorLevel::WellKnown | AnchorLevel::Confirmed => {
+            trust != Trust::Pinned
+        }
         AnchorLevel::Dns => matches!(trust, Trust::Dns | Trust::Lan),
         AnchorLevel::FirstUse => trust == Trust::Lan,
     }
@@ -242,13 +246,15 @@ mod tests {
 
     #[test]
     fn only_a_weaker_voice_may_disagree() {
-        use AnchorLevel::{Admin, Dns, Dnssec, FirstUse, WellKnown};
+        use AnchorLevel::{Admin, Confirmed, Dns, Dnssec, FirstUse, WellKnown};
         for (relied, same, voice, expected) in [
             (Admin, true, Dns, Judgement::Agree),
             (Dns, true, Admin, Judgement::Agree),
             (Admin, false, Dnssec, Judgement::Alarm),
             (Dnssec, false, WellKnown, Judgement::Alarm),
             (WellKnown, false, Dns, Judgement::Alarm),
+            (Confirmed, false, Dns, Judgement::Alarm),
+            (Confirmed, false, WellKnown, Judgement::Stop),
             (Dns, false, Dns, Judgement::Stop),
             (WellKnown, false, Dnssec, Judgement::Stop),
             (Dns, false, WellKnown, Judgement::Stop),
@@ -269,13 +275,20 @@ mod tests {
 
     #[test]
     fn a_voice_counts_only_as_far_as_the_operator_trusts_it() {
-        use AnchorLevel::{Admin, Dns, Dnssec, FirstUse, WellKnown};
-        let counting =
-            |trust| [FirstUse, Dns, WellKnown, Dnssec, Admin].map(|level| counts(level, trust));
-        assert_eq!(counting(Trust::Pinned), [false, false, false, false, true]);
-        assert_eq!(counting(Trust::Verified), [false, false, true, true, true]);
-        assert_eq!(counting(Trust::Dns), [false, true, true, true, true]);
-        assert_eq!(counting(Trust::Lan), [true; 5]);
+        use AnchorLevel::{Admin, Confirmed, Dns, Dnssec, FirstUse, WellKnown};
+        let levels = [FirstUse, Dns, Confirmed, WellKnown, Dnssec, Admin];
+        let counting = |trust| levels.map(|level| counts(level, trust));
+        assert!(levels.is_sorted());
+        assert_eq!(
+            counting(Trust::Pinned),
+            [false, false, false, false, false, true]
+        );
+        assert_eq!(
+            counting(Trust::Verified),
+            [false, false, true, true, true, true]
+        );
+        assert_eq!(counting(Trust::Dns), [false, true, true, true, true, true]);
+        assert_eq!(counting(Trust::Lan), [true; 6]);
     }
 
     #[test]
@@ -284,6 +297,7 @@ mod tests {
         let both = Voices {
             txt: Some(([2; 32], false)),
             well_known: Some([2; 32]),
+            confirmed: false,
         };
         let later = start.plus(HOLD);
         let day = Duration::from_secs(24 * 60 * 60);

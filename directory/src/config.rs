@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use freehold_proto::DomainName;
 
-use crate::IpRange;
+use crate::{IpRange, NodeAddress};
 
 /// How other domains are found and believed.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub well_known_port: u16,
     /// A PEM file of certificate authorities that are believed beside those of the web.
     pub well_known_ca: Option<PathBuf>,
+    /// Nodes of the public directory that may confirm an unsigned TXT record.
+    pub nodes: Vec<NodeAddress>,
     /// Whose word counts for a domain that has never been met.
     pub trust: Trust,
     /// Ranges to connect to although they are private, local or otherwise special.
@@ -35,6 +37,7 @@ impl Default for Config {
             dnssec: Dnssec::Off,
             well_known_port: 443,
             well_known_ca: None,
+            nodes: Vec::new(),
             trust: Trust::Pinned,
             allowed_ranges: Vec::new(),
             static_peers: Vec::new(),
@@ -48,8 +51,8 @@ impl Default for Config {
 pub enum Trust {
     /// The administrator's and nobody else's.
     Pinned,
-    /// Also that of a `_freehold` TXT record for which DNSSEC vouches, and that of the domain's web
-    /// server.
+    /// Also that of a `_freehold` TXT record for which DNSSEC vouches or that two directory nodes confirm,
+    /// and that of the domain's web server.
     Verified,
     /// Also that of an unsigned TXT record: demonstrations and closed networks.
     Dns,

@@ -34,8 +34,8 @@ use self::{
     memory::{Known, Memory},
 };
 use crate::{
-    AnchorLevel, Config, DirectoryError, Life, Pin, PinError, Pins, ResolveError, StaticPeer,
-    Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch::Wanted,
+    AnchorLevel, Config, DirectoryError, Life, NodeAddress, Pin, PinError, Pins, ResolveError,
+    StaticPeer, Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch::Wanted,
     secure::Vouching, well_known,
 };
 
@@ -51,6 +51,7 @@ pub struct Directory {
     filter: AddressFilter,
     dns: Dns,
     vouching: Vouching,
+    nodes: Vec<NodeAddress>,
     records: Wanted,
     client_documents: Wanted,
     web_tls: Arc<ClientConfig>,
@@ -95,6 +96,7 @@ impl Directory {
             filter: AddressFilter::new(config.allowed_ranges),
             dns: Dns::new(config.nameserver),
             vouching: Vouching::new(config.dnssec, config.nameserver)?,
+            nodes: config.nodes,
             records: Wanted::record().map_err(tls)?,
             client_documents: Wanted::client_document().map_err(tls)?,
             web_tls: well_known::tls(config.well_known_ca.as_deref())?,

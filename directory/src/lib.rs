@@ -16,6 +16,7 @@ mod address_filter;
 mod anchor;
 mod budget;
 mod config;
+mod confirm;
 mod connect;
 mod directory;
 mod dns;
@@ -30,6 +31,7 @@ mod srv;
 mod well_known;
 
 pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};
+pub use confirm::NodeAddress;
 pub use connect::{Connect, PATH as CLIENT_DOCUMENT_PATH};
 pub use directory::{Directory, Observation, Target, TxtAnchor};
 pub use error::{DirectoryError, DocumentError, Fault, ResolveError};

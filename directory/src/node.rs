@@ -1,6 +1,6 @@
 //! A node of the public directory tier: tells anybody what can be seen of a domain from here. It keeps
 //! nothing but memory, signs nothing and is trusted by nobody: what it hands on is signed by the domain,
-//! and whoever asks checks that (PROTOCOL.md section 12).
+//! and whoever asks checks that (PROTOCOL.md section 13).
 
 mod answers;
 mod asker;

@@ -16,6 +16,8 @@ pub enum AnchorLevel {
     FirstUse,
     /// An unsigned TXT record.
     Dns,
+    /// An unsigned TXT record that two nodes of the directory see as we do.
+    Confirmed,
     /// The domain's web server, under a certificate that the web believes.
     WellKnown,
     /// A TXT record that DNSSEC vouches for.
@@ -26,9 +28,10 @@ pub enum AnchorLevel {
 
 impl AnchorLevel {
     /// Levels with the numbers under which they are stored, which never change.
-    const NUMBERS: [(Self, u8); 5] = [
+    const NUMBERS: [(Self, u8); 6] = [
         (Self::FirstUse, 6),
         (Self::Dns, 1),
+        (Self::Confirmed, 2),
         (Self::WellKnown, 3),
         (Self::Dnssec, 5),
         (Self::Admin, 4),
@@ -54,6 +57,7 @@ impl fmt::Display for AnchorLevel {
         f.write_str(match self {
             Self::FirstUse => "the first contact",
             Self::Dns => "a DNS TXT record",
+            Self::Confirmed => "a DNS TXT record that directory nodes confirm",
             Self::WellKnown => "its web server",
             Self::Dnssec => "DNSSEC",
             Self::Admin => "the administrator",

@@ -211,6 +211,21 @@ const CHANGES: &[Change] = &[
             it.previous_hash = vec![2; 16].into();
         },
     ),
+    (
+        "the key that calls it the latest is listed and revoked",
+        "not fresh",
+        |it| {
+            let key = <[u8; 32]>::try_from(&*it.signing_keys[0].public_key);
+            let id = KeyId::of(&key.unwrap_or_default());
+            it.revoked_keys[0].key_id = id.as_bytes().to_vec().into();
+        },
+    ),
+    ("the same, revoked from tomorrow on", "not fresh", |it| {
+        let key = <[u8; 32]>::try_from(&*it.signing_keys[0].public_key);
+        let id = KeyId::of(&key.unwrap_or_default());
+        it.revoked_keys[0].key_id = id.as_bytes().to_vec().into();
+        it.revoked_keys[0].invalid_from_ms = NOW + DAY;
+    }),
     ("another root key", "other root", |it| {
         it.root_key = vec![9; 32].into()
     }),

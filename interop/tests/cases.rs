@@ -79,6 +79,7 @@ tests! {
     every_ingress_verifies
     mutual_tls_no_eku
     hello_binding
+    domains_on_one_line
     downgrade_refused
     version_skew
     framing_isolation

@@ -64,20 +64,22 @@ fn hellos_are_believed_or_refused_for_the_reason_named() {
     let file = json("hello.json");
     let (record, now) = (record(&file["record"]), moment(&file["now_ms"]));
     let (from, to) = (name(&file["from"]), name(&file["to"]));
-    let hello = Hello {
-        role: Role::Initiator,
+    let by = |role| Hello {
+        role,
         from: &from,
         to: &to,
         key_id: KeyId::from_slice(&hex(&file["record"]["signing_key"]["key_id"])).unwrap(),
         record_hash: array(&file["record_hash"]),
         exporter: array(&file["exporter"]),
     };
-    assert_eq!(hello.signed_bytes(), hex(&file["signed"]));
-    for case in cases(&file["hellos"]) {
-        let tls_key_hash = array(&case["tls_key_hash"]);
-        let signature = hex(&case["signature"]);
-        let proven = verify_proof(&hello, &signature, &record, &tls_key_hash, now);
-        check(case, proven.as_ref().map(drop));
+    assert_eq!(by(Role::Initiator).signed_bytes(), hex(&file["signed"]));
+    for (list, role) in [("hellos", Role::Initiator), ("answers", Role::Acceptor)] {
+        for case in cases(&file[list]) {
+            let tls_key_hash = array(&case["tls_key_hash"]);
+            let signature = hex(&case["signature"]);
+            let proven = verify_proof(&by(role), &signature, &record, &tls_key_hash, now);
+            check(case, proven.as_ref().map(drop));
+        }
     }
 }
 
@@ -169,7 +171,11 @@ fn entries_are_opened_or_refused_for_the_reason_named() {
 
 #[test]
 fn signatures_hold_or_do_not_as_listed() {
-    for case in cases(&json("signature.json")["signatures"]) {
+    let (lax, rules) = (json("signature.json"), json("signature_rules.json"));
+    for case in cases(&lax["signatures"])
+        .iter()
+        .chain(cases(&rules["signatures"]))
+    {
         let (context, bytes) = (hex(&case["context"]), hex(&case["bytes"]));
         let signature = hex(&case["signature"]).try_into().unwrap();
         let holds = verify(&array(&case["public_key"]), &context, &bytes, &signature);

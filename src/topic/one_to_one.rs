@@ -3,6 +3,8 @@
 //! Decisions only: no socket, no clock, no store. A method changes the value and says what happened,
 //! or refuses and changes nothing. Whoever calls makes it durable before anybody is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use freehold_proto::{AccessMode, DomainName, MessageId, Timestamp, UserId, limits};
 
@@ -57,6 +59,11 @@ pub struct PeerRelation {
     pub given_version: u64,
 }
 
+/// How long what follows a message that was answered *later* may be under way: twice the time of a call.
+/// Then its sender has the answer and keeps what follows behind it; the message itself may never come
+/// again, since it may be refused, or too old, when it is offered next.
+const HELD_FOR: Duration = Duration::from_secs(60);
+
 /// A topic between two people.
 #[derive(Clone, Debug)]
 pub struct OneToOne {
@@ -68,9 +75,9 @@ pub struct OneToOne {
     pub created: Option<Timestamp>,
     /// When the last message came.
     pub touched: Option<Timestamp>,
-    /// A message from elsewhere that was answered *later*. Until it is offered again nothing behind it
-    /// is taken, even if the recipient accepts in between, so that the author's order holds.
-    pub held: Option<MessageId>,
+    /// A message from elsewhere that was answered *later*, and when. What is under way behind it is not
+    /// taken, even if the recipient accepts in between, so that the author's order holds.
+    pub held: Option<(MessageId, Timestamp)>,
     /// Our people may take their own messages from both.
     pub deletes: bool,
     /// What is attached to the topic (pins), JSON; empty for none.
@@ -401,7 +408,8 @@ impl OneToOne {
         text: Option<usize>,
         now: Timestamp,
     ) -> Reception {
-        if self.held.is_some_and(|it| it != id) {
+        let under_way = |(_, since): &(_, Timestamp)| now < since.plus(HELD_FOR);
+        if self.held.filter(under_way).is_some_and(|it| it.0 != id) {
             return Reception::AwaitingConsent;
         }
         self.held = None;
@@ -419,7 +427,7 @@ impl OneToOne {
             let shown = usize::try_from(standing.unaccepted_texts).unwrap_or(usize::MAX);
             let short = text.is_some_and(|chars| chars <= limits::FIRST_CONTACT_CHARS_MAX);
             if !short || shown >= limits::FIRST_CONTACT_TEXTS_MAX {
-                self.held = Some(id);
+                self.held = Some((id, now));
                 return Reception::AwaitingConsent;
             }
             standing.unaccepted_texts += 1;
@@ -438,7 +446,7 @@ impl OneToOne {
 
     /// The author has deleted messages: none of them is offered again, so nothing waits for one of them.
     pub fn let_go(&mut self, ids: &[MessageId]) {
-        self.held.take_if(|it| ids.contains(it));
+        self.held.take_if(|it| ids.contains(&it.0));
     }
 
     /// The domain of `peer` says how its person stands. `ours` is what our person lets strangers do;

@@ -137,6 +137,20 @@ fn media_and_long_texts_wait_for_consent() {
 }
 
 #[test]
+fn a_message_that_waited_and_never_comes_again_holds_nothing_up() {
+    let mut topic = invited();
+    let waits = topic.receive(&carol(), id(1), Some(281), at(1));
+    assert_eq!(waits, Reception::AwaitingConsent);
+    topic.want(&alice(), "JRWPA", at(2)).unwrap();
+    // It was refused on its way to the topic. What its author wrote behind it comes now.
+    let later = at(1).plus(HELD_FOR);
+    assert_eq!(
+        topic.receive(&carol(), id(2), Some(1), later),
+        Reception::Shown(1)
+    );
+}
+
+#[test]
 fn nothing_overtakes_a_message_that_waits_even_when_consent_comes_in_between() {
     let mut topic = invited();
     assert_eq!(

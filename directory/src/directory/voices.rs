@@ -7,6 +7,7 @@ use super::Directory;
 use crate::{
     AnchorLevel, Pin, ResolveError, StaticPeer, Trust,
     anchor::{Anchor, Judgement, Voices, counts, from_txt, judge},
+    confirm::{self, Confirmation},
     well_known,
 };
 
@@ -45,7 +46,7 @@ impl Directory {
                     "it has no _freehold TXT record, and its web server does not vouch for it either",
                 )),
                 (_, Some(_)) => Err(ResolveError::NoAnchor(
-                    "only an unsigned TXT record names it, and that is not trusted here",
+                    "only an unsigned TXT record names it, which no two directory nodes confirm",
                 )),
             };
         };
@@ -57,7 +58,8 @@ impl Directory {
         Ok(Some(*strongest))
     }
 
-    /// What DNS and, where that is not enough, the domain's web server say.
+    /// What DNS and, where that is not enough, the domain's web server say, or, if that says nothing, nodes
+    /// of the directory.
     async fn voices(&self, domain: &DomainName) -> Result<Voices, ResolveError> {
         let txt = self.txt(domain).await?;
         let enough = txt.is_some_and(|(_, secure)| secure || self.trust != Trust::Verified);
@@ -71,7 +73,35 @@ impl Directory {
                 }
             },
         };
-        Ok(Voices { txt, well_known })
+        let mut voices = Voices {
+            txt,
+            well_known,
+            confirmed: false,
+        };
+        if let (Some((root, false)), None, false) = (txt, well_known, enough) {
+            voices.confirmed = self.confirmed(domain, &root).await?;
+        }
+        Ok(voices)
+    }
+
+    /// Whether nodes of the directory see the TXT record that we see.
+    async fn confirmed(&self, domain: &DomainName, root: &[u8; 32]) -> Result<bool, ResolveError> {
+        let seen = confirm::ask(&self.nodes, domain, &self.web_tls, &self.dns).await;
+        let keys: Vec<_> = seen.iter().map(|it| it.1).collect();
+        match confirm::compare(&keys, root) {
+            Confirmation::Confirmed => Ok(true),
+            Confirmation::Silent => Ok(false),
+            Confirmation::Contradicted => {
+                let other = |it: &&(String, Option<[u8; 32]>)| it.1.is_some_and(|key| key != *root);
+                let nodes: Vec<_> = seen.iter().filter(other).map(|it| &*it.0).collect();
+                let nodes = nodes.join(", ");
+                let why = format!("directory node {nodes} sees another root key in DNS than we do");
+                self.alarms.raise(domain, &why);
+                Err(ResolveError::AnchorsDisagree {
+                    level: AnchorLevel::Confirmed,
+                })
+            }
+        }
     }
 
     /// The root key that the TXT record names, and whether DNSSEC vouches for it.

@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use freehold_directory::{Config, Node, NodeConfig, NodeListener, Rate, serve_node};
+use freehold_directory::{
+    AnchorLevel, Config, Node, NodeAddress, NodeConfig, NodeListener, Pins as _, Rate,
+    ResolveError, Trust, serve_node,
+};
 use freehold_keys::{KeyRing, VerifiedRecord, fingerprint_to_text};
+use hickory_server::proto::rr::RData;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -15,15 +19,22 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A node for a world in which `beta.test` is as `named` says.
 pub(crate) async fn node(world: &World, named: &KeyRing) -> SocketAddr {
-    let rows = [
+    node_that_sees(world, &rows(world, named).await).await
+}
+
+async fn rows(world: &World, named: &KeyRing) -> [(&'static str, RData); 3] {
+    [
         (
             "_freehold._tcp.beta.test",
             srv(0, world.serve_record().await, "host.beta.test"),
         ),
         ("host.beta.test", world.loopback()),
         ("_freehold.beta.test", anchor(named)),
-    ];
-    let nameserver = world.serve_zone(world.zone(&rows)).await;
+    ]
+}
+
+async fn node_that_sees(world: &World, rows: &[(&str, RData)]) -> SocketAddr {
+    let nameserver = world.serve_zone(world.zone(rows)).await;
     let config = NodeConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         proxies: vec!["127.0.0.1".parse().unwrap()],
@@ -157,6 +168,71 @@ async fn many_who_ask_a_node_at_once_cause_one_look() {
         assert_eq!((status, &seen["found"]), (200, &true.into()));
     }
     assert_eq!(world.served(), 1);
+}
+
+/// What becomes of a first contact of who trusts no unsigned record and names these nodes.
+async fn met(world: &World, nodes: &[SocketAddr]) -> Result<AnchorLevel, ResolveError> {
+    let rows = rows(world, &world.ring).await;
+    let change = |config: &mut Config| {
+        config.trust = Trust::Verified;
+        config.nodes = nodes
+            .iter()
+            .map(|it| NodeAddress {
+                tls: false,
+                host: it.ip().to_string(),
+                port: it.port(),
+            })
+            .collect();
+    };
+    let directory = world.directory_set(&rows, change).await;
+    directory.peer(&world.domain).await?;
+    let pin = world.pins.load(&world.domain).await.unwrap().unwrap();
+    directory.forget(&world.domain).await.unwrap();
+    Ok(pin.anchor)
+}
+
+#[tokio::test]
+async fn an_unsigned_record_counts_where_two_nodes_see_it_too() {
+    let world = World::new("beta.test");
+    let (one, two) = (
+        node(&world, &world.ring).await,
+        node(&world, &world.ring).await,
+    );
+    assert_eq!(
+        met(&world, &[one, two]).await.unwrap(),
+        AnchorLevel::Confirmed
+    );
+    // One of three is away.
+    let gone: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    assert_eq!(
+        met(&world, &[gone, one, two]).await.unwrap(),
+        AnchorLevel::Confirmed
+    );
+    for nodes in [&[][..], &[one], &[one, gone]] {
+        let error = met(&world, nodes).await.unwrap_err();
+        assert!(matches!(error, ResolveError::NoAnchor(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_sees_another_key_or_lies_stops_a_first_contact() {
+    let (world, other) = (World::new("beta.test"), World::new("beta.test"));
+    let (honest, second) = (
+        node(&world, &world.ring).await,
+        node(&world, &world.ring).await,
+    );
+    let lying = node(&world, &other.ring).await;
+    let error = met(&world, &[honest, second, lying]).await.unwrap_err();
+    assert!(
+        matches!(error, ResolveError::AnchorsDisagree { .. }),
+        "{error}"
+    );
+    // One that says that there is nothing is not believed, and does no harm.
+    let blind = node_that_sees(&world, &[]).await;
+    assert_eq!(
+        met(&world, &[honest, blind, second]).await.unwrap(),
+        AnchorLevel::Confirmed
+    );
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod discovery_amplification;
 mod disk_full;
 mod dns_change_mid_stream;
 mod domain_canonical_form;
+mod domains_on_one_line;
 mod downgrade_refused;
 mod ephemera_origin;
 mod erasure;
@@ -184,6 +185,7 @@ pub const ALL: &[Case] = &[
     every_ingress_verifies::CASE,
     mutual_tls_no_eku::CASE,
     hello_binding::CASE,
+    domains_on_one_line::CASE,
     downgrade_refused::CASE,
     version_skew::CASE,
     framing_isolation::CASE,

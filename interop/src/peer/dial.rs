@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Inner, broken, grpc,
+    Inner, ScriptedPeer, broken, grpc,
     tls::{Tls, exporter},
 };
 use crate::{Failure, Result};
@@ -90,6 +90,15 @@ impl Line {
             exporter,
             _connection: Arc::new(task),
         })
+    }
+
+    /// The same connection, to speak for another domain.
+    #[must_use]
+    pub fn also_for(&self, other: &ScriptedPeer) -> Self {
+        Self {
+            this: Arc::clone(&other.this),
+            ..self.clone()
+        }
     }
 
     /// Proves itself.
