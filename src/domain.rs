@@ -17,7 +17,7 @@ use crate::{
         trail,
     },
     control,
-    edge::{front::Front, grpc, http, ids::Ids},
+    edge::{entrance, front::Front, grpc, http, ids::Ids},
     files::{Files, StorageError},
     limits::{self, Limits},
     mail::{MailError, Post},
@@ -218,6 +218,15 @@ impl Domain {
             service,
         };
         let server = server(tables, &keys, clock, rules, parts)?;
+        if let Some(public) = &config.clients.public {
+            let app = config
+                .clients
+                .web_root
+                .as_deref()
+                .is_some_and(http::has_app);
+            let entrance = entrance::entrance(public, &server.rules, app);
+            federation.handle().open_entrance(entrance);
+        }
         let desk = PeerDesk::new(Arc::clone(&server), Arc::clone(&directory), configured);
         let policy = desk.policy().await.map_err(AccountError::from)?;
         federation.handle().set_policy(&policy);

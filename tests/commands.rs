@@ -6,7 +6,12 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
 };
+
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// A demonstration that does not outlive its test.
 struct Demo(Child);
@@ -281,6 +286,101 @@ fn demo_once(dir: &str) -> serde_json::Value {
     output.read_line(&mut rest).expect("its output ends");
     assert_eq!(rest, "", "it says one line only");
     serde_json::from_str(&line).expect("the line is JSON")
+}
+
+#[test]
+fn check_says_whether_clients_are_led_to_the_domain_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = path(folder.path(), "demo");
+    let port = free_port().to_string();
+    let arguments = [
+        "demo",
+        "--json",
+        "--port",
+        &port,
+        "--domains",
+        "2",
+        "--dir",
+        &dir,
+    ];
+    let demo = command(&arguments).stdout(Stdio::piped()).spawn();
+    let mut demo = Demo(demo.unwrap());
+    let mut output = BufReader::new(demo.0.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    let config = |name: &str| format!("{dir}/{name}/freehold.toml");
+    let (alpha, beta) = (config("alpha.test"), config("beta.test"));
+    let told = "leads here, and clients are told so";
+    check(&["check", "--config", &alpha], 0, told);
+    // Beta says that its people are where alpha is.
+    let text = fs::read_to_string(&beta).unwrap();
+    let number: u16 = port.parse().unwrap();
+    let (theirs, alphas) = (number + 1, number);
+    let of = |port: u16| format!("public_url = \"http://127.0.0.1:{port}\"");
+    assert!(text.contains(&of(theirs)), "{text}");
+    fs::write(&beta, text.replace(&of(theirs), &of(alphas))).unwrap();
+    check(
+        &["check", "--config", &beta],
+        1,
+        "its client document is of another domain",
+    );
+    // And then that nobody is told.
+    fs::write(&beta, text.replace(&of(theirs), "")).unwrap();
+    let note = "does not tell where its people's clients connect";
+    check(&["check", "--config", &beta], 0, note);
+    // Behind a web server with a certificate, which has to be one that is believed.
+    let authority = path(folder.path(), "authority.pem");
+    let (web, _runtime) = web_server_before(alphas, Path::new(&authority));
+    let text = fs::read_to_string(&alpha).unwrap();
+    let url = format!("public_url = \"https://127.0.0.1:{web}\"");
+    let text = text.replace(&of(alphas), &url);
+    fs::write(&alpha, &text).unwrap();
+    check(
+        &["check", "--config", &alpha],
+        1,
+        "invalid peer certificate: UnknownIssuer",
+    );
+    let believed = format!("[federation]\nwell_known_ca = \"{authority}\"\n");
+    fs::write(&alpha, text.replace("[federation]\n", &believed)).unwrap();
+    // It answers; but the server still says what it was started with.
+    let stale = format!("not below https://127.0.0.1:{web}/: start the server anew");
+    check(&["check", "--config", &alpha], 1, &stale);
+    let pid = demo.0.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(demo.0.wait().unwrap().success());
+    let note = "can be told while the server is running";
+    check(&["check", "--config", &alpha], 1, note);
+}
+
+/// A web server that ends TLS before a port of this machine, as long as the runtime is kept. Its port; the
+/// certificate of its authority goes to a file.
+fn web_server_before(port: u16, authority: &Path) -> (u16, tokio::runtime::Runtime) {
+    let key = rcgen::KeyPair::generate().expect("a key is made");
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
+        .and_then(|it| it.self_signed(&key))
+        .expect("a certificate is made");
+    fs::write(authority, leaf.pem()).expect("it is written");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it is a key");
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)
+        .expect("they belong together");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("a port is free");
+    let own = listener.local_addr().expect("it is bound").port();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let inside = TcpStream::connect(("127.0.0.1", port)).await;
+            if let (Ok(mut outside), Ok(mut inside)) = (acceptor.accept(stream).await, inside) {
+                let _carried = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            }
+        }
+    });
+    (own, runtime)
 }
 
 /// Types lines into a command; what it says.

@@ -13,11 +13,13 @@ use std::{
 use freehold_directory::{Dnssec, IpRange, NegativeCache, NodeAddress, StaticPeer, Trust};
 use freehold_federation::{Backoff, Policy, Rates};
 use freehold_keys::fingerprint_from_text;
-use freehold_proto::{DomainName, limits::PAYLOAD_BYTES_MAX};
+use freehold_proto::{
+    DomainName, WebUrl, client_document::check_grpc, limits::PAYLOAD_BYTES_MAX, web_url::WebHost,
+};
 
 use crate::{
-    Audit, Calls, Clients, Config, Copies, FilePlace, Files, Registration, S3, STOCK_API_KEY,
-    Waiting, authentication,
+    Audit, Calls, Clients, Config, Copies, FilePlace, Files, Public, Registration, S3,
+    STOCK_API_KEY, Waiting, authentication,
     file::{self, File},
     given::{Expected, Given, Unknown},
 };
@@ -138,6 +140,7 @@ impl Checker<'_> {
         self.refuse_unknown("clients.", &section.unknown);
         let listen = self.listen("clients.listen", section.listen, "127.0.0.1:6060");
         let grpc_listen = self.optional("clients.grpc_listen", section.grpc_listen, socket_address);
+        let public = self.public(section.public_url, section.grpc_public, &grpc_listen);
         let hosts = self.list("clients.hosts", section.hosts, |text| {
             DomainName::from_typed(text).map(|it| it.to_string())
         });
@@ -193,6 +196,7 @@ impl Checker<'_> {
         Some(Clients {
             listen: listen?,
             grpc_listen: grpc_listen?,
+            public: public?,
             hosts: hosts?,
             web_root: web_root?.map(|it: String| self.base_dir.join(it)),
             api_keys: api_keys?,
@@ -208,6 +212,29 @@ impl Checker<'_> {
             required_credentials: required_credentials?,
             masked_tags: masked_tags?,
         })
+    }
+
+    /// Where the world reaches the listeners, if that is told.
+    fn public(
+        &mut self,
+        url: Given<String>,
+        grpc: Given<String>,
+        grpc_listen: &Option<Option<SocketAddr>>,
+    ) -> Option<Option<Public>> {
+        const GRPC: &str = "clients.grpc_public";
+        let url = self.optional("clients.public_url", url, public_url);
+        let grpc = self.optional(GRPC, grpc, |text| match check_grpc(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(_) => Err("must be a host and a port, such as chat.example.org:443"),
+        });
+        let (url, grpc) = (url?, grpc?);
+        match (&url, &grpc) {
+            (None, Some(_)) => self.mistake(GRPC, "counts only with public_url"),
+            (_, Some(_)) if *grpc_listen == Some(None) => {
+                self.mistake(GRPC, "counts only with grpc_listen")
+            }
+            _ => Some(url.map(|url| Public { url, grpc })),
+        }
     }
 
     pub(crate) fn proxies(&mut self, key: &str, given: Given<Vec<String>>) -> Option<Vec<IpAddr>> {
@@ -738,6 +765,20 @@ impl Checker<'_> {
         let text = self.parsed(key, &text, not_empty)?;
         // `components` drops the "." that stands for the folder itself.
         Some(base.join(text).components().collect())
+    }
+}
+
+/// A URL that leads to the whole of our listener.
+fn public_url(text: &str) -> Result<WebUrl, &'static str> {
+    const WRONG: &str = "must be a URL without a path, such as https://chat.example.org";
+    let url: Result<WebUrl, _> = format!("{}/", text.strip_suffix('/').unwrap_or(text)).parse();
+    let url = url.ok().filter(|it| it.path() == "/").ok_or(WRONG)?;
+    let here = matches!(url.host(), WebHost::Address(it) if it.is_loopback());
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if here => Ok(url),
+        "http" => Err("must be https: plain http is for addresses of this machine"),
+        _ => Err(WRONG),
     }
 }
 

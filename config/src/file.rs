@@ -61,6 +61,19 @@ pub(crate) struct Clients {
     /// Example: `"127.0.0.1:16060"`
     pub(crate) grpc_listen: Given<String>,
 
+    /// Where the world reaches `listen`, through the web server in front. From it the domain tells where its
+    /// people's clients connect, at `/.well-known/freehold/client` and to directories; without it the domain
+    /// does not tell. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://chat.example.org"`
+    pub(crate) public_url: Given<String>,
+
+    /// Where the world reaches `grpc_listen`, with TLS: host and port. It is told together with
+    /// `public_url`.
+    ///
+    /// Example: `"chat.example.org:443"`
+    pub(crate) grpc_public: Given<String>,
+
     /// More names by which people's clients reach the domain, beside its own. They count where several
     /// domains are served by one process (`freehold host`), which finds the domain by them.
     ///

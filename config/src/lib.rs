@@ -23,7 +23,7 @@ use std::{
 };
 
 use freehold_federation::Rate;
-use freehold_proto::DomainName;
+use freehold_proto::{DomainName, WebUrl};
 
 pub use example::{example, node_example};
 
@@ -240,6 +240,8 @@ pub struct Clients {
     pub listen: SocketAddr,
     /// Address and port of the listener for gRPC, if there is to be one.
     pub grpc_listen: Option<SocketAddr>,
+    /// Where the world reaches these, if that is told.
+    pub public: Option<Public>,
     /// Names by which clients reach the domain, beside its own.
     pub hosts: Vec<String>,
     /// The folder with the web app, served at `/`. Need not exist.
@@ -268,6 +270,15 @@ pub struct Clients {
     pub required_credentials: Vec<String>,
     /// Kinds of tags by which only those may search who have the same tag.
     pub masked_tags: Vec<String>,
+}
+
+/// Where the world reaches the listeners for clients.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// That of browsers and apps; its path is `/`.
+    pub url: WebUrl,
+    /// That of gRPC, host and port, spoken with TLS.
+    pub grpc: Option<String>,
 }
 
 /// Calls between two people.

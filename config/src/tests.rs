@@ -408,3 +408,51 @@ fn a_limit_is_two_numbers_or_none() {
         ],
     );
 }
+
+#[test]
+fn where_the_world_reaches_clients_is_a_plain_url() {
+    let clients = |lines: &str| format!("domain = \"a.test\"\n[clients]\n{lines}\n");
+    assert!(read(&clients("")).clients.public.is_none());
+    for text in ["https://chat.a.test", "https://chat.a.test/"] {
+        let config = read(&clients(&format!("public_url = {text:?}")));
+        let public = config.clients.public.unwrap();
+        assert_eq!(public.url.as_str(), "https://chat.a.test/");
+        assert_eq!(public.grpc, None);
+    }
+    let here = read(&clients("public_url = \"http://127.0.0.1:6060\""));
+    assert_eq!(here.clients.public.unwrap().url.port(), 6060);
+    let listen = "grpc_listen = \"127.0.0.1:1\"\ngrpc_public = \"chat.a.test:443\"";
+    let both = read(&clients(&format!(
+        "public_url = \"https://chat.a.test\"\n{listen}"
+    )));
+    let grpc = both.clients.public.unwrap().grpc;
+    assert_eq!(grpc.as_deref(), Some("chat.a.test:443"));
+    check(
+        &clients("public_url = \"http://chat.a.test\"\ngrpc_public = \"chat.a.test\""),
+        &[
+            "clients.public_url = \"http://chat.a.test\": must be https: plain http is for addresses of this machine.",
+            "clients.grpc_public = \"chat.a.test\": must be a host and a port, such as chat.example.org:443.",
+        ],
+    );
+    for wrong in [
+        "chat.a.test",
+        "https://chat.a.test/app",
+        "wss://chat.a.test",
+        "https://x@a.test",
+    ] {
+        check(
+            &clients(&format!("public_url = {wrong:?}")),
+            &[&format!(
+                "clients.public_url = {wrong:?}: must be a URL without a path, such as https://chat.example.org."
+            )],
+        );
+    }
+    check(
+        &clients(listen),
+        &["clients.grpc_public counts only with public_url."],
+    );
+    check(
+        &clients("public_url = \"https://chat.a.test\"\ngrpc_public = \"chat.a.test:443\""),
+        &["clients.grpc_public counts only with grpc_listen."],
+    );
+}

@@ -4,6 +4,7 @@
 //! domain's serial never goes back.
 
 mod alarms;
+mod documents;
 mod lives;
 mod memory;
 mod observe;
@@ -34,7 +35,7 @@ use self::{
 };
 use crate::{
     AnchorLevel, Config, DirectoryError, Life, NodeAddress, Pin, PinError, Pins, ResolveError,
-    StaticPeer, Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch,
+    StaticPeer, Trust, address_filter::AddressFilter, budget::Budget, dns::Dns, fetch::Wanted,
     secure::Vouching, well_known,
 };
 
@@ -51,7 +52,8 @@ pub struct Directory {
     dns: Dns,
     vouching: Vouching,
     nodes: Vec<NodeAddress>,
-    tls: Arc<ClientConfig>,
+    records: Wanted,
+    client_documents: Wanted,
     web_tls: Arc<ClientConfig>,
     web_port: u16,
     pins: Arc<dyn Pins>,
@@ -87,6 +89,7 @@ impl Directory {
                 return Err(DirectoryError::Twice(twice.domain));
             }
         }
+        let tls = |error: rustls::Error| DirectoryError::Tls(error.to_string());
         Ok(Self {
             trust: config.trust,
             static_peers,
@@ -94,7 +97,8 @@ impl Directory {
             dns: Dns::new(config.nameserver),
             vouching: Vouching::new(config.dnssec, config.nameserver)?,
             nodes: config.nodes,
-            tls: fetch::tls().map_err(|error| DirectoryError::Tls(error.to_string()))?,
+            records: Wanted::record().map_err(tls)?,
+            client_documents: Wanted::client_document().map_err(tls)?,
             web_tls: well_known::tls(config.well_known_ca.as_deref())?,
             web_port: config.well_known_port,
             pins,

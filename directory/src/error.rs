@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use freehold_keys::RecordFault;
+use freehold_keys::{DocumentFault, RecordFault};
 use freehold_proto::Timestamp;
 
 use crate::{AnchorLevel, PinError};
@@ -100,6 +100,27 @@ impl ResolveError {
             | Self::Record(_) => Fault::Peer,
         }
     }
+}
+
+/// Why it is not known where a domain's clients connect.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// There is nothing to check a document against.
+    #[error("its identity record is not to be had, so no word of it can be checked")]
+    NoRecord,
+    /// It publishes none.
+    #[error("it does not tell where its clients connect")]
+    None,
+    /// It cannot be found.
+    #[error(transparent)]
+    Unreached(#[from] ResolveError),
+    /// It does not hand one over.
+    #[error("its client document cannot be fetched: {0}")]
+    Fetch(String),
+    /// What it hands over is not to be believed.
+    #[error(transparent)]
+    Fault(#[from] DocumentFault),
 }
 
 /// Why the directory cannot be set up.

@@ -1,6 +1,7 @@
-//! Fetches an identity record over TLS (PROTOCOL.md section 4).
+//! Fetches an identity record, or a client document, over TLS (PROTOCOL.md section 4.4).
 //!
-//! The certificate proves nothing here and need not: the record certifies itself. Nothing is sent
+//! The certificate proves nothing here and need not: the record certifies itself, and the document is
+//! checked against the record. Nothing is sent
 //! but the handshake, so that nothing can leak to whoever answers.
 
 use std::{sync::Arc, time::Duration};
@@ -8,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use freehold_keys::verify_possession;
 use freehold_proto::{
     DomainName,
-    limits::{ALPN_RECORD, RECORD_BYTES_MAX},
+    limits::{ALPN_CLIENT, ALPN_RECORD, CLIENT_DOCUMENT_BYTES_MAX, RECORD_BYTES_MAX},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -23,55 +24,80 @@ use rustls::{
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{ResolveError, Target};
+use crate::Target;
 
-/// Time for one server to hand over its record.
+/// Time for one server to hand over what it has.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One kind of thing that servers hand over: how it is asked for, and how long it may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    tls: Arc<ClientConfig>,
+    alpn: &'static [u8],
+    bytes_max: usize,
+}
+
+impl Wanted {
+    /// A domain's record.
+    pub(crate) fn record() -> Result<Self, rustls::Error> {
+        Ok(Self {
+            tls: tls(ALPN_RECORD)?,
+            alpn: ALPN_RECORD,
+            bytes_max: RECORD_BYTES_MAX,
+        })
+    }
+
+    /// Its client document.
+    pub(crate) fn client_document() -> Result<Self, rustls::Error> {
+        Ok(Self {
+            tls: tls(ALPN_CLIENT)?,
+            alpn: ALPN_CLIENT,
+            bytes_max: CLIENT_DOCUMENT_BYTES_MAX,
+        })
+    }
+}
+
 /// Makes the TLS side of fetching.
-pub(crate) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+fn tls(alpn: &[u8]) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyKey))
         .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_RECORD.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// The bytes that `target` serves as the record of `domain`. Not yet checked in any way.
+/// The bytes that `target` serves as what is wanted of `domain`, or why there are none. Not yet checked in
+/// any way.
 pub(crate) async fn fetch(
-    tls: &Arc<ClientConfig>,
+    wanted: &Wanted,
     domain: &DomainName,
     target: &Target,
-) -> Result<Vec<u8>, ResolveError> {
-    let failed = |why: String| ResolveError::Fetch(format!("{}: {why}", target.address));
-    match timeout(FETCH_TIMEOUT, read(tls, domain, target)).await {
+) -> Result<Vec<u8>, String> {
+    let failed = |why: String| format!("{}: {why}", target.address);
+    match timeout(FETCH_TIMEOUT, read(wanted, domain, target)).await {
         Err(_) => Err(failed("it takes too long".to_owned())),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Ok(Ok(bytes)) if bytes.len() > RECORD_BYTES_MAX => {
-            Err(failed("it sends more than a record may have".to_owned()))
+        Ok(Ok(bytes)) if bytes.len() > wanted.bytes_max => {
+            Err(failed("it sends more than that may have".to_owned()))
         }
         Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 
-async fn read(
-    tls: &Arc<ClientConfig>,
-    domain: &DomainName,
-    target: &Target,
-) -> std::io::Result<Vec<u8>> {
+async fn read(wanted: &Wanted, domain: &DomainName, target: &Target) -> std::io::Result<Vec<u8>> {
     let name = ServerName::try_from(domain.as_str().to_owned()).map_err(std::io::Error::other)?;
     let stream = TcpStream::connect(target.address).await?;
-    let stream = TlsConnector::from(Arc::clone(tls))
+    let stream = TlsConnector::from(Arc::clone(&wanted.tls))
         .connect(name, stream)
         .await?;
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN_RECORD) {
-        return Err(std::io::Error::other("it does not serve records"));
+    if stream.get_ref().1.alpn_protocol() != Some(wanted.alpn) {
+        return Err(std::io::Error::other("it does not serve that"));
     }
     let mut bytes = Vec::new();
-    let mut bounded = stream.take(RECORD_BYTES_MAX as u64 + 1);
+    let mut bounded = stream.take(wanted.bytes_max as u64 + 1);
     bounded.read_to_end(&mut bytes).await?;
     Ok(bytes)
 }

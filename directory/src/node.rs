@@ -7,6 +7,8 @@ mod asker;
 mod http;
 mod metrics;
 mod page;
+mod qr;
+mod short;
 
 use std::{
     convert::Infallible,
@@ -24,8 +26,8 @@ use tokio::{sync::Semaphore, time::interval};
 pub use self::http::{NodeListener, serve};
 use self::metrics::Metrics;
 use crate::{
-    Config, Directory, DirectoryError, Limiter, MemoryPins, Observation, Over, Rate, ResolveError,
-    Trust, prefix_of,
+    Config, Directory, DirectoryError, DocumentError, Limiter, MemoryPins, Observation, Over, Rate,
+    ResolveError, Trust, prefix_of,
 };
 
 /// How long what was found is handed on without a new look.
@@ -174,6 +176,7 @@ impl Node {
                 domain: domain.clone(),
                 at: now,
                 record: Err(ResolveError::Busy),
+                client_document: Err(DocumentError::NoRecord),
                 txt: Err(ResolveError::Busy),
                 well_known: Err(ResolveError::Busy),
             },
@@ -187,8 +190,10 @@ impl Node {
         match &seen.record {
             Ok(record) => {
                 let fresh = record.freshness().map(|it| it.statement().expires);
-                let until = seen.at.plus(FOUND_FOR);
-                fresh.map_or(until, |it| it.min(until))
+                let directed = seen.client_document.as_ref().ok();
+                let directed = directed.map(|it| it.document().expires);
+                let ends = fresh.into_iter().chain(directed);
+                ends.fold(seen.at.plus(FOUND_FOR), Ord::min)
             }
             Err(_) => seen.at.plus(MISSED_FOR),
         }
@@ -213,6 +218,7 @@ fn not_older(
         Ok(()) => Some(Arc::clone(record)),
         Err(fault) => {
             seen.record = Err(fault.into());
+            seen.client_document = Err(DocumentError::NoRecord);
             last
         }
     }
@@ -224,7 +230,9 @@ fn weight(look: &Look) -> u32 {
     let other = |it: &&Arc<VerifiedRecord>| !shown.is_some_and(|shown| Arc::ptr_eq(shown, it));
     let records = shown.into_iter().chain(look.last.as_ref().filter(other));
     let bytes: usize = records.map(|it| 2 * it.to_bytes().len()).sum();
-    u32::try_from(bytes + LOOK_BYTES).unwrap_or(u32::MAX)
+    let document = look.seen.client_document.as_ref();
+    let document = document.map_or(0, |it| 2 * it.to_bytes().len());
+    u32::try_from(bytes + document + LOOK_BYTES).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -246,6 +254,7 @@ mod tests {
                 domain: domain.clone(),
                 at: clock.now(),
                 record: shown,
+                client_document: Err(DocumentError::NoRecord),
                 txt: Ok(None),
                 well_known: Err(ResolveError::NoAddress),
             },

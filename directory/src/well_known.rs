@@ -22,8 +22,9 @@ pub const PATH: &str = "/.well-known/freehold/identity";
 /// Time for all of it.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes the TLS side: the certificate authorities of the web, and `extra`.
-pub(crate) fn tls(extra: Option<&Path>) -> Result<Arc<ClientConfig>, DirectoryError> {
+/// The TLS side of asking a web server: the certificate authorities of the web, and those in the file
+/// `extra`. Fails if that cannot be read.
+pub fn tls(extra: Option<&Path>) -> Result<Arc<ClientConfig>, DirectoryError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(path) = extra {

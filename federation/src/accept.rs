@@ -19,7 +19,7 @@ use freehold_directory::ResolveError;
 use freehold_keys::{VerifiedRecord, spki_hash};
 use freehold_proto::{
     DomainName, Refusal, RefusalCode,
-    limits::{self, ALPN_PEER, ALPN_RECORD},
+    limits::{self, ALPN_CLIENT, ALPN_PEER, ALPN_RECORD},
 };
 use futures_util::future::{BoxFuture, Shared};
 use hyper::server::conn::http2;
@@ -163,23 +163,35 @@ async fn serve(
         () = engine.tasks.stopped() => return,
     };
     match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN_RECORD) => serve_record(&engine, stream).await,
+        Some(ALPN_RECORD) => {
+            let record = engine.identity.get().served(engine.clock.now());
+            hand_over(&engine, &record, stream).await;
+        }
+        Some(ALPN_CLIENT) => {
+            // Nothing at all says that there is none.
+            let document = engine.identity.client_document(engine.clock.now());
+            let document = document.map(|it| it.to_bytes()).unwrap_or_default();
+            hand_over(&engine, &document, stream).await;
+        }
         Some(ALPN_PEER) => serve_peer(engine, stream, remote, ticket).await,
         _ => tracing::info!(%remote, fault = "peer", "a stranger speaks no protocol of ours"),
     }
 }
 
-/// Sends our identity record, and nothing else, to whoever connects for it.
-async fn serve_record(engine: &Engine, mut stream: TlsStream<TcpStream>) {
+/// Sends what anybody may have, and nothing else, to whoever connects for it.
+async fn hand_over(engine: &Engine, bytes: &[u8], mut stream: TlsStream<TcpStream>) {
     let send = async {
-        let record = engine.identity.get().served(engine.clock.now());
-        stream.write_all(&record).await?;
+        stream.write_all(bytes).await?;
         stream.shutdown().await?;
         // Closing at once could reset the connection before everything has been read.
         stream.read(&mut [0; 1]).await
     };
     let outcome = timeout(engine.config.tls_timeout, send).await;
-    tracing::debug!(?outcome, "identity record served");
+    tracing::debug!(
+        ?outcome,
+        bytes = bytes.len(),
+        "record or client document served"
+    );
 }
 
 async fn serve_peer(

@@ -9,8 +9,10 @@ use std::{
 };
 
 use freehold_directory::{Directory, Fault};
-use freehold_keys::{Entry, KeyError, KeyRing};
-use freehold_proto::{Clock, DomainName, Envelope, GroupId, Placed, RefusalCode, Timestamp, wire};
+use freehold_keys::{Entry, KeyError, KeyRing, SignedClientDocument};
+use freehold_proto::{
+    Clock, DomainName, Entrance, Envelope, GroupId, Placed, RefusalCode, Timestamp, wire,
+};
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -152,6 +154,17 @@ impl Federation {
     #[must_use]
     pub fn record(&self, now: Timestamp) -> Arc<[u8]> {
         self.identity.get().served(now)
+    }
+
+    /// Tells anybody from now on where our people's clients connect. Only the first word counts.
+    pub fn open_entrance(&self, entrance: Entrance) {
+        self.identity.open_entrance(entrance);
+    }
+
+    /// Our client document of today, if there is one.
+    #[must_use]
+    pub fn client_document(&self, now: Timestamp) -> Option<Arc<SignedClientDocument>> {
+        self.identity.client_document(now)
     }
 
     /// From now on another policy holds. Links with those whom it does not permit are let go.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use freehold_keys::{TlsIdentity, spki_hash, verify_possession};
 use freehold_proto::{
     hello::EXPORTER_LABEL,
-    limits::{ALPN_PEER, ALPN_RECORD},
+    limits::{ALPN_CLIENT, ALPN_PEER, ALPN_RECORD},
 };
 use rustls::{
     CertificateError, ClientConfig, ConnectionCommon, DigitallySignedStruct, DistinguishedName,
@@ -51,7 +51,7 @@ impl Tls {
         })
     }
 
-    /// For accepting, under both ALPNs.
+    /// For accepting, under all three ALPNs.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
@@ -78,7 +78,9 @@ fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(AnyKey))
         .with_cert_resolver(certificate.clone());
-    config.alpn_protocols = vec![ALPN_PEER.to_vec(), ALPN_RECORD.to_vec()];
+    config.alpn_protocols = [ALPN_PEER, ALPN_RECORD, ALPN_CLIENT]
+        .map(<[u8]>::to_vec)
+        .into();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

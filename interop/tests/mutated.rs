@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use freehold_interop::Random;
 use freehold_keys::{
-    KeyRing, VerifiedRecord, open, open_entry, open_of_any_age, open_position, prove, verify_proof,
+    KeyRing, SignedClientDocument, VerifiedRecord, open, open_entry, open_of_any_age,
+    open_position, prove, verify_proof,
 };
 use freehold_proto::{
-    Destination, Envelope, Freshness, GroupId, GroupRecord, Header, IdentityRecord, KeyId,
-    MessageId, Placed, Position, Timestamp,
+    ClientDocument, Destination, Entrance, Envelope, Freshness, GroupId, GroupRecord, Header,
+    IdentityRecord, KeyId, MessageId, Placed, Position, Registration, Timestamp,
     hello::{Hello, Role},
     wire,
 };
@@ -115,6 +116,31 @@ fn a_changed_record_is_the_one_that_was_signed_or_none() {
         if let Ok(read) = read {
             assert_eq!(read.hash(), record.hash());
             assert_eq!(*read.freshness().unwrap().statement(), statement);
+        }
+    });
+}
+
+#[test]
+fn a_changed_client_document_says_what_was_signed_or_nothing() {
+    let site = Site::new("alpha.test");
+    let entrance = Entrance {
+        websocket: "wss://chat.alpha.test/v0/channels".parse().unwrap(),
+        long_polling: "https://chat.alpha.test/v0/channels/lp".parse().unwrap(),
+        web_app: Some("https://[2001:db8::7]:8443/".parse().unwrap()),
+        grpc: Some("chat.alpha.test:443".to_owned()),
+        protocol_version: "0.25".to_owned(),
+        api_key: "K".to_owned(),
+        registration: Registration::Open,
+        anonymous: true,
+        calls: true,
+        file_bytes_max: 1 << 30,
+        message_bytes_max: 1 << 17,
+    };
+    let good = site.ring.signer().direct_clients(entrance, now());
+    for_a_while("client documents", &good.to_bytes(), |bytes| {
+        let _any = ClientDocument::decode(bytes);
+        if let Ok(read) = SignedClientDocument::verify(bytes, site.ring.record(), now()) {
+            assert_eq!(read.document(), good.document());
         }
     });
 }

@@ -16,6 +16,7 @@
     )
 )]
 
+mod client_document;
 mod error;
 mod files;
 mod freshness;
@@ -30,6 +31,7 @@ mod secret;
 mod signer;
 mod tls;
 
+pub use client_document::{DocumentFault, SignedClientDocument};
 pub use error::KeyError;
 pub use freshness::SignedFreshness;
 pub use hello::{prove, verify_proof};

@@ -3,13 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freehold_proto::{
-    Destination, Envelope, MessageId, RefusalCode,
+    ClientDocument, Destination, Entrance, Envelope, MessageId, RefusalCode, Registration,
     hello::{Hello, Role},
     wire,
 };
+use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
-use crate::{Lost, RecordFault, open, prove, spki_hash, verify_proof};
+use crate::{Lost, RecordFault, SignedClientDocument, open, prove, spki_hash, verify_proof};
 
 fn now() -> Timestamp {
     Timestamp::from_millis(1_767_323_045_678).unwrap()
@@ -451,4 +453,126 @@ fn keys_from_an_older_backup_go_on_behind_the_record_that_others_have() {
     let (_other, other) = self::ring("alpha.test");
     let strange = restored.rotate_behind(Some(other.record()), now());
     assert!(matches!(strange, Err(KeyError::NotLater)));
+}
+
+fn entrance() -> Entrance {
+    Entrance {
+        websocket: "wss://chat.alpha.test/v0/channels".parse().unwrap(),
+        long_polling: "https://chat.alpha.test/v0/channels/lp".parse().unwrap(),
+        web_app: None,
+        grpc: None,
+        protocol_version: "0.25".to_owned(),
+        api_key: "K".to_owned(),
+        registration: Registration::Closed,
+        anonymous: false,
+        calls: false,
+        file_bytes_max: 1,
+        message_bytes_max: 1,
+    }
+}
+
+#[track_caller]
+fn check_not_good(signed: &[u8], ring: &KeyRing, at: Timestamp, word: &str) {
+    let refused = SignedClientDocument::verify(signed, ring.record(), at).unwrap_err();
+    assert!(refused.to_string().contains(word), "{refused}");
+}
+
+#[test]
+fn a_client_document_counts_for_its_domain_and_its_week_only() {
+    let ((_dir, ring), (_others_dir, other)) = (ring("alpha.test"), ring("beta.test"));
+    let signed = ring.signer().direct_clients(entrance(), now());
+    let bytes = signed.to_bytes();
+    let days = |it: u64| now().plus(Duration::from_secs(it * 24 * 60 * 60));
+    let read = SignedClientDocument::verify(&bytes, ring.record(), days(6)).unwrap();
+    assert_eq!((&read, &read.document().entrance), (&signed, &entrance()));
+    check_not_good(&bytes, &ring, days(7), "does not count now");
+    let early = now().minus(limits::CLOCK_SKEW_MAX * 2);
+    check_not_good(&bytes, &ring, early, "does not count now");
+    check_not_good(&bytes, &other, now(), "of another domain");
+    let too_long = vec![0; limits::CLIENT_DOCUMENT_BYTES_MAX + 1];
+    check_not_good(&too_long, &ring, now(), "larger than");
+}
+
+#[test]
+fn a_client_document_that_others_have_written_is_not_believed() {
+    let ((_dir, ring), (_others_dir, other)) = (ring("alpha.test"), ring("beta.test"));
+    let signed = ring.signer().direct_clients(entrance(), now());
+    let words = wire::SignedClientDocument::decode(&*signed.to_bytes()).unwrap();
+    // Under another key, in alpha's name.
+    let thief = other.signer().pair();
+    let mut claim = signed.document().clone();
+    claim.key_id = thief.id;
+    let sign = |claim: ClientDocument, context: &[u8], pair: &crate::signer::Pair| {
+        SignedClientDocument::new(claim, |it| pair.key.sign(context, it)).to_bytes()
+    };
+    let context = freehold_proto::client_document::CONTEXT;
+    check_not_good(
+        &sign(claim, context, &thief),
+        &ring,
+        now(),
+        "a key that did not count",
+    );
+    let stolen = sign(signed.document().clone(), context, &thief);
+    check_not_good(&stolen, &ring, now(), "does not hold");
+    // Under the right key, but for another purpose, for too long, or not at all.
+    let own = ring.signer().pair();
+    let purpose = sign(
+        signed.document().clone(),
+        freehold_proto::freshness::CONTEXT,
+        &own,
+    );
+    check_not_good(&purpose, &ring, now(), "does not hold");
+    let mut for_ever = signed.document().clone();
+    for_ever.expires = for_ever.expires.plus(Duration::from_millis(1));
+    check_not_good(
+        &sign(for_ever, context, &own),
+        &ring,
+        now(),
+        "more than 7 days",
+    );
+    let bare = wire::SignedClientDocument {
+        signature: Default::default(),
+        ..words
+    };
+    check_not_good(&bare.encode_to_vec(), &ring, now(), "is not signed");
+}
+
+#[test]
+fn a_client_document_counts_on_when_its_key_is_replaced_and_ends_when_it_is_revoked() {
+    let (_dir, mut ring) = ring("alpha.test");
+    let signer = ring.signer();
+    let before = signer.direct_clients(entrance(), now()).to_bytes();
+    ring.rotate(now()).unwrap();
+    SignedClientDocument::verify(&before, ring.record(), now()).unwrap();
+    let after = signer.direct_clients(entrance(), now());
+    SignedClientDocument::verify(&after.to_bytes(), ring.record(), now()).unwrap();
+    assert_eq!(after.document().key_id, ring.signer().key_id());
+    let lost = Lost {
+        signing: true,
+        tls: false,
+    };
+    ring.revoke(lost, now(), now()).unwrap();
+    check_not_good(&after.to_bytes(), &ring, now(), "a key that did not count");
+}
+
+proptest! {
+    // Each makes keys on disk.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is changed on the way, nothing is believed that was not signed.
+    #[test]
+    fn a_changed_client_document_is_refused_or_the_same(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let (_dir, ring) = ring("alpha.test");
+        let signed = ring.signer().direct_clients(entrance(), now());
+        let mut bytes = signed.to_bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(read) = SignedClientDocument::verify(&bytes, ring.record(), now()) {
+            prop_assert_eq!(read.document(), signed.document());
+        }
+    }
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use freehold_proto::{
-    Destination, DomainName, Envelope, Freshness, GroupRecord, Header, KeyId, MessageId, Placed,
-    Position, Timestamp, envelope, freshness, group, position, wire,
+    ClientDocument, Destination, DomainName, Entrance, Envelope, Freshness, GroupRecord, Header,
+    KeyId, MessageId, Placed, Position, Timestamp, client_document, envelope, freshness, group,
+    position, wire,
 };
 use parking_lot::RwLock;
 use prost::Message as _;
 
-use crate::{KeyError, SignedFreshness, VerifiedRecord, random, secret::SecretKey};
+use crate::{
+    KeyError, SignedClientDocument, SignedFreshness, VerifiedRecord, random, secret::SecretKey,
+};
 
 /// Signs envelopes and hellos for one domain. Clones share the key, and sign with another one as soon
 /// as the domain does.
@@ -80,6 +83,22 @@ impl Signer {
         record.with_freshness(SignedFreshness::new(statement, |bytes| {
             pair.key.sign(freshness::CONTEXT, bytes)
         }))
+    }
+
+    /// Says where our people's clients connect, for as long as one may say so.
+    #[must_use]
+    pub fn direct_clients(&self, entrance: Entrance, now: Timestamp) -> SignedClientDocument {
+        let pair = self.pair();
+        let document = ClientDocument {
+            domain: self.domain.clone(),
+            key_id: pair.id,
+            issued: now,
+            expires: now.plus(client_document::LIFETIME_MAX),
+            entrance,
+        };
+        SignedClientDocument::new(document, |bytes| {
+            pair.key.sign(client_document::CONTEXT, bytes)
+        })
     }
 
     /// Seals a payload that *we* composed: gives it a salt, a header and a signature.

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod address;
+pub mod client_document;
 pub mod domain;
 pub mod envelope;
 pub mod freshness;
@@ -28,6 +29,7 @@ pub mod position;
 pub mod record;
 pub mod refusal;
 pub mod time;
+pub mod web_url;
 
 /// The messages of `schema/peer.proto`, as bytes travel. Meaning is in the other modules.
 #[expect(
@@ -51,6 +53,7 @@ pub mod pbx {
 
 pub use access::AccessMode;
 pub use address::Address;
+pub use client_document::{ClientDocument, Entrance, Registration};
 pub use domain::DomainName;
 pub use envelope::{Destination, Envelope, Header};
 pub use freshness::Freshness;
@@ -61,3 +64,4 @@ pub use position::{Placed, Position};
 pub use record::IdentityRecord;
 pub use refusal::{Refusal, RefusalCode};
 pub use time::{Clock, ManualClock, Timestamp};
+pub use web_url::WebUrl;

@@ -8,6 +8,8 @@ pub const VERSION: u32 = 1;
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Longest signed identity record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Longest signed client document, in bytes.
+pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 8 * 1024;
 /// Longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest peer frame (one request or response), in bytes.
@@ -36,3 +38,5 @@ pub const DEFAULT_PORT: u16 = 6269;
 pub const ALPN_PEER: &[u8] = b"freehold-peer/1";
 /// ALPN of a connection on which the identity record is sent and nothing else.
 pub const ALPN_RECORD: &[u8] = b"freehold-record/1";
+/// ALPN of a connection on which the client document is sent and nothing else.
+pub const ALPN_CLIENT: &[u8] = b"freehold-client/1";

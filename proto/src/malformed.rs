@@ -23,6 +23,14 @@ pub enum Malformed {
     /// A person's address that is not `local@domain`.
     #[error("{0:?} is not an address of the form name@domain")]
     Address(String),
+    /// A URL that is not in the one form that is taken.
+    #[error("{url:?} is not a plain URL: {why}")]
+    Url {
+        /// The URL as given, cut to a readable length.
+        url: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
     /// A layout of fixed parts that ends early, goes on too long, or holds a wrong tag.
     #[error("{what} is malformed: {why}")]
     Layout {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The client protocol version spoken here.
-const VERSION: (u32, u32) = (0, 25);
+pub(super) const VERSION: (u32, u32) = (0, 25);
 /// The oldest that clients may speak.
 const OLDEST: (u32, u32) = (0, 20);
 

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -32,7 +32,7 @@ use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use tracing::{debug, warn};
 
 use super::{
-    files, longpoll,
+    entrance, files, longpoll,
     reply::{self, Reply},
     websocket,
 };
@@ -122,11 +122,12 @@ pub(super) fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
         .route("/v0/channels", get(websocket::upgrade))
         .merge(files::routes())
         .route(freehold_directory::WELL_KNOWN_PATH, get(identity))
+        .merge(entrance::routes())
         .route("/v0/", any(not_found))
         .route("/v0/{*rest}", any(not_found))
         .with_state(Arc::clone(&server))
         .merge(longpoll::routes(server));
-    let app = match web_root.filter(|it| it.join("index.html").is_file()) {
+    let app = match web_root.filter(|it| has_app(it)) {
         Some(root) => app.fallback_service(ServeDir::new(root)),
         None => app.fallback(no_web_app),
     };
@@ -135,6 +136,11 @@ pub(super) fn router(server: Arc<Server>, web_root: Option<PathBuf>) -> Router {
         header::X_CONTENT_TYPE_OPTIONS,
         sniff,
     ))
+}
+
+/// Whether a folder holds a web app.
+pub(crate) fn has_app(folder: &Path) -> bool {
+    folder.join("index.html").is_file()
 }
 
 /// A refusal over plain HTTP: the body is the same `{ctrl}` that a session would get.

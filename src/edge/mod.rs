@@ -6,6 +6,7 @@ mod account;
 mod apikey;
 mod connection;
 pub mod encoding;
+pub mod entrance;
 mod entry;
 pub(crate) mod files;
 mod finding;

@@ -6,9 +6,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use freehold::{Domain, Front, Running, Shared};
 use freehold_federation::{Reception, SharedListener, Tasks};
 use freehold_interop::Endpoint;
-use freehold_keys::{KeyRing, fingerprint_to_text};
-use freehold_proto::{Clock as _, DomainName};
-use tokio::net::TcpListener;
+use freehold_keys::{KeyRing, SignedClientDocument, fingerprint_to_text};
+use freehold_proto::{Clock as _, DomainName, limits::ALPN_CLIENT};
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 use crate::{
     guest::Guest,
@@ -159,5 +159,29 @@ async fn a_name_that_is_taken_stays_where_it_is() {
     company.loses(beta).await;
     assert_eq!(company.asks("alpha.test").await, 200);
     company.loses(alpha).await;
+    company.tasks.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn each_domain_of_a_process_tells_where_its_own_clients_connect() {
+    let company = Company::new().await;
+    let told = "public_url = \"https://chat.alpha.test\"";
+    let alpha = company.takes("alpha.test", told).await;
+    let beta = company.takes("beta.test", "").await;
+    let asker = company.net.stranger("asker.test").await;
+    let handed = async |customer: &Customer| {
+        let at = company.shared.federation;
+        let knocked = asker.knocks(&customer.name, at, ALPN_CLIENT).await;
+        let mut bytes = Vec::new();
+        knocked.unwrap().read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let document = SignedClientDocument::read(&handed(&alpha).await).unwrap();
+    assert_eq!(document.document().domain, alpha.name);
+    let server = document.document().entrance.websocket.authority();
+    assert_eq!(server, "chat.alpha.test");
+    assert_eq!(handed(&beta).await, b"");
+    company.loses(alpha).await;
+    company.loses(beta).await;
     company.tasks.drain(Duration::from_secs(5)).await;
 }

@@ -25,6 +25,8 @@ mod desk;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod entrance;
+#[cfg(test)]
 mod erasure;
 #[cfg(test)]
 mod files;

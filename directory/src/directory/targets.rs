@@ -79,6 +79,11 @@ impl Directory {
         }
     }
 
+    /// Whether one may connect there.
+    pub(crate) fn may_connect(&self, address: IpAddr) -> bool {
+        self.filter.check(address).is_ok()
+    }
+
     pub(super) fn filtered(
         &self,
         found: Vec<(String, IpAddr, u16)>,
@@ -127,7 +132,9 @@ impl Directory {
         target: &Target,
         root: Option<&[u8; 32]>,
     ) -> Result<VerifiedRecord, ResolveError> {
-        let bytes = fetch::fetch(&self.tls, domain, target).await?;
+        let bytes = fetch::fetch(&self.records, domain, target)
+            .await
+            .map_err(ResolveError::Fetch)?;
         let root = match root {
             Some(root) => *root,
             None => VerifiedRecord::root_in(&bytes)?,

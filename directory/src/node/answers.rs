@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Look;
-use crate::{Observation, ResolveError};
+use crate::{Connect, Observation, ResolveError};
 
 /// What can be seen of a domain from this node.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +30,27 @@ pub(super) struct Domain {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
     /// Who names which root key, as this node sees it.
+    pub(super) anchors: Vec<Anchor>,
+}
+
+/// Where the clients of a domain's people connect, as the domain says.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Located {
+    /// The domain's name.
+    pub(super) domain: String,
+    /// Whether it says so. A "no" proves nothing: ask another node, or the domain itself.
+    pub(super) found: bool,
+    /// When this node looked.
+    pub(super) seen_at: String,
+    /// Until when it hands this on without looking again.
+    pub(super) good_until: String,
+    /// What the domain says, signed by a key of its record, and checked against that here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connect: Option<Connect>,
+    /// Why there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<String>,
+    /// Who names which root key, as this node sees it. The document is worth what they say of the record.
     pub(super) anchors: Vec<Anchor>,
 }
 
@@ -107,6 +128,34 @@ impl Domain {
             anchors: anchors(seen),
         }
     }
+}
+
+impl Located {
+    pub(super) fn of(look: &Look) -> Self {
+        let seen = &look.seen;
+        let document = seen.client_document.as_ref();
+        let why = match (&seen.record, document) {
+            (Err(error), _) => Some(error.to_string()),
+            (_, Err(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        Self {
+            domain: seen.domain.to_string(),
+            found: document.is_ok(),
+            seen_at: seen.at.to_string(),
+            good_until: look.until.to_string(),
+            connect: document.ok().map(|it| Connect::of(it)),
+            why,
+            anchors: anchors(seen),
+        }
+    }
+}
+
+/// Whether somebody names the root key that the record has, and nobody another one: only then does this
+/// node lead people anywhere.
+pub(super) fn is_vouched_for(anchors: &[Anchor]) -> bool {
+    let says = |what| anchors.iter().any(|it| it.agrees == Some(what));
+    says(true) && !says(false)
 }
 
 impl Identity {

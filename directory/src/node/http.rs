@@ -9,12 +9,12 @@ use std::{
 
 use axum::{
     Extension, Router,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
     routing::get,
 };
-use freehold_proto::DomainName;
+use freehold_proto::{Address, DomainName};
 use hyper::{
     server::conn::http1,
     service::{Service as _, service_fn},
@@ -39,8 +39,8 @@ use crate::Over;
 
 use super::{
     Look, Node,
-    answers::{self, Domain, Refused},
-    page,
+    answers::{self, Domain, Located, Refused},
+    page, short,
 };
 
 /// Connections at once.
@@ -56,7 +56,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-a
 
 /// Who is asking.
 #[derive(Clone, Copy, Debug)]
-struct Asker(IpAddr);
+pub(super) struct Asker(IpAddr);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -150,6 +150,8 @@ fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/", get(front))
         .route("/v1/domains/{domain}", get(domain))
+        .route("/v1/locate", get(locate))
+        .route("/c/{domain}", get(short::lead))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .fallback(nothing)
@@ -165,7 +167,7 @@ fn router(node: Arc<Node>) -> Router {
         title = "Freehold directory node",
         description = "What can be seen of a Freehold domain from here. Nothing is signed by this node: check the record."
     ),
-    paths(domain)
+    paths(domain, locate)
 )]
 struct Described;
 
@@ -221,8 +223,71 @@ async fn domain(
     }
 }
 
+/// Where the clients of somebody's domain connect. Give an address or, so that nobody need hear whose it is,
+/// a domain.
+#[utoipa::path(
+    get,
+    path = "/v1/locate",
+    params(
+        ("address" = Option<String>, Query, description = "Somebody's address, `alice@example.org`"),
+        ("domain" = Option<String>, Query, description = "Or the domain alone, in lower case and in its ASCII form"),
+    ),
+    responses(
+        (status = 200, description = "The domain says where", body = Located),
+        (status = 400, description = "That is no address, or no name of a domain", body = Refused),
+        (status = 404, description = "No word of the domain was found that holds; that proves nothing", body = Located),
+        (status = 429, description = "Too many questions, or too many look-ups: ask again later", body = Refused),
+    )
+)]
+async fn locate(
+    State(node): State<Arc<Node>>,
+    asked: Result<Query<Whose>, QueryRejection>,
+    headers: HeaderMap,
+    Extension(asker): Extension<Asker>,
+) -> Response {
+    let whose = asked.map_err(|it| it.body_text());
+    let domain = match whose.and_then(|Query(whose)| whose.domain()) {
+        Ok(domain) => domain,
+        Err(why) => return refused(StatusCode::BAD_REQUEST, why),
+    };
+    let look = match looked_up(&node, &domain, &headers, asker).await {
+        Ok(look) => look,
+        Err((status, why)) => return refused(status, why),
+    };
+    let located = Located::of(&look);
+    let status = match located.found {
+        true => StatusCode::OK,
+        false => StatusCode::NOT_FOUND,
+    };
+    match serde_json::to_string(&located) {
+        Ok(text) => json(status, text),
+        Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
+    }
+}
+
+/// Whose clients are to connect.
+#[derive(Debug, Deserialize)]
+struct Whose {
+    address: Option<String>,
+    domain: Option<String>,
+}
+
+impl Whose {
+    /// The domain asked about, or what is wrong. Who there is asked about is forgotten here.
+    fn domain(self) -> Result<String, String> {
+        match (self.address, self.domain) {
+            (None, Some(domain)) => Ok(domain),
+            (Some(address), None) => match address.parse::<Address>() {
+                Ok(address) => Ok(address.domain.to_string()),
+                Err(fault) => Err(fault.to_string()),
+            },
+            _ => Err("ask with ?address=alice@example.org or with ?domain=example.org".to_owned()),
+        }
+    }
+}
+
 /// The look that answers a question, or why there is none.
-async fn looked_up(
+pub(super) async fn looked_up(
     node: &Node,
     name: &str,
     headers: &HeaderMap,
@@ -262,15 +327,31 @@ async fn front(
     headers: HeaderMap,
     Extension(asker): Extension<Asker>,
 ) -> Response {
-    // People paste what they have: with spaces around it, in capitals.
+    // People paste what they have: with spaces around it, in capitals, somebody's whole address.
     let name = asked.domain.trim().to_ascii_lowercase();
+    let name = name.rsplit_once('@').map_or(&*name, |(_, domain)| domain);
     if name.is_empty() {
         return Html(page::page("", None)).into_response();
     }
-    let answer = looked_up(&node, &name, &headers, asker).await;
+    let answer = looked_up(&node, name, &headers, asker).await;
     let status = answer.as_ref().err().map_or(StatusCode::OK, |it| it.0);
-    let answer = answer.map(|look| Domain::of(&look)).map_err(|(_, why)| why);
-    (status, Html(page::page(&name, Some(&answer)))).into_response()
+    shown(&node, status, name, answer)
+}
+
+/// The page with what is to be said of a domain.
+pub(super) fn shown(
+    node: &Node,
+    status: StatusCode,
+    name: &str,
+    answer: Result<Arc<Look>, (StatusCode, String)>,
+) -> Response {
+    let answer = answer.map_err(|(_, why)| why);
+    let answer = answer.map(|look| page::Seen {
+        domain: Domain::of(&look),
+        located: Located::of(&look),
+        short_link: short::web_app(node, &look).is_some(),
+    });
+    (status, Html(page::page(name, Some(&answer)))).into_response()
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {

@@ -18,7 +18,7 @@ use crate::support::{World, anchor, srv};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A node for a world in which `beta.test` is as `named` says.
-async fn node(world: &World, named: &KeyRing) -> SocketAddr {
+pub(crate) async fn node(world: &World, named: &KeyRing) -> SocketAddr {
     node_that_sees(world, &rows(world, named).await).await
 }
 
@@ -55,7 +55,7 @@ async fn node_that_sees(world: &World, rows: &[(&str, RData)]) -> SocketAddr {
 }
 
 /// Status, head and body.
-async fn get(node: SocketAddr, path: &str, accept: &str) -> (u16, String, Vec<u8>) {
+pub(crate) async fn get(node: SocketAddr, path: &str, accept: &str) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(node).await.unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: node.test\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
@@ -69,7 +69,7 @@ async fn get(node: SocketAddr, path: &str, accept: &str) -> (u16, String, Vec<u8
     (status, head, bytes[end + 4..].to_vec())
 }
 
-async fn json(node: SocketAddr, path: &str) -> (u16, serde_json::Value) {
+pub(crate) async fn json(node: SocketAddr, path: &str) -> (u16, serde_json::Value) {
     let (status, _, body) = get(node, path, "application/json").await;
     (status, serde_json::from_slice(&body).unwrap())
 }
@@ -293,6 +293,8 @@ async fn a_node_describes_itself_and_counts_answers_but_not_who_asked() {
     json(node, BETA).await;
     let (_, api) = json(node, "/v1/openapi.json").await;
     assert!(api["paths"]["/v1/domains/{domain}"]["get"].is_object());
+    assert!(api["paths"]["/v1/locate"]["get"].is_object());
+    assert!(api["components"]["schemas"]["Connect"]["properties"]["document"].is_object());
     assert!(api["components"]["schemas"]["Domain"]["properties"]["anchors"].is_object());
     let (_, _, text) = get(node, "/metrics", "*/*").await;
     let text = String::from_utf8(text).unwrap();

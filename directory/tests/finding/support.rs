@@ -11,7 +11,10 @@ use std::{
 
 use freehold_directory::{Config, Directory, MemoryPins, StaticPeer, Trust};
 use freehold_keys::{KeyRing, VerifiedRecord, fingerprint_to_text};
-use freehold_proto::{DomainName, ManualClock, Timestamp, limits::ALPN_RECORD};
+use freehold_proto::{
+    DomainName, ManualClock, Timestamp,
+    limits::{ALPN_CLIENT, ALPN_RECORD},
+};
 use hickory_server::{
     Server,
     dnssec::NxProofKind,
@@ -43,6 +46,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     dir: tempfile::TempDir,
     record: Arc<Mutex<Vec<u8>>>,
+    document: Arc<Mutex<Vec<u8>>>,
     served: Arc<AtomicUsize>,
     servers: Mutex<JoinSet<()>>,
 }
@@ -54,6 +58,7 @@ impl World {
         let (ring, _) = KeyRing::create(&dir.path().join("keys"), &domain, start).unwrap();
         Self {
             record: Arc::new(Mutex::new(ring.fresh_record(start).to_bytes())),
+            document: Arc::default(),
             domain,
             ring,
             pins: Arc::default(),
@@ -83,6 +88,11 @@ impl World {
     /// Serves a record as it is.
     pub(crate) fn serve_bytes(&self, record: &VerifiedRecord) {
         *self.record.lock() = record.to_bytes();
+    }
+
+    /// Serves this as the domain's client document.
+    pub(crate) fn serve_document(&self, document: &[u8]) {
+        *self.document.lock() = document.to_vec();
     }
 
     /// Where the keys of the domain are.
@@ -184,7 +194,7 @@ impl World {
         RData::A(A(Ipv4Addr::LOCALHOST))
     }
 
-    /// Serves the record on a port of its own.
+    /// Serves the record, and the client document, on a port of its own.
     pub(crate) async fn serve_record(&self) -> u16 {
         let identity = self.ring.tls_identity().unwrap();
         let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
@@ -193,16 +203,22 @@ impl World {
             .with_no_client_auth()
             .with_single_cert(vec![identity.certificate], identity.private_key)
             .unwrap();
-        config.alpn_protocols = vec![ALPN_RECORD.to_vec()];
+        config.alpn_protocols = vec![ALPN_RECORD.to_vec(), ALPN_CLIENT.to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (record, served) = (Arc::clone(&self.record), Arc::clone(&self.served));
+        let document = Arc::clone(&self.document);
         self.servers.lock().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                served.fetch_add(1, Ordering::SeqCst);
-                let bytes = record.lock().clone();
                 if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let bytes = match stream.get_ref().1.alpn_protocol() {
+                        Some(ALPN_CLIENT) => document.lock().clone(),
+                        _ => {
+                            served.fetch_add(1, Ordering::SeqCst);
+                            record.lock().clone()
+                        }
+                    };
                     stream.write_all(&bytes).await.ok();
                     stream.shutdown().await.ok();
                 }

@@ -100,7 +100,7 @@ fn port(key: &str, address: SocketAddr, running: bool, findings: &mut Findings) 
 }
 
 /// A running server holds the lock of its store.
-fn is_running(config: &Config) -> bool {
+pub(super) fn is_running(config: &Config) -> bool {
     let lock = File::open(config.data_dir.join("store").join("LOCK"));
     lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

@@ -1,5 +1,6 @@
 //! `freehold check`: what is right and what is wrong with a domain, in sentences. Changes nothing.
 
+mod clients;
 mod dns;
 mod findings;
 mod local;
@@ -50,6 +51,8 @@ impl Check {
         local::keys(&keys, SystemClock.now(), findings);
         let root = fingerprint_to_text(&keys.record().root_fingerprint());
         findings.right(format_args!("Its root key has the fingerprint {root}."));
+        let running = local::is_running(&config);
+        clients::public(&config, &keys, running, SystemClock.now(), findings).await;
         dns::records(&config, &keys, findings).await;
         peers::trust(&config, findings);
         peers::known(&config.data_dir, findings).await;

@@ -167,6 +167,11 @@ impl Demo {
              registration = \"open\"\n",
             host = Ipv4Addr::LOCALHOST,
         );
+        if port != 0 {
+            let host = Ipv4Addr::LOCALHOST;
+            writeln!(text, "public_url = \"http://{host}:{port}\"")
+                .expect("a string takes every text");
+        }
         if let Some(web_root) = self.web_root()? {
             let web_root = toml_text(&web_root.to_string_lossy());
             writeln!(text, "web_root = {web_root}").expect("a string takes every text");
