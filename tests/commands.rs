@@ -244,6 +244,17 @@ fn the_demo_says_one_line_keeps_its_passwords_and_ends_on_sigterm() {
     assert_eq!(second["domains"][1]["users"], first["domains"][1]["users"]);
 }
 
+/// The answer of a web server on this machine.
+fn get(server: &str, path: &str) -> String {
+    let address = server.strip_prefix("http://").unwrap_or(server);
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).expect("it answers");
+    answer
+}
+
 /// Starts a demonstration, reads its line, checks what can be seen while it runs, and stops it.
 #[cfg(feature = "demo")]
 fn demo_once(dir: &str) -> serde_json::Value {
@@ -254,6 +265,7 @@ fn demo_once(dir: &str) -> serde_json::Value {
         "0",
         "--domains",
         "3",
+        "--directory",
         "--dir",
         dir,
     ];
@@ -266,6 +278,16 @@ fn demo_once(dir: &str) -> serde_json::Value {
     let mut output = BufReader::new(demo.0.stdout.take().expect("it is piped"));
     let mut line = String::new();
     output.read_line(&mut line).expect("it says a line");
+
+    let told: serde_json::Value = serde_json::from_str(&line).expect("the line is JSON");
+    let node = told["directory"]
+        .as_str()
+        .expect("it says where the directory is");
+    let found = get(node, "/v1/domains/gamma.test");
+    assert!(
+        found.contains("\"found\":true") && found.contains("\"agrees\":true"),
+        "{found}"
+    );
 
     let config = format!("{dir}/alpha.test/freehold.toml");
     check(&["check", "--config", &config], 0, "names our root key");
@@ -285,7 +307,7 @@ fn demo_once(dir: &str) -> serde_json::Value {
     let mut rest = String::new();
     output.read_line(&mut rest).expect("its output ends");
     assert_eq!(rest, "", "it says one line only");
-    serde_json::from_str(&line).expect("the line is JSON")
+    told
 }
 
 #[test]
@@ -453,10 +475,7 @@ fn a_node_of_the_directory_runs_where_nothing_can_be_written_and_ends_on_sigterm
         .find(|it| it.contains("address="));
     let address = serving.expect("it says where it listens");
     let address = address.split("address=").nth(1).unwrap().trim().to_owned();
-    let mut stream = std::net::TcpStream::connect(&address).unwrap();
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let mut page = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+    let page = get(&address, "/");
     assert!(
         page.starts_with("HTTP/1.0 200") && page.contains("Freehold directory"),
         "{page}"

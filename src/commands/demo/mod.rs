@@ -3,6 +3,7 @@
 
 mod dns;
 mod folder;
+mod node;
 mod people;
 mod show;
 
@@ -16,6 +17,7 @@ use freehold_proto::{Clock as _, DomainName};
 use self::{
     dns::{Dns, Zone},
     folder::Folder,
+    node::DemoNode,
     people::{People, Person},
     show::Shown,
 };
@@ -55,6 +57,9 @@ pub(crate) struct Demo {
     /// Port for the first domain's clients, the next one for the second's and so on; 0 for free ones
     #[arg(long, value_name = "P", default_value_t = 6060)]
     port: u16,
+    /// Run a node of the public directory too, on the port behind the last domain's
+    #[arg(long)]
+    directory: bool,
     /// Print one line of JSON when every domain is ready, and nothing else
     #[arg(long)]
     json: bool,
@@ -73,9 +78,10 @@ impl Demo {
             () = stop.heard() => return Ok(()),
         };
         if self.json {
-            show::json(&network.shown, &network.dns);
+            show::json(&network.shown, &network.dns, network.node.as_ref());
         } else {
             show::text(&network.shown, &network.dns, self.dir.as_deref());
+            show::directory(network.node.as_ref());
         }
         let told = tokio::select! {
             () = stop.heard() => Ok(()),
@@ -95,8 +101,13 @@ impl Demo {
             built.push((domain, person));
         }
         dns.serve(built.iter().map(|(domain, _)| domain.zone()));
+        let node = match self.directory {
+            true => Some(DemoNode::start(self.port_of(self.domains)?, dns.address()).await?),
+            false => None,
+        };
         let shown = built.iter().map(|(domain, person)| domain.shown(person));
         Ok(Network {
+            node,
             shown: shown.collect(),
             running: built.into_iter().map(|(built, _)| built.start()).collect(),
             dns,
@@ -150,12 +161,7 @@ impl Demo {
         dns: &Dns,
         dir: &std::path::Path,
     ) -> Result<Config, CommandError> {
-        let port = match self.port {
-            0 => 0,
-            first => first.checked_add(number.into()).ok_or_else(|| {
-                CommandError::Usage(format!("There are too few ports from {first} on."))
-            })?,
-        };
+        let port = self.port_of(number)?;
         // As far from the other port as those of the stock server are from each other.
         let grpc_port = match port {
             0 => 0,
@@ -179,7 +185,7 @@ impl Demo {
         // Two people may write as fast as they can: that is how the server is measured.
         write!(
             text,
-            "\n[limits]\nuser_messages = [0, 0]\nuser_requests = [0, 0]\ntopic_messages = [0, 0]\n\n[federation]\nlisten = \"{host}:0\"\ntrust = \"dns\"\nnameserver = \"{nameserver}\"\n\
+            "\n[limits]\nuser_messages = [0, 0]\nuser_requests = [0, 0]\ntopic_messages = [0, 0]\n\n[federation]\nlisten = \"{host}:0\"\ntrust = \"dns\"\nnameserver = \"{nameserver}\"\ndnssec = false\n\
              allowed_ranges = [\"127.0.0.0/8\"]\nretry_longest_seconds = 5\n\n\
              [store]\ncache_mib = 16\nfree_space_mib = 256\n",
             host = Ipv4Addr::LOCALHOST,
@@ -190,6 +196,16 @@ impl Demo {
         fs::write(&path, &text)
             .map_err(while_doing(format!("{} cannot be written", path.display())))?;
         super::load_config(&path)
+    }
+
+    /// Ports are those from the first one on, or free ones.
+    fn port_of(&self, number: u8) -> Result<u16, CommandError> {
+        match self.port {
+            0 => Ok(0),
+            first => first.checked_add(number.into()).ok_or_else(|| {
+                CommandError::Usage(format!("There are too few ports from {first} on."))
+            }),
+        }
     }
 
     fn web_root(&self) -> Result<Option<PathBuf>, CommandError> {
@@ -244,6 +260,7 @@ impl Built {
 
 /// All of it, running.
 struct Network {
+    node: Option<DemoNode>,
     shown: Vec<Shown>,
     running: Vec<(String, Running)>,
     dns: Dns,
@@ -262,6 +279,9 @@ impl Network {
     }
 
     async fn stop(self) {
+        if let Some(node) = self.node {
+            node.stop().await;
+        }
         let all = self
             .running
             .into_iter()

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use freehold_proto::DomainName;
 use serde::Serialize;
 
-use super::{dns::Dns, people::Person};
+use super::{dns::Dns, node::DemoNode, people::Person};
 use crate::commands::say;
 
 /// What can be said of one domain.
@@ -22,6 +22,8 @@ pub(super) struct Shown {
 struct NetworkLine {
     ready: bool,
     dns: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
     domains: Vec<DomainPart>,
 }
 
@@ -62,13 +64,24 @@ impl Shown {
 }
 
 /// One line for a program.
-pub(super) fn json(domains: &[Shown], dns: &Dns) {
+pub(super) fn json(domains: &[Shown], dns: &Dns, node: Option<&DemoNode>) {
     let line = NetworkLine {
         ready: true,
         dns: dns.address(),
+        directory: node.map(DemoNode::url),
         domains: domains.iter().map(Shown::part).collect(),
     };
     say::line(serde_json::to_string(&line).expect("these types are JSON"));
+}
+
+/// A line about the directory, if there is one.
+pub(super) fn directory(node: Option<&DemoNode>) {
+    if let Some(node) = node {
+        say::line(format_args!(
+            "{} is a node of the directory: look up alpha.test there.",
+            node.url()
+        ));
+    }
 }
 
 /// A few lines for a person.
