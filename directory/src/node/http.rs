@@ -158,6 +158,8 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        // Anybody may ask, so the page of any site may: nothing here depends on who is logged in where.
+        .layer(fixed(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, PAGE_POLICY))
 }
 

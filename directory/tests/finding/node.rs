@@ -92,6 +92,7 @@ async fn anybody_is_shown_the_record_as_the_domain_serves_it_and_who_vouches_for
     // What counts are the bytes, which anybody can check.
     let (_, head, bytes) = get(node, BETA, "application/octet-stream").await;
     assert!(head.contains("content-type: application/octet-stream"));
+    assert!(head.contains("access-control-allow-origin: *"));
     let root = world.ring.record().root_fingerprint();
     let record = VerifiedRecord::verify(&bytes, &world.domain, &root, world.now()).unwrap();
     assert_eq!(record.hash(), world.ring.record().hash());
