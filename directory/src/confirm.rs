@@ -6,9 +6,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::RECORD_BYTES_MAX};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use rustls::{ClientConfig, pki_types::ServerName};
 use serde::Deserialize;
 use tokio::{
@@ -19,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::dns::Dns;
+use crate::{dns::Dns, web};
 
 /// Time for one node, which has 8 s for its look.
 const TIMEOUT: Duration = Duration::from_secs(12);
@@ -129,37 +127,16 @@ async fn one(
     read(&body, domain)
 }
 
+/// What a node does not find it says in the same form.
 async fn get(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     host: &str,
     domain: &DomainName,
 ) -> Result<Bytes, String> {
-    let words = |it: &dyn std::fmt::Display| it.to_string();
-    let (mut send, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|it| words(&it))?;
-    let asked = async {
-        let request = Request::get(format!("/v1/domains/{domain}"))
-            .header(header::HOST, host)
-            .header(header::ACCEPT, "application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(|it| words(&it))?;
-        let response = send.send_request(request).await.map_err(|it| words(&it))?;
-        // What it does not find it says in the same form.
-        if !matches!(response.status(), StatusCode::OK | StatusCode::NOT_FOUND) {
-            return Err(format!("it answers {}", response.status()));
-        }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|it| words(&it))?;
-        Ok(body.to_bytes())
-    };
-    tokio::pin!(asked);
-    tokio::select! {
-        answer = &mut asked => answer,
-        ended = connection => match ended {
-            Err(error) => Err(words(&error)),
-            Ok(()) => asked.await,
-        },
+    let path = format!("/v1/domains/{domain}");
+    match web::get(stream, host, &path, ANSWER_BYTES_MAX).await? {
+        (StatusCode::OK | StatusCode::NOT_FOUND, body) => Ok(body),
+        (status, _) => Err(format!("it answers {status}")),
     }
 }
 

@@ -28,6 +28,7 @@ mod pin;
 mod prefix;
 mod secure;
 mod srv;
+mod web;
 mod well_known;
 
 pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};

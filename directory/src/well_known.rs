@@ -5,9 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use freehold_proto::{DomainName, limits::RECORD_BYTES_MAX};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -15,7 +13,7 @@ use rustls::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{DirectoryError, ResolveError};
+use crate::{DirectoryError, ResolveError, web};
 
 /// Where a domain's web server has its record.
 pub const PATH: &str = "/.well-known/freehold/identity";
@@ -76,28 +74,9 @@ async fn read(
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     let connector = TlsConnector::from(Arc::clone(tls));
     let stream = connector.connect(name, stream).await.map_err(failed)?;
-    let (mut send, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(failed)?;
-    let asked = async {
-        let request = Request::get(PATH)
-            .header(HOST, domain.as_str())
-            .body(Empty::<Bytes>::new())
-            .map_err(failed)?;
-        let response = send.send_request(request).await.map_err(failed)?;
-        if response.status() != StatusCode::OK {
-            return Err(failed(format!("it answers {}", response.status())));
-        }
-        let body = Limited::new(response.into_body(), RECORD_BYTES_MAX);
-        Ok(body.collect().await.map_err(failed)?.to_bytes())
-    };
-    // The connection lives as long as the answer is read, and no longer.
-    tokio::pin!(asked);
-    tokio::select! {
-        answer = &mut asked => answer,
-        ended = connection => match ended {
-            Err(error) => Err(failed(error)),
-            Ok(()) => asked.await,
-        },
+    match web::get(stream, domain.as_str(), PATH, RECORD_BYTES_MAX).await {
+        Ok((StatusCode::OK, body)) => Ok(body),
+        Ok((status, _)) => Err(failed(format!("it answers {status}"))),
+        Err(error) => Err(failed(error)),
     }
 }
