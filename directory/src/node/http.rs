@@ -23,7 +23,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io,
     net::{TcpListener, TcpStream},
@@ -217,10 +217,7 @@ async fn domain(
                 Ok(_) => StatusCode::OK,
                 Err(_) => StatusCode::NOT_FOUND,
             };
-            match serde_json::to_string(&Domain::of(&look)) {
-                Ok(text) => json(status, text),
-                Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
-            }
+            answered(status, &Domain::of(&look))
         }
     }
 }
@@ -261,10 +258,7 @@ async fn locate(
         true => StatusCode::OK,
         false => StatusCode::NOT_FOUND,
     };
-    match serde_json::to_string(&located) {
-        Ok(text) => json(status, text),
-        Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
-    }
+    answered(status, &located)
 }
 
 /// Whose clients are to connect.
@@ -368,6 +362,13 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
 async fn nothing() -> Response {
     let why = "there is nothing here; see / for people and /v1/openapi.json for programs";
     std::future::ready(refused(StatusCode::NOT_FOUND, why.to_owned())).await
+}
+
+fn answered(status: StatusCode, answer: &impl Serialize) -> Response {
+    match serde_json::to_string(answer) {
+        Ok(text) => json(status, text),
+        Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
+    }
 }
 
 fn json(status: StatusCode, text: String) -> Response {
