@@ -276,7 +276,7 @@ pub(crate) struct Federation {
 
     /// Whose word counts for the root key of a domain never met before: "pinned" for the rows
     /// `[[federation.peer]]` below and for `freehold peer pin` only; "verified" also for the domain's
-    /// TXT record if DNSSEC vouches for it (see `dnssec`) and for the domain's web server, under
+    /// TXT record if DNSSEC vouches for it (see `dnssec`) or two directory nodes confirm it, and for the domain's web server, under
     /// a certificate that browsers would believe; "dns" also for an unsigned TXT record; "lan" also for
     /// whoever answers first. "dns" and "lan" are for demonstrations and closed networks: whoever can
     /// change DNS answers or packets on the way can pose as a domain that you have not met yet.

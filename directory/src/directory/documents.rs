@@ -1,29 +1,15 @@
 //! Where a domain says that its people's clients connect.
 
-use std::time::Duration;
-
 use freehold_keys::{SignedClientDocument, VerifiedRecord};
 use freehold_proto::DomainName;
-use tokio::time::timeout;
 
 use super::Directory;
 use crate::{DocumentError, Target, fetch};
 
-/// Time for the document of one domain, all its addresses together.
-const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Directory {
-    /// Asks each address in turn until one serves a client document that holds under `record`.
+    /// Asks each address in turn until one serves a client document that holds under `record`. The caller
+    /// bounds the time.
     pub(super) async fn client_document(
-        &self,
-        domain: &DomainName,
-        record: &VerifiedRecord,
-    ) -> Result<SignedClientDocument, DocumentError> {
-        let asked = timeout(DOCUMENT_TIMEOUT, self.ask_for_document(domain, record)).await;
-        asked.unwrap_or_else(|_| Err(DocumentError::Fetch("it takes too long".to_owned())))
-    }
-
-    async fn ask_for_document(
         &self,
         domain: &DomainName,
         record: &VerifiedRecord,

@@ -159,6 +159,25 @@ async fn what_was_not_found_is_looked_for_again_after_half_a_minute() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_put_back_keeps_nothing_alive() {
+    let world = World::new("beta.test");
+    let node = node(&world, &world.ring).await;
+    assert_eq!(json(node, BETA).await.0, 200);
+    world
+        .clock
+        .set(world.now().minus(Duration::from_secs(30 * 60)));
+    assert_eq!(json(node, BETA).await.0, 200);
+    assert_eq!(world.served(), 1);
+    world.clock.advance(Duration::from_secs(6 * 60));
+    assert_eq!(json(node, BETA).await.0, 200);
+    assert_eq!(
+        world.served(),
+        2,
+        "five minutes have passed, whatever time it is"
+    );
+}
+
+#[tokio::test]
 async fn many_who_ask_a_node_at_once_cause_one_look() {
     let world = World::new("beta.test");
     let node = node(&world, &world.ring).await;

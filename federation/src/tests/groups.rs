@@ -158,6 +158,37 @@ fn shows(alpha: &House, what: wire::read_group_response::What) {
 }
 
 #[tokio::test]
+async fn words_of_the_past_by_a_key_that_is_gone_keep_their_place_and_are_not_shown() {
+    let [alpha, beta, _] = three().await;
+    let message = |order, by: &Keys| wire::PastMessage {
+        order,
+        envelope: Some(by.writes(1).into()),
+    };
+    let page = wire::LogPage {
+        past: vec![
+            message(7, &alpha.keys),
+            message(4, &Keys::new("gamma.test")),
+        ],
+        ..Default::default()
+    };
+    shows(&alpha, wire::read_group_response::What::Page(page));
+    let ask = || {
+        let query = GroupQuery::MessagesBefore(8);
+        beta.federation.read_group(alpha.domain(), group(), query)
+    };
+    assert!(ask().await.is_err(), "the key may still come");
+    later(&beta, Duration::from_secs(61 * 60));
+    let Some(GroupAnswer::Page(_, past, _)) = ask().await.unwrap() else {
+        unreachable!("a page is shown");
+    };
+    let seen: Vec<_> = past
+        .iter()
+        .map(|it| (it.order, it.envelope.is_some()))
+        .collect();
+    assert_eq!(seen, [(7, true), (4, false)]);
+}
+
+#[tokio::test]
 async fn a_group_is_read_from_its_home_and_every_signature_is_checked() {
     let [alpha, beta, gamma] = three().await;
     let ask = || {
