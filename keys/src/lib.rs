@@ -16,6 +16,7 @@
     )
 )]
 
+mod card;
 mod client_document;
 mod error;
 mod files;
@@ -31,6 +32,7 @@ mod secret;
 mod signer;
 mod tls;
 
+pub use card::{CardFault, SignedCard, VerifiedAnnouncement};
 pub use client_document::{DocumentFault, SignedClientDocument};
 pub use error::KeyError;
 pub use freshness::SignedFreshness;

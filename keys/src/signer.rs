@@ -1,18 +1,25 @@
 //! Signing in a domain's name.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use freehold_proto::{
-    ClientDocument, Destination, DomainName, Entrance, Envelope, Freshness, GroupRecord, Header,
-    KeyId, MessageId, Placed, Position, Timestamp, client_document, envelope, freshness, group,
-    position, wire,
+    Announcement, Card, ClientDocument, Destination, DomainName, Entrance, Envelope, Freshness,
+    GroupRecord, Header, KeyId, MessageId, Placed, Position, Timestamp,
+    card::{self as proto_card, CardWords, SignedBytes},
+    client_document, envelope, freshness, group, limits, position, wire,
 };
 use parking_lot::RwLock;
 use prost::Message as _;
 
 use crate::{
-    KeyError, SignedClientDocument, SignedFreshness, VerifiedRecord, random, secret::SecretKey,
+    KeyError, SignedCard, SignedClientDocument, SignedFreshness, VerifiedRecord, card, random,
+    secret::SecretKey,
 };
+
+/// What an announcement weighs without its cards, at most: a name, a key id, two times, a signature.
+const HEAD_BYTES: usize = 1024;
+/// What stands around a card and its signature in an announcement, at most.
+const CARD_HEAD_BYTES: usize = 16;
 
 /// Signs envelopes and hellos for one domain. Clones share the key, and sign with another one as soon
 /// as the domain does.
@@ -98,6 +105,42 @@ impl Signer {
         };
         SignedClientDocument::new(document, |bytes| {
             pair.key.sign(client_document::CONTEXT, bytes)
+        })
+    }
+
+    /// Says what of us may be found by words, until the lease ends; it takes the place of what we said
+    /// before. An encoded `SignedAnnouncement`, with the first 256 cards that fit.
+    #[must_use]
+    pub fn announce(&self, cards: Vec<CardWords>, lease: Duration, now: Timestamp) -> Vec<u8> {
+        let pair = self.pair();
+        let mut room = limits::ANNOUNCEMENT_BYTES_MAX - HEAD_BYTES;
+        let signed = cards.into_iter().take(limits::CARDS_MAX).map(|words| {
+            let card = Card {
+                domain: self.domain.clone(),
+                key_id: pair.id,
+                issued: now,
+                expires: now.plus(lease),
+                words,
+            };
+            card::parts(&SignedCard::new(card, |bytes| {
+                pair.key.sign(proto_card::CONTEXT, bytes)
+            }))
+        });
+        let fits = |it: &SignedBytes| {
+            let bytes = it.bytes.len() + it.signature.len() + CARD_HEAD_BYTES;
+            let fits = bytes <= limits::CARD_BYTES_MAX && bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
+        };
+        let announcement = Announcement {
+            domain: self.domain.clone(),
+            key_id: pair.id,
+            issued: now,
+            expires: now.plus(lease),
+            cards: signed.filter(fits).collect(),
+        };
+        card::announce(&announcement, |bytes| {
+            pair.key.sign(proto_card::ANNOUNCEMENT_CONTEXT, bytes)
         })
     }
 

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod address;
+pub mod card;
 pub mod client_document;
 pub mod domain;
 pub mod envelope;
@@ -53,6 +54,7 @@ pub mod pbx {
 
 pub use access::AccessMode;
 pub use address::Address;
+pub use card::{Announcement, Card};
 pub use client_document::{ClientDocument, Entrance, Registration};
 pub use domain::DomainName;
 pub use envelope::{Destination, Envelope, Header};

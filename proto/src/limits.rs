@@ -10,6 +10,12 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Longest signed client document, in bytes.
 pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 8 * 1024;
+/// Longest signed announcement, in bytes.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = 256 * 1024;
+/// Cards in one announcement.
+pub const CARDS_MAX: usize = 256;
+/// Longest signed card, in bytes.
+pub const CARD_BYTES_MAX: usize = 4 * 1024;
 /// Longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest peer frame (one request or response), in bytes.
