@@ -18,7 +18,7 @@ use freehold_proto::{
 };
 
 use crate::{
-    Audit, Calls, Clients, Config, Copies, FilePlace, Files, Public, Registration, S3,
+    Audit, Calls, Clients, Config, Copies, FilePlace, Files, Listing, Public, Registration, S3,
     STOCK_API_KEY, Waiting, authentication,
     file::{self, File},
     given::{Expected, Given, Unknown},
@@ -89,6 +89,7 @@ impl Checker<'_> {
         let links = links.and_then(|it| self.federation(it, rates));
         let nodes = self.section("directory", file.directory);
         let nodes = nodes.and_then(|it| self.nodes(it));
+        let listing = nodes.as_ref().map(|it| it.1);
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -110,9 +111,10 @@ impl Checker<'_> {
             waiting: waiting?,
             limits: limits?.0,
             directory: freehold_directory::Config {
-                nodes: nodes?,
+                nodes: nodes?.0,
                 ..directory
             },
+            listing: listing?,
             store: store?,
             files: files?,
             audit: audit?,
@@ -419,8 +421,10 @@ impl Checker<'_> {
         })
     }
 
-    fn nodes(&mut self, section: file::Directory) -> Option<Vec<NodeAddress>> {
+    fn nodes(&mut self, section: file::Directory) -> Option<(Vec<NodeAddress>, Listing)> {
         self.refuse_unknown("directory.", &section.unknown);
+        let announce = self.value("directory.announce", section.announce, false);
+        let search = self.value("directory.search", section.search, true);
         let nodes = self.list("directory.nodes", section.nodes, |text| {
             let wrong = "must be addresses such as https://directory.example.org";
             let place = authentication::place(text).map_err(|_| wrong)?;
@@ -444,11 +448,17 @@ impl Checker<'_> {
                 "directory.nodes",
                 "names one node twice: two have to be two",
             ),
-            1 => self.mistake(
-                "directory.nodes",
-                "names one node: one alone confirms nothing",
+            0 if announce == Some(true) => self.mistake(
+                "directory.announce",
+                "needs nodes to announce to: see directory.nodes",
             ),
-            0..=NODES_MAX => Some(nodes),
+            0..=NODES_MAX => {
+                let listing = Listing {
+                    announce: announce?,
+                    search: search? && !nodes.is_empty(),
+                };
+                Some((nodes, listing))
+            }
             _ => self.mistake("directory.nodes", "names more than 8 nodes"),
         }
     }

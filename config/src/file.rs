@@ -416,12 +416,24 @@ pub(crate) struct Peer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Directory {
-    /// Nodes, run by different people at best, that are asked when `trust` is "verified" and only an unsigned
+    /// Nodes, run by different people at best. They are asked when `trust` is "verified" and only an unsigned
     /// TXT record names the root key of a domain never met: if two see the same there and none sees another,
-    /// it counts.
+    /// it counts; one node alone confirms nothing.
     ///
     /// Example: `["https://directory.example.org", "https://nodes.example.net"]`
     pub(crate) nodes: Given<Vec<String>>,
+
+    /// Tells the nodes which people and groups of this domain carry the tag `discoverable:yes`, so that
+    /// people of other domains find them by words. Without such people or groups nothing is told.
+    ///
+    /// Default: `false`
+    pub(crate) announce: Given<bool>,
+
+    /// What people type into the search box, addresses aside, is asked of the nodes too (of three at most),
+    /// which see the words and which domain asks, not who.
+    ///
+    /// Default: `true`
+    pub(crate) search: Given<bool>,
 
     #[serde(flatten)]
     pub(crate) unknown: Unknown,

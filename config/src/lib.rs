@@ -55,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// Finding and believing other domains.
     pub directory: freehold_directory::Config,
+    /// What the nodes of the public directory are told and asked by words.
+    pub listing: Listing,
     /// Durable state.
     pub store: freehold_store::Config,
     /// What people upload.
@@ -63,6 +65,15 @@ pub struct Config {
     pub audit: Audit,
     /// Programs that are told of events and asked about requests.
     pub plugins: Vec<Plugin>,
+}
+
+/// What the nodes of the public directory are told and asked by words.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Listing {
+    /// They are told who and what here wishes to be found.
+    pub announce: bool,
+    /// They are asked what people search for.
+    pub search: bool,
 }
 
 /// A program beside the server that is told of events and asked about requests.

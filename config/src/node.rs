@@ -15,6 +15,8 @@ use crate::{
 
 /// Memory for what was found, in MiB.
 const CACHE_MIB: u64 = 64;
+/// Memory for what is announced, in MiB.
+const LISTING_MIB: u64 = 64;
 
 /// A node of the Freehold directory: `freehold directory --config FILE`. A line that begins with # and
 /// a key shows what holds without it. Relative paths start at the folder that this file lies in.
@@ -48,6 +50,17 @@ pub(crate) struct Node {
     ///
     /// Default: `[1, 30]`
     pub(crate) looks: Given<Vec<u64>>,
+
+    /// Announcements from one network: how many in a second, and how many at once after a rest; [0, 0] means
+    /// no limit.
+    ///
+    /// Default: `[10, 100]`
+    pub(crate) announcements: Given<Vec<u64>>,
+
+    /// How much memory, in MiB, may hold what domains announce, so that groups and people are found by words.
+    ///
+    /// Default: `64`
+    pub(crate) listing_mib: Given<u64>,
 
     pub(crate) discovery: Given<Discovery>,
     #[serde(flatten)]
@@ -115,6 +128,8 @@ impl Checker<'_> {
         let cache = self.number("cache_mib", node.cache_mib, CACHE_MIB, (1, 65_536));
         let questions = self.rate("questions", node.questions, [20, 200]);
         let looks = self.rate("looks", node.looks, [1, 30]);
+        let announcements = self.rate("announcements", node.announcements, [10, 100]);
+        let listing = self.number("listing_mib", node.listing_mib, LISTING_MIB, (1, 65_536));
         let discovery = self.section("discovery", node.discovery);
         let discovery = discovery.and_then(|mut it| {
             self.refuse_unknown("discovery.", &it.unknown);
@@ -136,6 +151,8 @@ impl Checker<'_> {
             cache_bytes: cache? * 1024 * 1024,
             questions: questions?,
             looks: looks?,
+            announcements: announcements?,
+            listing_bytes: listing? * 1024 * 1024,
             discovery: freehold_directory::Config {
                 trust: Trust::Dns,
                 ..discovery?

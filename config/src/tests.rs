@@ -140,7 +140,7 @@ fn dnssec_is_validated_here_or_by_a_resolver_of_this_machine_or_not_at_all() {
 }
 
 #[test]
-fn nodes_of_the_directory_are_two_or_more_and_no_two_the_same() {
+fn no_two_nodes_of_the_directory_are_the_same_and_announcing_needs_one() {
     let with = |nodes: &str| format!("domain = \"a.test\"\n[directory]\nnodes = {nodes}\n");
     let nodes = |text: &str| read(&with(text)).directory.nodes;
     assert!(nodes("[]").is_empty());
@@ -152,8 +152,8 @@ fn nodes_of_the_directory_are_two_or_more_and_no_two_the_same() {
     );
     for (text, mistake) in [
         (
-            r#"["https://d.example.org"]"#,
-            "directory.nodes names one node: one alone confirms nothing.",
+            "[]\nannounce = true",
+            "directory.announce needs nodes to announce to: see directory.nodes.",
         ),
         (
             r#"["https://d.example.org", "https://d.example.org:443"]"#,

@@ -1,44 +1,26 @@
 //! Asks nodes of the public directory which root key they see in a domain's TXT record. Nobody trusts a
 //! node: two of them, who look from elsewhere, make it hard to lie to all at once (PROTOCOL.md section 4.3).
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use freehold_keys::fingerprint_from_text;
 use freehold_proto::{DomainName, limits::RECORD_BYTES_MAX};
 use hyper::StatusCode;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::{task::JoinSet, time::timeout};
 
-use crate::{dns::Dns, web};
+use crate::{
+    dns::Dns,
+    nodes::{self, NodeAddress},
+};
 
 /// Time for one node, which has 8 s for its look.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// Addresses of a node that are tried, and the time for each to be connected.
-const ADDRESSES_MAX: usize = 3;
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// An answer holds a record in base64url and some words.
 const ANSWER_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 /// Nodes that have to see the same.
 const NEEDED: usize = 2;
-
-/// A node of the public directory, as the operator names it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NodeAddress {
-    /// Whether it is asked over TLS; without, only on this machine.
-    pub tls: bool,
-    /// Its name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
 
 /// What nodes see of a TXT record, compared with what we see.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,54 +70,17 @@ pub(crate) async fn ask(
     asked.join_all().await
 }
 
-async fn addresses(node: &NodeAddress, dns: &Dns) -> Vec<IpAddr> {
-    match node.host.parse() {
-        Ok(address) => vec![address],
-        Err(_) => dns.addresses(&node.host, true).await.unwrap_or_default(),
-    }
-}
-
-/// The first of its addresses that answers: on a machine without IPv6 the first ones do not.
-async fn connect(node: &NodeAddress, dns: &Dns) -> Result<TcpStream, String> {
-    let mut failure = "no address is known for it".to_owned();
-    for address in addresses(node, dns).await.into_iter().take(ADDRESSES_MAX) {
-        let connected = TcpStream::connect((address, node.port));
-        match timeout(CONNECT_WITHIN, connected).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failure = error.to_string(),
-            Err(_) => failure = "it takes too long to connect".to_owned(),
-        }
-    }
-    Err(failure)
-}
-
+/// What a node does not find it says in the same form.
 async fn one(
     node: &NodeAddress,
     dns: &Dns,
     domain: &DomainName,
     tls: &Arc<ClientConfig>,
 ) -> Result<Option<[u8; 32]>, String> {
-    let stream = connect(node, dns).await?;
-    let body = if node.tls {
-        let name = ServerName::try_from(node.host.clone()).map_err(|it| it.to_string())?;
-        let connector = TlsConnector::from(Arc::clone(tls));
-        let stream = connector.connect(name, stream).await;
-        get(stream.map_err(|it| it.to_string())?, &node.host, domain).await?
-    } else {
-        get(stream, &node.host, domain).await?
-    };
-    read(&body, domain)
-}
-
-/// What a node does not find it says in the same form.
-async fn get(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    host: &str,
-    domain: &DomainName,
-) -> Result<Bytes, String> {
     let path = format!("/v1/domains/{domain}");
-    match web::get(stream, host, &path, ANSWER_BYTES_MAX).await? {
-        (StatusCode::OK | StatusCode::NOT_FOUND, body) => Ok(body),
+    let answer = nodes::get(node, dns, tls, &path, ANSWER_BYTES_MAX).await?;
+    match answer {
+        (StatusCode::OK | StatusCode::NOT_FOUND, body) => read(&body, domain),
         (status, _) => Err(format!("it answers {status}")),
     }
 }

@@ -5,6 +5,7 @@
 
 mod alarms;
 mod documents;
+mod listed;
 mod lives;
 mod memory;
 mod observe;
@@ -20,6 +21,7 @@ use std::{
 
 use freehold_keys::{RecordFault, VerifiedRecord};
 use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER};
+pub use listed::{Heard, Listed};
 pub use observe::{Observation, TxtAnchor};
 use parking_lot::Mutex;
 use rustls::ClientConfig;

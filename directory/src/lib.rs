@@ -24,6 +24,7 @@ mod error;
 mod fetch;
 mod limiter;
 mod node;
+mod nodes;
 mod pin;
 mod prefix;
 mod secure;
@@ -32,14 +33,14 @@ mod web;
 mod well_known;
 
 pub use config::{Config, Dnssec, NegativeCache, StaticPeer, Trust};
-pub use confirm::NodeAddress;
 pub use connect::{Connect, PATH as CLIENT_DOCUMENT_PATH};
-pub use directory::{Directory, Observation, Target, TxtAnchor};
+pub use directory::{Directory, Heard, Listed, Observation, Target, TxtAnchor};
 pub use error::{DirectoryError, DocumentError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
 pub use ipnet::IpNet as IpRange;
 pub use limiter::{Limiter, Over, Rate};
 pub use node::{Node, NodeConfig, NodeListener, serve as serve_node};
+pub use nodes::NodeAddress;
 pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
 pub use prefix::prefix_of;
 pub use well_known::{PATH as WELL_KNOWN_PATH, tls as web_tls};

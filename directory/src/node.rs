@@ -2,9 +2,11 @@
 //! nothing but memory, signs nothing and is trusted by nobody: what it hands on is signed by the domain,
 //! and whoever asks checks that (PROTOCOL.md section 13).
 
+mod announcing;
 mod answers;
 mod asker;
 mod http;
+mod listing;
 mod metrics;
 mod page;
 mod qr;
@@ -21,10 +23,14 @@ use axum::http::HeaderMap;
 use freehold_keys::VerifiedRecord;
 use freehold_proto::{Clock, DomainName, Timestamp};
 use moka::future::Cache;
+use parking_lot::RwLock;
 use tokio::{sync::Semaphore, time::interval};
 
 pub use self::http::{NodeListener, serve};
-use self::metrics::Metrics;
+use self::{
+    listing::{Listing, Now},
+    metrics::Metrics,
+};
 use crate::{
     Config, Directory, DirectoryError, DocumentError, Limiter, MemoryPins, Observation, Over, Rate,
     ResolveError, Trust, prefix_of,
@@ -34,6 +40,8 @@ use crate::{
 const FOUND_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long it is not looked again for what was not found.
 const MISSED_FOR: Duration = Duration::from_secs(30);
+/// How long a look will do for the announcements of its domain: it announces every few minutes.
+const ANNOUNCES_FOR: Duration = Duration::from_secs(60 * 60);
 /// How often networks are forgotten that have asked for nothing lately.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Looks at once.
@@ -56,6 +64,10 @@ pub struct NodeConfig {
     pub questions: Option<Rate>,
     /// How many of these may make the node look.
     pub looks: Option<Rate>,
+    /// Announcements from one network.
+    pub announcements: Option<Rate>,
+    /// Memory for what domains announce, in bytes.
+    pub listing_bytes: u64,
     /// How domains are found. Whom it trusts does not matter: a node trusts nobody.
     pub discovery: Config,
 }
@@ -79,6 +91,8 @@ pub struct Node {
     places: Semaphore,
     questions: Limiter<Ipv6Addr>,
     looks_asked: Limiter<Ipv6Addr>,
+    announcements: Limiter<Ipv6Addr>,
+    listing: RwLock<Listing>,
     proxies: Vec<IpAddr>,
     metrics: Metrics,
 }
@@ -102,6 +116,8 @@ impl Node {
             directory: Directory::new(discovery, pins, Arc::clone(&clock))?,
             questions: Limiter::new(config.questions, &clock),
             looks_asked: Limiter::new(config.looks, &clock),
+            announcements: Limiter::new(config.announcements, &clock),
+            listing: RwLock::new(Listing::new(config.listing_bytes)),
             clock,
             looks: Cache::builder()
                 .max_capacity(config.cache_bytes)
@@ -118,6 +134,40 @@ impl Node {
     fn admit(&self, asker: IpAddr, headers: &HeaderMap) -> Result<Ipv6Addr, Over> {
         let asker = prefix_of(asker::address(&self.proxies, asker, headers));
         self.questions.take(&asker).map(|()| asker)
+    }
+
+    /// The same for announcements.
+    fn admit_announcement(&self, asker: IpAddr, headers: &HeaderMap) -> Result<Ipv6Addr, Over> {
+        let asker = prefix_of(asker::address(&self.proxies, asker, headers));
+        self.announcements.take(&asker).map(|()| asker)
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            time: self.clock.now(),
+            elapsed: self.clock.elapsed(),
+        }
+    }
+
+    /// What is seen of a domain that announces something: what was seen within an hour will do, as long as
+    /// its record counts.
+    async fn look_for_announcing(
+        &self,
+        domain: &DomainName,
+        asker: Ipv6Addr,
+    ) -> Result<Arc<Look>, Over> {
+        let now = self.now();
+        let will_do = |look: &Arc<Look>| {
+            let record = look.seen.record.as_ref().ok();
+            let word = record.and_then(|it| it.freshness());
+            let counts = word.is_some_and(|it| it.statement().expires > now.time);
+            let recent = look.over + ANNOUNCES_FOR > now.elapsed + FOUND_FOR;
+            counts && recent && look.seen.at.plus(ANNOUNCES_FOR) > now.time
+        };
+        match self.looks.get(domain).await.filter(will_do) {
+            Some(look) => Ok(look),
+            None => self.look(domain, asker).await,
+        }
     }
 
     /// What is seen of a domain, from memory or by looking. However many ask at once, it is looked once.
@@ -144,6 +194,14 @@ impl Node {
             turns.tick().await;
             self.questions.sweep();
             self.looks_asked.sweep();
+            self.announcements.sweep();
+            let now = self.now();
+            let figures = {
+                let mut listing = self.listing.write();
+                listing.sweep(now);
+                listing.figures()
+            };
+            self.metrics.listed(figures);
         }
     }
 

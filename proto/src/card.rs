@@ -133,6 +133,23 @@ impl Card {
         .encode_to_vec()
     }
 
+    /// The address that a client opens: of a group, a channel or a person, with the domain.
+    #[must_use]
+    pub fn topic(&self) -> String {
+        match &self.words.subject {
+            Subject::Group { group, channel, .. } => {
+                let group = group.to_string();
+                let name = if *channel {
+                    group.replacen("grp", "chn", 1)
+                } else {
+                    group
+                };
+                format!("{name}@{}", self.domain)
+            }
+            Subject::Person(user) => user.to_string(),
+        }
+    }
+
     /// Reads card bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let words = wire::Card::decode(bytes).map_err(|_| Malformed::Protobuf { what: CARD })?;

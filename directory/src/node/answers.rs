@@ -1,11 +1,11 @@
 //! What a node says about a domain, as JSON.
 
-use freehold_keys::{VerifiedRecord, fingerprint_to_text};
-use freehold_proto::KeyId;
+use freehold_keys::{SignedCard, VerifiedRecord, fingerprint_to_text};
+use freehold_proto::{KeyId, card::Subject};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Look;
+use super::{Look, listing::Page};
 use crate::{Connect, Observation, ResolveError};
 
 /// What can be seen of a domain from this node.
@@ -52,6 +52,49 @@ pub(super) struct Located {
     pub(super) why: Option<String>,
     /// Who names which root key, as this node sees it. The document is worth what they say of the record.
     pub(super) anchors: Vec<Anchor>,
+}
+
+/// What came of an announcement.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Announced {
+    /// Whose it is.
+    pub(super) domain: String,
+    /// How many cards are listed.
+    pub(super) cards: usize,
+    /// The end of the lease.
+    pub(super) until: String,
+}
+
+/// What was found by words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Found {
+    /// Those that fit best first, at most 50, and of one domain at most 10.
+    pub(super) cards: Vec<FoundCard>,
+    /// There are more.
+    pub(super) more: bool,
+}
+
+/// A group or a person, as their domain says.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FoundCard {
+    /// The `SignedCard` as the domain announced it, in base64url: the only thing here that is signed.
+    pub(super) card: String,
+    /// What a client opens: a group, channel or person with the domain.
+    pub(super) topic: String,
+    /// The domain.
+    pub(super) domain: String,
+    /// The name.
+    pub(super) title: String,
+    /// What it is about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) note: String,
+    /// By which it is found too.
+    pub(super) tags: Vec<String>,
+    /// Of a group, its members; of a channel, its readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) members: Option<u32>,
+    /// Until when its domain says so.
+    pub(super) until: String,
 }
 
 /// An identity record in words.
@@ -147,6 +190,35 @@ impl Located {
             connect: document.ok().map(|it| Connect::of(it)),
             why,
             anchors: anchors(seen),
+        }
+    }
+}
+
+impl Found {
+    pub(super) fn of(page: &Page) -> Self {
+        Self {
+            cards: page.cards.iter().map(FoundCard::of).collect(),
+            more: page.more,
+        }
+    }
+}
+
+impl FoundCard {
+    fn of(signed: &SignedCard) -> Self {
+        let card = signed.card();
+        let members = match &card.words.subject {
+            Subject::Group { members, .. } => Some(*members),
+            Subject::Person(_) => None,
+        };
+        Self {
+            card: base64_url(&signed.to_bytes()),
+            topic: card.topic(),
+            domain: card.domain.to_string(),
+            title: card.words.title.clone(),
+            note: card.words.note.clone(),
+            tags: card.words.tags.clone(),
+            members,
+            until: card.expires.to_string(),
         }
     }
 }

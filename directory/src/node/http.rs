@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use freehold_proto::{Address, DomainName};
 use hyper::{
@@ -38,7 +38,7 @@ use utoipa::OpenApi;
 use crate::Over;
 
 use super::{
-    Look, Node,
+    Look, Node, announcing,
     answers::{self, Domain, Located, Refused},
     page, short,
 };
@@ -56,7 +56,10 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-a
 
 /// Who is asking.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker(IpAddr);
+pub(super) struct Asker(pub(super) IpAddr);
+
+/// Status and reason of a refusal.
+pub(super) type Refusal = (StatusCode, String);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -151,6 +154,9 @@ fn router(node: Arc<Node>) -> Router {
         .route("/", get(front))
         .route("/v1/domains/{domain}", get(domain))
         .route("/v1/locate", get(locate))
+        .route("/v1/announce", post(announcing::announce))
+        .route("/v1/groups", get(announcing::groups))
+        .route("/v1/people", get(announcing::people))
         .route("/c/{domain}", get(short::lead))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
@@ -169,7 +175,13 @@ fn router(node: Arc<Node>) -> Router {
         title = "Freehold directory node",
         description = "What can be seen of a Freehold domain from here. Nothing is signed by this node: check the record."
     ),
-    paths(domain, locate)
+    paths(
+        domain,
+        locate,
+        announcing::announce,
+        announcing::groups,
+        announcing::people
+    )
 )]
 struct Described;
 
@@ -288,17 +300,12 @@ pub(super) async fn looked_up(
     name: &str,
     headers: &HeaderMap,
     Asker(asker): Asker,
-) -> Result<Arc<Look>, (StatusCode, String)> {
+) -> Result<Arc<Look>, Refusal> {
     let domain: DomainName = name.parse().map_err(|fault| {
         let why = format!("{name:?} is not the name of a domain: {fault}");
         (StatusCode::BAD_REQUEST, why)
     })?;
-    let too_many = |over: Over| {
-        node.metrics.refused();
-        let seconds = over.wait.as_secs() + 1;
-        let why = format!("too many questions from your network; ask again in {seconds} s");
-        (StatusCode::TOO_MANY_REQUESTS, why)
-    };
+    let too_many = |over| too_many(node, over);
     let asker = node.admit(asker, headers).map_err(too_many)?;
     let look = node.look(&domain, asker).await.map_err(too_many)?;
     if answers::is_busy(&look) {
@@ -308,6 +315,14 @@ pub(super) async fn looked_up(
         return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
     }
     Ok(look)
+}
+
+/// A network has used up what it may.
+pub(super) fn too_many(node: &Node, over: Over) -> Refusal {
+    node.metrics.refused();
+    let seconds = over.wait.as_secs() + 1;
+    let why = format!("too many questions from your network; ask again in {seconds} s");
+    (StatusCode::TOO_MANY_REQUESTS, why)
 }
 
 #[derive(Debug, Deserialize)]
@@ -339,7 +354,7 @@ pub(super) fn shown(
     node: &Node,
     status: StatusCode,
     name: &str,
-    answer: Result<Arc<Look>, (StatusCode, String)>,
+    answer: Result<Arc<Look>, Refusal>,
 ) -> Response {
     let answer = answer.map_err(|(_, why)| why);
     let answer = answer.map(|look| page::Seen {
@@ -364,7 +379,7 @@ async fn nothing() -> Response {
     std::future::ready(refused(StatusCode::NOT_FOUND, why.to_owned())).await
 }
 
-fn answered(status: StatusCode, answer: &impl Serialize) -> Response {
+pub(super) fn answered(status: StatusCode, answer: &impl Serialize) -> Response {
     match serde_json::to_string(answer) {
         Ok(text) => json(status, text),
         Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
@@ -376,7 +391,7 @@ fn json(status: StatusCode, text: String) -> Response {
     (status, kind, text).into_response()
 }
 
-fn refused(status: StatusCode, error: String) -> Response {
+pub(super) fn refused(status: StatusCode, error: String) -> Response {
     let text = serde_json::to_string(&Refused { error }).unwrap_or_default();
     let mut response = json(status, text);
     if status == StatusCode::TOO_MANY_REQUESTS {

@@ -5,9 +5,11 @@ use std::fmt;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use super::listing::Figures;
 
 /// How an answer about a domain came about.
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
@@ -23,10 +25,27 @@ struct Labels {
     outcome: Outcome,
 }
 
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+enum Announcement {
+    Listed,
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AnnouncementLabels {
+    outcome: Announcement,
+}
+
 /// Counters since the node was started.
 pub(super) struct Metrics {
     registry: Mutex<Registry>,
     answers: Family<Labels, Counter>,
+    announcements: Family<AnnouncementLabels, Counter>,
+    searches: Counter,
+    domains: Gauge,
+    cards: Gauge,
+    listing_bytes: Gauge,
 }
 
 impl Default for Metrics {
@@ -38,9 +57,27 @@ impl Default for Metrics {
             "Questions about domains: answered from memory, by a look that found or missed, or refused",
             answers.clone(),
         );
+        let announcements = Family::<AnnouncementLabels, Counter>::default();
+        registry.register(
+            "announcements",
+            "Announcements of domains: listed or refused",
+            announcements.clone(),
+        );
+        let searches = Counter::default();
+        registry.register("searches", "Questions by words", searches.clone());
+        let mut gauge = |name, help| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
         Self {
+            domains: gauge("listed_domains", "Domains that are listed now"),
+            cards: gauge("listed_cards", "Groups and people that are listed now"),
+            listing_bytes: gauge("listing_bytes", "What they weigh, estimated"),
             registry: Mutex::new(registry),
             answers,
+            announcements,
+            searches,
         }
     }
 }
@@ -60,6 +97,27 @@ impl Metrics {
 
     pub(super) fn refused(&self) {
         self.count(Outcome::Refused);
+    }
+
+    pub(super) fn announced(&self, listed: bool) {
+        let outcome = match listed {
+            true => Announcement::Listed,
+            false => Announcement::Refused,
+        };
+        let labels = AnnouncementLabels { outcome };
+        self.announcements.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn searched(&self) {
+        self.searches.inc();
+    }
+
+    /// How much is listed now.
+    pub(super) fn listed(&self, figures: Figures) {
+        let set = |gauge: &Gauge, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.domains, figures.domains);
+        set(&self.cards, figures.cards);
+        set(&self.listing_bytes, figures.bytes);
     }
 
     fn count(&self, outcome: Outcome) {

@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod announcing;
+#[cfg(test)]
 mod locating;
 #[cfg(test)]
 mod node;

@@ -19,10 +19,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A node for a world in which `beta.test` is as `named` says.
 pub(crate) async fn node(world: &World, named: &KeyRing) -> SocketAddr {
-    node_that_sees(world, &rows(world, named).await).await
+    node_in(world, &rows(world, named).await).await
 }
 
-async fn rows(world: &World, named: &KeyRing) -> [(&'static str, RData); 3] {
+pub(crate) async fn rows(world: &World, named: &KeyRing) -> [(&'static str, RData); 3] {
     [
         (
             "_freehold._tcp.beta.test",
@@ -33,20 +33,28 @@ async fn rows(world: &World, named: &KeyRing) -> [(&'static str, RData); 3] {
     ]
 }
 
-async fn node_that_sees(world: &World, rows: &[(&str, RData)]) -> SocketAddr {
-    let nameserver = world.serve_zone(world.zone(rows)).await;
-    let config = NodeConfig {
+/// As nodes of these scenes are configured, which ask this DNS server.
+pub(crate) fn config(nameserver: SocketAddr) -> NodeConfig {
+    NodeConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         proxies: vec!["127.0.0.1".parse().unwrap()],
         cache_bytes: 1024 * 1024,
         questions: Rate::new(10, 100),
         looks: Rate::new(1, 40),
+        announcements: Rate::new(10, 100),
+        listing_bytes: 1024 * 1024,
         discovery: Config {
             nameserver: Some(nameserver),
             allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
             ..Config::default()
         },
-    };
+    }
+}
+
+/// A node for a world with this zone.
+pub(crate) async fn node_in(world: &World, rows: &[(&str, RData)]) -> SocketAddr {
+    let nameserver = world.serve_zone(world.zone(rows)).await;
+    let config = config(nameserver);
     let listener = NodeListener::bind(config.listen).await.unwrap();
     let address = listener.local_addr();
     let node = Arc::new(Node::new(config, world.clock.clone()).unwrap());
@@ -248,7 +256,7 @@ async fn a_node_that_sees_another_key_or_lies_stops_a_first_contact() {
         "{error}"
     );
     // One that says that there is nothing is not believed, and does no harm.
-    let blind = node_that_sees(&world, &[]).await;
+    let blind = node_in(&world, &[]).await;
     assert_eq!(
         met(&world, &[honest, blind, second]).await.unwrap(),
         AnchorLevel::Confirmed
