@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::{Config, Waiting};
+use freehold_config::{Config, Listing, Waiting};
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Reception, Tasks};
 use freehold_keys::KeyRing;
@@ -20,6 +20,7 @@ use crate::{
     edge::{entrance, front::Front, grpc, http, ids::Ids},
     files::{Files, StorageError},
     limits::{self, Limits},
+    listing,
     mail::{MailError, Post},
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
@@ -216,6 +217,8 @@ impl Domain {
             tasks,
             post,
             service,
+            directory: Arc::clone(&directory),
+            listing: config.listing,
         };
         let server = server(tables, &keys, clock, rules, parts)?;
         if let Some(public) = &config.clients.public {
@@ -354,6 +357,9 @@ impl Domain {
             tasks.spawn("mail", Arc::clone(post).work_until(tasks.stop_token()));
         }
         server.plugins.start(&tasks);
+        if server.listing.announce {
+            tasks.spawn("announce", listing::announce(Arc::clone(&server)));
+        }
         tasks.spawn("successors", topic::watch_homes(Arc::clone(&server)));
         tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
@@ -385,6 +391,8 @@ struct Parts {
     tasks: Tasks,
     post: Option<Post>,
     service: Option<Service>,
+    directory: Arc<Directory>,
+    listing: Listing,
 }
 
 fn server(
@@ -402,6 +410,8 @@ fn server(
         tasks,
         post,
         service,
+        directory,
+        listing,
     }: Parts,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
@@ -427,6 +437,9 @@ fn server(
         hub: Default::default(),
         files,
         file_bounds: Default::default(),
+        directory,
+        listing,
+        search: Default::default(),
         outbox: Arc::clone(&outbox),
         lives,
         tasks,

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod files;
 mod fnd;
 pub mod limits;
+mod listing;
 pub mod mail;
 mod me;
 mod merge;

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use freehold_config::Registration;
+use freehold_directory::Directory;
 use freehold_federation::{Federation, FindQuery, Tasks};
 use freehold_keys::Signer;
 use freehold_proto::{AccessMode, Clock, DomainName, Timestamp, UserId, limits, wire};
@@ -34,6 +35,7 @@ use crate::{
     },
     files::{Files, Referrer},
     limits::Limits,
+    listing::Search,
     mail::Post,
     online::Online,
     peers::{lives::Lives, outbox::Outbox},
@@ -138,6 +140,12 @@ pub struct Server {
     pub(crate) file_bounds: Bounds,
     /// Loaded topics.
     pub hub: Hub,
+    /// Finds other domains.
+    pub directory: Arc<Directory>,
+    /// What nodes of the directory are told and asked.
+    pub listing: freehold_config::Listing,
+    /// What they answered.
+    pub(crate) search: Search,
     /// What waits for peers.
     pub outbox: Arc<Outbox>,
     /// Domains that have begun anew with other keys.

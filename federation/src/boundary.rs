@@ -49,6 +49,8 @@ pub enum GroupQuery {
     Ballot(wire::GroupConsent),
     /// What its channel shows to anybody.
     Channel,
+    /// What it shows to strangers, if it may be found.
+    Listed,
     /// Entries of its channel's feed with an index above this one.
     FeedAfter(u64),
     /// Messages of its channel with an order below this one, newest first.
@@ -72,6 +74,8 @@ pub enum GroupAnswer {
         /// The rest, as the home says.
         state: Box<wire::GroupState>,
     },
+    /// What it shows to strangers.
+    Listed(Box<wire::GroupState>),
     /// A part of its log, messages from before there was one, and whether there is more.
     Page(Vec<Entry>, Vec<Past>, bool),
     /// It agrees to what it was asked in a ballot.

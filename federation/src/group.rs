@@ -32,11 +32,12 @@ pub(crate) async fn read(
         query,
         GroupQuery::Channel | GroupQuery::FeedAfter(_) | GroupQuery::FeedBefore(_)
     );
+    let listed = query == GroupQuery::Listed;
     let what = match query {
         GroupQuery::State(after) => {
             asked::What::State(after.map(|it| it.to_string()).unwrap_or_default())
         }
-        GroupQuery::Channel => asked::What::State(String::new()),
+        GroupQuery::Channel | GroupQuery::Listed => asked::What::State(String::new()),
         GroupQuery::EntriesAfter(index) | GroupQuery::FeedAfter(index) => {
             asked::What::EntriesAfter(index)
         }
@@ -51,6 +52,7 @@ pub(crate) async fn read(
         group: group.as_bytes().to_vec().into(),
         what: Some(what),
         feed,
+        listed,
     };
     let response = link.read_group(request, engine.config.call_timeout).await?;
     let record = engine.directory.peer(&peer.domain).await;
@@ -71,6 +73,7 @@ pub(crate) async fn read(
             let state = Box::new(state);
             Ok(Some(GroupAnswer::Channel { head, state }))
         }
+        Some(What::State(state)) if listed => Ok(Some(GroupAnswer::Listed(Box::new(state)))),
         Some(What::State(mut state)) => {
             let wrong = || bad(&link, "the head of the log does not hold");
             let placed = state.head.take().ok_or_else(wrong)?;
@@ -208,6 +211,7 @@ pub(crate) fn read_query(
         return Ok((GroupId::from_bytes(group), query));
     }
     let query = match &request.what {
+        Some(What::State(after)) if after.is_empty() && request.listed => GroupQuery::Listed,
         Some(What::State(after)) if after.is_empty() => GroupQuery::State(None),
         Some(What::State(after)) => GroupQuery::State(Some(after.parse()?)),
         Some(What::EntriesAfter(index)) => GroupQuery::EntriesAfter(*index),

@@ -10,6 +10,9 @@ pub const CHARS_MIN: usize = 2;
 /// Characters of one tag.
 pub const CHARS_MAX: usize = 96;
 
+/// Whoever carries this wishes to be found by everybody, at other domains too.
+pub const DISCOVERABLE: &str = "discoverable:yes";
+
 /// Tags that begin so are set by the server.
 const SERVERS: [&str; 3] = ["basic", "email", "tel"];
 /// The one tag of a list that says: none at all.

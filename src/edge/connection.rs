@@ -28,13 +28,13 @@ use crate::{
     server::Server,
     topic::{
         CallEvent, Command, Founding, TopicName, TopicRequest, channel_name, hub::Hub,
-        meet_channel, message::Draft, parts,
+        meet_channel, meet_group, message::Draft, parts,
     },
 };
 
 /// People elsewhere whom one session looks up at once.
 const MEETINGS_MAX: usize = 64;
-/// Channels elsewhere that one session looks up at once.
+/// Groups and channels elsewhere that one session looks up at once.
 const LOOKUPS_MAX: usize = 8;
 
 /// The state of one client connection.
@@ -49,8 +49,16 @@ pub(super) struct Connection {
     pub(super) fnd: Option<Find>,
     /// People elsewhere who are being looked up.
     meetings: HashMap<TopicKey, Meeting>,
-    /// Channels elsewhere that may be looked up at once.
+    /// Groups and channels elsewhere that may be looked up at once.
     lookups: Arc<Semaphore>,
+}
+
+/// A group or channel together with the domain that it is said to live at.
+#[derive(Debug)]
+struct Elsewhere {
+    group: GroupId,
+    channel: bool,
+    home: DomainName,
 }
 
 /// What a name that a client used stands for.
@@ -254,8 +262,8 @@ impl Connection {
             return Err(reply::MALFORMED.into());
         }
         let user = caller.user.clone();
-        if let Some((group, home)) = self.channel_elsewhere(&sub.topic) {
-            return self.meet_channel(group, home, (sub.id, sub.topic), None);
+        if let Some(elsewhere) = self.elsewhere(&sub.topic) {
+            return self.meet(elsewhere, (sub.id, sub.topic), None);
         }
         match self.resolve(&user, &sub.topic)? {
             Name::Me => {
@@ -323,29 +331,42 @@ impl Connection {
         }
     }
 
-    /// The channel, and the other domain that it is said to live at, if a name means one.
-    fn channel_elsewhere(&self, topic: &str) -> Option<(GroupId, DomainName)> {
-        let (rest, home) = topic.strip_prefix("chn")?.split_once('@')?;
+    /// What is said to live at another domain, if a name means such a group or channel.
+    fn elsewhere(&self, topic: &str) -> Option<Elsewhere> {
+        let channel = topic.starts_with("chn");
+        let rest = topic.strip_prefix("chn").or(topic.strip_prefix("grp"))?;
+        let (rest, home) = rest.split_once('@')?;
         let home = home.to_lowercase().parse::<DomainName>().ok()?;
         let group = format!("grp{rest}").parse().ok()?;
-        (home != self.server.us).then_some((group, home))
+        (home != self.server.us).then_some(Elsewhere {
+            group,
+            channel,
+            home,
+        })
     }
 
-    /// Answers who names a channel together with the domain it lives at: that domain is asked, beside the
-    /// session's queue, unless the channel is known. What it is may be asked under that name; to read it,
+    /// Answers who names a group or channel together with the domain it lives at: that domain is asked,
+    /// beside the session's queue, unless it is known. What it is may be asked under that name; to read it,
     /// it has another one here.
-    fn meet_channel(
+    fn meet(
         &self,
-        group: GroupId,
-        home: DomainName,
+        elsewhere: Elsewhere,
         (id, topic): (Option<String>, String),
         asks: Option<(Caller, GetQuery)>,
     ) -> Result<(), Reply> {
         let permit = Arc::clone(&self.lookups).try_acquire_owned();
         let permit = permit.map_err(|_| reply::UNAVAILABLE)?;
         let (server, session) = (Arc::clone(&self.server), self.session.clone());
+        let Elsewhere {
+            group,
+            channel,
+            home,
+        } = elsewhere;
         self.beside(async move {
-            let met = meet_channel(&server, group, &home).await;
+            let met = match channel {
+                true => meet_channel(&server, group, &home).await,
+                false => meet_group(&server, group, &home).await,
+            };
             drop(permit);
             let reply = match (met, asks) {
                 (Ok(()), Some((caller, query))) => {
@@ -359,7 +380,11 @@ impl Connection {
                     return Hub::send(&server, &TopicName::Group(group), command).await;
                 }
                 (Ok(()), None) => {
-                    let other = json!({ "topic": channel_name(&group) });
+                    let name = match channel {
+                        true => channel_name(&group),
+                        false => group.to_string(),
+                    };
+                    let other = json!({ "topic": name });
                     Reply::with(reply::USE_OTHER, other)
                 }
                 (Err(refusal), _) => refusal.into(),
@@ -574,9 +599,9 @@ impl Connection {
         if !get.query.is_sound() {
             return Err(reply::MALFORMED.into());
         }
-        if let Some((group, home)) = self.channel_elsewhere(&get.topic) {
+        if let Some(elsewhere) = self.elsewhere(&get.topic) {
             let asks = Some((caller, get.query));
-            return self.meet_channel(group, home, (get.id, get.topic), asks);
+            return self.meet(elsewhere, (get.id, get.topic), asks);
         }
         let user = &caller.user;
         match self.resolve(user, &get.topic)? {

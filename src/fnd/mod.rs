@@ -2,6 +2,7 @@
 //! section 7).
 
 pub(crate) mod asked;
+mod listed;
 mod query;
 
 use std::{
@@ -67,7 +68,10 @@ pub(crate) async fn search(
             .mask(&server.rules.masked_tags, &own)
             .map_err(|_| reply::PERMISSION_DENIED)?;
     }
-    let matches = matches(server, &query).await?;
+    let (matches, listed) =
+        tokio::join!(matches(server, &query), listed::find(server, asker, &query));
+    let mut matches = matches?;
+    let listed = elsewhere(server, listed, &mut matches).await?;
     let mut rows = Vec::new();
     for (found, matched) in matches {
         if rows.len() >= ROWS_MAX {
@@ -81,7 +85,38 @@ pub(crate) async fn search(
         };
         rows.extend(row);
     }
+    rows.extend(listed.iter().map(listed::Answer::row));
+    rows.truncate(ROWS_MAX);
     Ok(rows)
+}
+
+/// Of what nodes found, what nobody here has to do with yet; the rest goes to what was found here.
+async fn elsewhere(
+    server: &Arc<Server>,
+    listed: Vec<listed::Answer>,
+    matches: &mut Matches,
+) -> Result<Vec<listed::Answer>, Reply> {
+    let mut elsewhere = Vec::new();
+    for answer in listed {
+        let found = answer.here();
+        let known = match &found {
+            Found::Group(group) => {
+                let key = TopicKey::group(group);
+                let room = server.tables.read(move |tables| tables.room(key)).await?;
+                // A name that an invitation gave is less than what the card says.
+                room.is_some_and(|it| it.home.is_empty() || it.epoch > 0)
+            }
+            Found::Person(user) => server.profile(user).await?.is_some(),
+            Found::Channel(_) => false,
+        };
+        if known {
+            let matched = matches.entry(found).or_default();
+            matched.extend(answer.matched().iter().cloned());
+        } else {
+            elsewhere.push(answer);
+        }
+    }
+    Ok(elsewhere)
 }
 
 /// Everybody who answers to all of one kind of terms and to one of the other kind.

@@ -44,6 +44,9 @@ pub(super) fn group_page(
         GroupQuery::Channel => {
             return Ok(topic::channel_state(tables, group)?.map(What::State));
         }
+        GroupQuery::Listed => {
+            return Ok(topic::listed_state(tables, group)?.map(What::State));
+        }
         GroupQuery::FeedAfter(index) => return feed_page(tables, key, *index),
         GroupQuery::FeedBefore(order) => {
             let page = topic::channel_past(&server.signer, tables, group, *order)?;
@@ -73,6 +76,7 @@ pub(super) fn group_page(
         // That is for the topic to say; the others were answered above.
         GroupQuery::Ballot(_)
         | GroupQuery::Channel
+        | GroupQuery::Listed
         | GroupQuery::FeedAfter(_)
         | GroupQuery::FeedBefore(_) => Ok(None),
         GroupQuery::MessagesBefore(order) => {

@@ -423,6 +423,7 @@ impl Actor {
                 done,
             } => self.declined(id, &actor, &reason, &refused, done).await,
             Command::Channel(shown) => self.take_channel(shown).await,
+            Command::Listed(shown) => self.take_listed(*shown),
             Command::ChannelGone => self.channel_gone().await,
             Command::SeekHome => self.seek_home(),
             Command::FeedMissed(entries) => self.take_missed_feed(entries).await,

@@ -7,7 +7,10 @@ use freehold_proto::{DomainName, Envelope, MessageId, UserId, wire};
 use freehold_store::tables::rows::{LogRow, MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
-use super::{CallEvent, group_history::PastPage, message::Draft, one_to_one::PeerRelation};
+use super::{
+    CallEvent, group_history::PastPage, listed::ListedShown, message::Draft,
+    one_to_one::PeerRelation,
+};
 use crate::{
     accounts::Caller,
     edge::{
@@ -129,6 +132,8 @@ pub enum Command {
     Missed(Option<Vec<Entry>>),
     /// The home of a channel says how it stands, or did not answer.
     Channel(Option<Box<ChannelShown>>),
+    /// How a group stands for strangers, as its home says.
+    Listed(Box<ListedShown>),
     /// The home of a channel that is read here says that there is none.
     ChannelGone,
     /// The home of a channel that is read here is away: a successor may have followed it.

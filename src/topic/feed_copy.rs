@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freehold_federation::{GroupAnswer, GroupQuery, Verdict};
+use freehold_federation::{Federation, GroupAnswer, GroupQuery, Verdict};
 use freehold_keys::{Entry, OpenedPosition};
 use freehold_proto::{
     DomainName, GroupId, GroupRecord, MessageId, Refusal, RefusalCode, Timestamp, UserId, wire,
@@ -122,8 +122,26 @@ async fn ask_channel(
             return Err(reply::UNAVAILABLE);
         }
     };
+    let Some(steps) = verified_steps(federation, home, &state.succession).await? else {
+        return Ok(None);
+    };
+    Ok(Some(ChannelShown {
+        home: home.clone(),
+        head: head.map(|it| *it),
+        state: *state,
+        steps,
+        done: None,
+    }))
+}
+
+/// Opens the entries by which a home shows that it is it. `None`: one is not whole.
+pub(super) async fn verified_steps(
+    federation: &Federation,
+    home: &DomainName,
+    entries: &[wire::LogEntry],
+) -> Result<Option<Vec<Entry>>, Status> {
     let mut steps = Vec::new();
-    for step in state.succession.iter().take(succession::STEPS_MAX) {
+    for step in entries.iter().take(succession::STEPS_MAX) {
         let placed = step.placed.clone().and_then(|it| it.try_into().ok());
         let envelope = step.envelope.clone().and_then(|it| it.try_into().ok());
         let Some((placed, envelope)) = placed.zip(envelope) else {
@@ -132,13 +150,7 @@ async fn ask_channel(
         let opened = federation.open_entry(home, placed, envelope).await;
         steps.push(opened.map_err(|_| reply::UNAVAILABLE)?);
     }
-    Ok(Some(ChannelShown {
-        home: home.clone(),
-        head: head.map(|it| *it),
-        state: *state,
-        steps,
-        done: None,
-    }))
+    Ok(Some(steps))
 }
 
 /// Reads what is missing of a feed behind an entry, and whether there is more.

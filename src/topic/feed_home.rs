@@ -334,7 +334,7 @@ fn message_in(effect: &Effect) -> Option<(u32, &MessageRow)> {
 
 /// What readers at other domains see of a group: its tags and what is attached to it is for members, but for
 /// the domains to ask when the home is away.
-fn shown_description(room: &Room) -> wire::GroupDescription {
+pub(super) fn shown_description(room: &Room) -> wire::GroupDescription {
     let successors = succession::only_successors(&room.description.aux);
     let mut shown = group_wire::description(room, successors);
     shown.tags.clear();

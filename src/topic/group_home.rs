@@ -25,6 +25,7 @@ use super::{
     command::{Letter, Words},
     conversation::Conversation,
     group_wire,
+    listed::is_open,
     log::Log,
     message, places,
     room::Room,
@@ -355,7 +356,7 @@ impl Actor {
             decision,
         } = letter;
         let id = opened.header.message_id;
-        let prepared = match self.check_home() {
+        let prepared = match self.check_home(&words) {
             Ok(()) => {
                 // Whatever is decided may be told to its domain.
                 let prepared = self.server.outbox.prepare(author.domain()).await;
@@ -403,15 +404,20 @@ impl Actor {
         }
     }
 
-    /// Only a group that lives here and spans domains has an ear for others.
-    fn check_home(&self) -> Result<(), Refusal> {
+    /// Only a group that lives here and spans domains has an ear for others; one that strangers may find also
+    /// for somebody who would come in.
+    fn check_home(&self, words: &Words) -> Result<(), Refusal> {
+        use wire::group_request::What;
+        let comes = |it: &What| matches!(it, What::Want(want) if !want.leaves);
+        let knocks = matches!(words, Words::Request(it) if it.what.as_ref().is_some_and(comes));
         let room = self.topic.room().filter(|_| self.is_stored());
         match room {
             Some(room) if room.home.is_some() => Err(Refusal::new(
                 RefusalCode::NotHome,
                 "another domain is the home of this group",
             )),
-            Some(room) if room.deleted.is_none() && room.log.is_some() => Ok(()),
+            Some(room) if room.deleted.is_some() => Err(nobody()),
+            Some(room) if room.log.is_some() || knocks && is_open(room) => Ok(()),
             _ => Err(nobody()),
         }
     }
@@ -464,7 +470,12 @@ impl Actor {
         }
         match what {
             What::Want(want) => {
+                let (_, room) = self.homed().ok_or_else(nobody)?;
+                let is_new = !room.followers.contains_key(actor.domain());
                 let changes = self.wanted_from(actor, &want)?;
+                if !want.leaves && (is_new || changes.is_empty()) {
+                    self.confirm(actor, &mut batch);
+                }
                 self.learn_profile(actor, want.profile.as_ref()).await?;
                 effects.extend(self.access_effects(None, changes));
             }
@@ -499,6 +510,16 @@ impl Actor {
             }
         }
         Ok((batch, effects))
+    }
+
+    /// Tells a domain what somebody is given who came in by themselves: it may not know the group yet, or
+    /// may have forgotten that it asked.
+    fn confirm(&mut self, actor: &UserId, batch: &mut Batch) {
+        let (key, now) = (self.key(), self.now());
+        let owner = self.topic.room().and_then(Room::owner);
+        let people = (key, actor, owner.unwrap_or(actor));
+        let outbox = &self.server.outbox;
+        outbox.put_invitation(batch, actor.domain(), people, now);
     }
 
     /// The account of a member elsewhere is gone, or of somebody who was one.

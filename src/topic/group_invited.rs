@@ -41,6 +41,8 @@ impl Actor {
             self.found_stub(home.clone(), &words);
         }
         let us = self.server.us.clone();
+        // Whoever has asked to come in has answered already.
+        let want = self.wanted_by(&invitee, given);
         let Ok(room) = self.room_mut() else { return };
         if room.home.as_ref().is_some_and(|it| *it != home) {
             room.home = Some(home);
@@ -55,7 +57,7 @@ impl Actor {
             it.given_version < words.given_version + u64::from(ends)
         });
         let ruling = Ruling {
-            want: AccessMode::NONE,
+            want,
             want_version: words.want_version,
             given,
             given_version: words.given_version,
@@ -83,6 +85,8 @@ impl Actor {
         room.home = Some(home);
         room.record = (words.record.clone(), words.signature.clone());
         let title: String = words.title.chars().take(group_wire::TITLE_CHARS).collect();
+        // What strangers may do the home has not said.
+        room.description.access_auth = AccessMode::NONE;
         room.description.public = serde_json::json!({ "fn": title }).to_string().into();
         self.set_room(room);
     }

@@ -28,6 +28,8 @@ const JOINING_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Joining {
     asked: Asked,
+    /// What they want to do there; empty for what they are given.
+    mode: String,
     get: GetQuery,
 }
 
@@ -43,8 +45,7 @@ impl Actor {
         let former = room.members.get(&asked.user);
         let given = former.map_or(room.description.access_auth, |it| it.given);
         // The home would say the same, and knows no anonymous people of other domains.
-        let may = room.log.is_some() && given.has(AccessMode::JOIN);
-        if !may || asked.level == Level::Anonymous {
+        if !given.has(AccessMode::JOIN) || asked.level == Level::Anonymous {
             return Err(reply::PERMISSION_DENIED.into());
         }
         AccessMode::NONE
@@ -65,11 +66,14 @@ impl Actor {
                 public_changed_ms: it.updated.as_millis(),
             }),
         };
+        // It may have been known in memory only, as one that may be found.
+        self.room_mut()?.dirty = true;
         let (mut batch, mut effects) = (Batch::new(), Vec::<Effect>::new());
         self.ask_home(&asked.user, What::Want(want), &mut batch, &mut effects)?;
         self.commit_all(batch, effects);
         self.joining.push(Joining {
             asked: asked.clone(),
+            mode: mode.to_owned(),
             get: get.clone(),
         });
         let (server, name, user) = (self.server.clone(), self.name.clone(), asked.user.clone());
@@ -85,6 +89,16 @@ impl Actor {
         self.joining.iter().any(|it| it.asked.user == *user)
     }
 
+    /// What somebody wants who waits to be let in, and is given this.
+    pub(super) fn wanted_by(&self, user: &UserId, given: AccessMode) -> AccessMode {
+        let joining = self.joining.iter().find(|it| it.asked.user == *user);
+        let wanted = joining.map(|it| match &*it.mode {
+            "" => given,
+            mode => AccessMode::NONE.changed_by(mode).unwrap_or(given),
+        });
+        wanted.unwrap_or(AccessMode::NONE)
+    }
+
     /// Lets those in who were let in.
     pub(super) async fn finish_joins(&mut self) {
         if self.joining.is_empty() {
@@ -94,7 +108,7 @@ impl Actor {
             .into_iter()
             .partition(|it| self.topic.may(&it.asked.user, AccessMode::JOIN));
         self.joining = waiting;
-        for Joining { asked, get } in inside {
+        for Joining { asked, get, .. } in inside {
             let entered = self.enter(&asked, &get, Vec::new(), None, Default::default());
             if let Err(refusal) = entered.await {
                 asked.answer(refusal, self.now());

@@ -49,6 +49,7 @@ impl Actor {
             tracing::warn!(code = reply.status.code, "a copy of a group did not begin");
             self.read_again();
         }
+        self.finish_joins().await;
     }
 
     async fn begin_copy(&mut self, answer: Standings) -> Result<(), Reply> {
@@ -70,7 +71,8 @@ impl Actor {
         }
         let room = self.topic.room().filter(|_| self.is_stored());
         let known = |it: &&Room| {
-            let lives = it.deleted.is_none() && it.takes_part(&self.server.us);
+            let takes_part = it.takes_part(&self.server.us) || !self.joining.is_empty();
+            let lives = it.deleted.is_none() && takes_part;
             it.home.as_ref() == Some(&head.position.home) && lives
         };
         let Some(room) = room.filter(known) else {

@@ -59,6 +59,8 @@ mod identity;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listed;
+#[cfg(test)]
 mod longpoll;
 #[cfg(test)]
 mod messages;

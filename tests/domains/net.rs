@@ -10,13 +10,16 @@ use std::{
 
 use freehold::{Domain, Running};
 use freehold_config::Config;
-use freehold_directory::NegativeCache;
+use freehold_directory::{NegativeCache, Node, NodeListener, serve_node};
 use freehold_federation::Backoff;
 use freehold_interop::{DnsServer, Endpoint, Person, ScriptedPeer};
 use freehold_keys::{KeyRing, fingerprint_to_text};
 use freehold_proto::{Clock as _, DomainName, ManualClock, Timestamp};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::guest::Guest;
 
@@ -27,6 +30,23 @@ pub(crate) struct Net {
     pub(crate) clock: Arc<ManualClock>,
     dns: Arc<DnsServer>,
     folder: TempDir,
+}
+
+/// A node of the public directory.
+pub(crate) struct DirectoryNode {
+    pub(crate) address: SocketAddr,
+    serving: JoinSet<()>,
+}
+
+impl DirectoryNode {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// It is gone at once, with all that it knew.
+    pub(crate) async fn dies(mut self) {
+        self.serving.shutdown().await;
+    }
 }
 
 /// One domain: set up once, stopped and started as often as a scene likes.
@@ -83,6 +103,34 @@ impl Net {
         let at = listener.local_addr().unwrap();
         self.dns.publish(peer.domain(), at, &peer.root()).unwrap();
         (listener, peer)
+    }
+
+    /// A node of the public directory, until it is dropped.
+    pub(crate) async fn node(&self) -> DirectoryNode {
+        self.node_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// The same at an address.
+    pub(crate) async fn node_at(&self, address: SocketAddr) -> DirectoryNode {
+        let text = format!(
+            "listen = \"{address}\"\nquestions = [0, 0]\n[discovery]\nnameserver = \"{}\"\n\
+             dnssec = false\nallowed_ranges = [\"127.0.0.0/8\"]\n",
+            self.dns.address()
+        );
+        let config = freehold_config::node_from_toml(&text, Path::new("/")).unwrap();
+        let listener = NodeListener::bind(config.listen).await.unwrap();
+        let address = listener.local_addr();
+        let node = Arc::new(Node::new(config, self.clock.clone()).unwrap());
+        let mut serving = JoinSet::new();
+        serving.spawn(serve_node(node, listener, std::future::pending()));
+        DirectoryNode { address, serving }
+    }
+
+    /// A domain that tells these nodes what may be found and asks them what people search for.
+    pub(crate) async fn listed(&self, name: &str, nodes: &[&DirectoryNode]) -> House {
+        let urls: Vec<String> = nodes.iter().map(|it| it.url()).collect();
+        let lines = format!("[directory]\nnodes = {urls:?}\nannounce = true\n");
+        self.domain_with(name, &lines).await
     }
 
     /// A domain where everybody may make an account.

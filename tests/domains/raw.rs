@@ -1,6 +1,6 @@
 //! A client that says whatever it likes, well formed or not, and sees exactly what comes back.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use freehold_interop::{STOCK_API_KEY, faults_of_frame};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -115,7 +115,12 @@ impl Raw {
 
 /// Sends an HTTP request as it is given, without a body; returns status, head and body.
 pub(crate) async fn http(house: &House, request: &str) -> (u16, String, String) {
-    let answer = answer(house, request).await.unwrap();
+    http_at(house.endpoint.client, house.name.as_str(), request).await
+}
+
+/// The same anywhere.
+pub(crate) async fn http_at(at: SocketAddr, host: &str, request: &str) -> (u16, String, String) {
+    let answer = answer(at, host, request).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_lowercase(), body.to_owned())
@@ -123,18 +128,15 @@ pub(crate) async fn http(house: &House, request: &str) -> (u16, String, String) 
 
 /// Sends what is hardly a request: the start of the answer, or how the server hung up before.
 pub(crate) async fn nonsense(house: &House, request: &str) -> Result<String, ErrorKind> {
-    let answer = answer(house, request).await;
+    let answer = answer(house.endpoint.client, house.name.as_str(), request).await;
     answer
         .map_err(|it| it.kind())
         .map(|it| it.chars().take(12).collect())
 }
 
-async fn answer(house: &House, request: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(house.endpoint.client).await?;
-    let request = format!(
-        "{request}\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        house.name
-    );
+async fn answer(at: SocketAddr, host: &str, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(at).await?;
+    let request = format!("{request}\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;

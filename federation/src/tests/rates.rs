@@ -199,6 +199,7 @@ async fn questions_that_are_too_many_are_refused_151_and_answered_again_later() 
     let refused = asks(&another).await.unwrap_err();
     assert_eq!(status::read(&refused).unwrap().code.number(), 151);
     let reading = wire::ReadGroupRequest {
+        listed: false,
         from: alpha.domain().to_string(),
         to: beta.domain().to_string(),
         group: vec![7; 16].into(),

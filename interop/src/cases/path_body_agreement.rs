@@ -168,6 +168,7 @@ async fn calls(foe: &Foe, (ann, ben): (&UserId, &UserId), group: GroupId) -> Res
         is_refused("Deliver", refusal(called.await)?, number)?;
     }
     let read = |from: &str, to: &str, group: &[u8]| wire::ReadGroupRequest {
+        listed: false,
         feed: false,
         from: from.to_owned(),
         to: to.to_owned(),

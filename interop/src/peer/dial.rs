@@ -178,6 +178,7 @@ impl Line {
         what: wire::read_group_request::What,
     ) -> Result<wire::ReadGroupResponse> {
         let request = wire::ReadGroupRequest {
+            listed: false,
             from: self.this.domain().to_string(),
             to: self.to.to_string(),
             group: group.as_bytes().to_vec().into(),
@@ -194,6 +195,7 @@ impl Line {
         what: wire::read_group_request::What,
     ) -> Result<wire::ReadGroupResponse> {
         let request = wire::ReadGroupRequest {
+            listed: false,
             from: self.this.domain().to_string(),
             to: self.to.to_string(),
             group: group.as_bytes().to_vec().into(),

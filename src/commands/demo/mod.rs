@@ -7,7 +7,13 @@ mod node;
 mod people;
 mod show;
 
-use std::{fmt::Write as _, fs, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use freehold::{Domain, Running, accounts::AccountError, clock::SystemClock};
 use freehold_config::Config;
@@ -94,18 +100,22 @@ impl Demo {
 
     async fn start(&self, folder: &Folder) -> Result<Network, CommandError> {
         let mut dns = Dns::bind().await?;
-        let mut people = People::load(folder.path().join("passwords"))?;
-        let mut built = Vec::new();
-        for number in 0..self.domains {
-            let person = people.resident(number)?;
-            let domain = self.build(number, folder, &dns, &person).await?;
-            built.push((domain, person));
-        }
-        dns.serve(built.iter().map(|(domain, _)| domain.zone()));
         let node = match self.directory {
             true => Some(DemoNode::start(self.port_of(self.domains)?, dns.address()).await?),
             false => None,
         };
+        let place = Place {
+            dns: dns.address(),
+            node: node.as_ref().map(DemoNode::url),
+        };
+        let mut people = People::load(folder.path().join("passwords"))?;
+        let mut built = Vec::new();
+        for number in 0..self.domains {
+            let person = people.resident(number)?;
+            let domain = self.build(number, folder, &place, &person).await?;
+            built.push((domain, person));
+        }
+        dns.serve(built.iter().map(|(domain, _)| domain.zone()));
         let shown = built.iter().map(|(domain, person)| domain.shown(person));
         Ok(Network {
             node,
@@ -119,12 +129,12 @@ impl Demo {
         &self,
         number: u8,
         folder: &Folder,
-        dns: &Dns,
+        place: &Place,
         person: &Person,
     ) -> Result<Built, CommandError> {
         let name: DomainName = person.domain.parse().expect("the cast has domain names");
         let dir = folder.domain(&name)?;
-        let config = self.config(number, &name, dns, &dir)?;
+        let config = self.config(number, &name, place, &dir)?;
         let keys_dir = config.keys_dir.clone();
         let keys = if KeyRing::exists(&keys_dir) {
             KeyRing::load(&keys_dir, &name, SystemClock.now())?
@@ -159,7 +169,7 @@ impl Demo {
         &self,
         number: u8,
         name: &DomainName,
-        dns: &Dns,
+        place: &Place,
         dir: &std::path::Path,
     ) -> Result<Config, CommandError> {
         let port = self.port_of(number)?;
@@ -190,9 +200,16 @@ impl Demo {
              allowed_ranges = [\"127.0.0.0/8\"]\nretry_longest_seconds = 5\n\n\
              [store]\ncache_mib = 16\nfree_space_mib = 256\n",
             host = Ipv4Addr::LOCALHOST,
-            nameserver = dns.address(),
+            nameserver = place.dns,
         )
         .expect("a string takes every text");
+        if let Some(node) = &place.node {
+            write!(
+                text,
+                "\n[directory]\nnodes = [\"{node}\"]\nannounce = true\n"
+            )
+            .expect("a string takes every text");
+        }
         let path = dir.join("freehold.toml");
         fs::write(&path, &text)
             .map_err(while_doing(format!("{} cannot be written", path.display())))?;
@@ -226,6 +243,13 @@ impl Demo {
 /// A TOML string; JSON's escapes are among those of TOML.
 fn toml_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// What all domains of the demonstration have in common.
+struct Place {
+    dns: SocketAddr,
+    /// Where the node of the directory is, if there is one.
+    node: Option<String>,
 }
 
 /// A domain that listens but does not serve yet.
