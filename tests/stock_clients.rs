@@ -118,6 +118,20 @@ fn the_stock_web_app_has_groups_channels_files_and_settings() {
 }
 
 #[test]
+fn a_group_of_another_domain_is_found_by_a_word_in_the_stock_web_app_and_joined() {
+    need("/usr/bin/chromium", "make debian");
+    need("tests/clients/node_modules/tinode-sdk", "make test");
+    need("web/dist/index.html", "make web");
+    let _turn = STAGE.lock();
+    let mut demo = Demo::start_with(&["--directory"]);
+    let network = demo.network.clone();
+    let shots = shots();
+    let arguments = ["--shots", plain(&shots), plain(&network)];
+    run("node", "web_directory.mjs", &arguments);
+    demo.stop();
+}
+
+#[test]
 fn the_stock_stubs_for_python_make_a_bot_that_answers() {
     let python = target().join("grpc-venv/bin/python");
     need(plain(&python), "make grpc-venv");
@@ -341,6 +355,10 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
         command
@@ -348,6 +366,7 @@ impl Demo {
             .arg(folder.path().join("demo"))
             .arg("--web-root")
             .arg(root().join("web/dist"))
+            .args(options)
             .stdout(Stdio::piped());
         let mut process = Process(command.spawn().expect("it starts"));
         let output = process.0.stdout.take().expect("it is piped");

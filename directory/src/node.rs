@@ -295,8 +295,13 @@ fn weight(look: &Look) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use freehold_keys::KeyRing;
-    use freehold_proto::ManualClock;
+    use std::fs;
+
+    use freehold_keys::{KeyRing, VerifiedAnnouncement};
+    use freehold_proto::{
+        AccessMode, GroupId, ManualClock,
+        card::{CardWords, LEASE, Subject},
+    };
 
     use super::*;
 
@@ -325,5 +330,103 @@ mod tests {
         let shown = weight(&look(Ok(Arc::clone(&record)), Some(Arc::clone(&record))));
         assert!(shown > empty);
         assert_eq!(weight(&look(missed(), Some(record))), shown);
+    }
+
+    /// Memory of this process that is in use, in bytes.
+    fn resident() -> usize {
+        let statm = fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+
+    /// What domain `number` announces: two groups, signed by `ring`.
+    fn announced(
+        ring: &KeyRing,
+        record: &VerifiedRecord,
+        number: u32,
+        now: Timestamp,
+    ) -> VerifiedAnnouncement {
+        let card = |last: u8| {
+            let mut id = [last; 16];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            CardWords {
+                subject: Subject::Group {
+                    group: GroupId::from_bytes(id),
+                    channel: false,
+                    access: AccessMode::GROUP,
+                    members: number,
+                },
+                title: format!("Workshop {number} for bicycles"),
+                note: format!("We meet on Tuesdays in house {last}, and everybody is welcome"),
+                tags: vec!["city:turin".to_owned()],
+            }
+        };
+        let signed = ring.signer().announce(vec![card(1), card(2)], LEASE, now);
+        let mut announced = VerifiedAnnouncement::verify(&signed, record, now).unwrap();
+        announced.announcement.domain = format!("d{number}.beta.test").parse().unwrap();
+        announced
+    }
+
+    /// The cards are one domain's, so nothing is found here: this is about memory.
+    #[tokio::test]
+    async fn ten_thousand_announced_domains_weigh_about_what_they_are_said_to() {
+        const DOMAINS: u32 = 10_000;
+        let dir = tempfile::tempdir().unwrap();
+        let domain: DomainName = "beta.test".parse().unwrap();
+        let clock = ManualClock::new(Timestamp::from_millis(1_767_323_045_678).unwrap());
+        let (ring, _) = KeyRing::create(&dir.path().join("keys"), &domain, clock.now()).unwrap();
+        let record = ring.fresh_record(clock.now());
+        let (bytes, root) = (record.to_bytes(), record.root_fingerprint());
+        let config = NodeConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            proxies: Vec::new(),
+            cache_bytes: 64 << 20,
+            questions: None,
+            looks: None,
+            announcements: None,
+            listing_bytes: 64 << 20,
+            discovery: Config::default(),
+        };
+        let node = Node::new(config, Arc::new(clock)).unwrap();
+        let now = node.now();
+        let before = resident();
+        for number in 0..DOMAINS {
+            let known = VerifiedRecord::verify(&bytes, &domain, &root, now.time).unwrap();
+            let name: DomainName = format!("d{number}.beta.test").parse().unwrap();
+            let known = Arc::new(known);
+            let look = Look {
+                seen: Observation {
+                    domain: name.clone(),
+                    at: now.time,
+                    record: Ok(Arc::clone(&known)),
+                    client_document: Err(DocumentError::NoRecord),
+                    txt: Ok(None),
+                    well_known: Err(ResolveError::NoAddress),
+                },
+                until: now.time.plus(FOUND_FOR),
+                over: now.elapsed + FOUND_FOR,
+                last: Some(known),
+            };
+            node.looks.insert(name, Arc::new(look)).await;
+            let announced = announced(&ring, &record, number, now.time);
+            node.listing.write().take(&announced, now).unwrap();
+        }
+        node.looks.run_pending_tasks().await;
+        let figures = node.listing.read().figures();
+        let looks = usize::try_from(node.looks.weighted_size()).unwrap();
+        let grown = resident().saturating_sub(before);
+        println!(
+            "{} domains, {} cards: {} KiB resident, of them estimated {} for cards and {} for looks",
+            figures.domains,
+            figures.cards,
+            grown / 1024,
+            figures.bytes / 1024,
+            looks / 1024
+        );
+        assert_eq!((figures.domains, figures.cards), (10_000, 20_000));
+        assert_eq!(node.looks.entry_count(), 10_000);
+        let said = figures.bytes + looks;
+        // Other tests run in this process, and an allocator rounds up.
+        assert!(grown < 2 * said + (32 << 20), "{grown} bytes, said {said}");
     }
 }

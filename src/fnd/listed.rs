@@ -98,7 +98,8 @@ impl Answer {
         &self.matched
     }
 
-    /// The card as a row of a search. Whoever opens it is led on.
+    /// The card as a row of a search. Whoever opens it is led on. Beside what matched stands the domain:
+    /// anybody can give a group any name.
     pub(super) fn row(&self) -> Sub {
         let card = self.card.card();
         let mut public = json!({ "fn": card.words.title });
@@ -113,9 +114,11 @@ impl Answer {
             Subject::Person(_) => (AccessMode::ONE_TO_ONE, 0),
         };
         let row = (card.issued, access, public.as_bytes(), &[][..]);
+        let mut shown = self.matched.clone();
+        shown.insert(card.domain.to_string());
         Sub {
             subcnt: count,
-            ..found_row(card.topic(), row, &self.matched)
+            ..found_row(card.topic(), row, &shown)
         }
     }
 }

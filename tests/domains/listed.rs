@@ -85,7 +85,7 @@ async fn a_word_in_the_name_of_a_group_finds_it_from_another_domain_and_who_foun
     assert_eq!(rows[0]["public"]["fn"], "Bicycle workshop");
     assert_eq!(rows[0]["public"]["note"], "Everybody is welcome");
     assert_eq!(rows[0]["acs"], json!({"mode": "JRWPS"}));
-    assert_eq!(rows[0]["private"], json!(["workshop"]));
+    assert_eq!(rows[0]["private"], json!(["beta.test", "workshop"]));
     assert_eq!(rows[0]["subcnt"], 1);
     let name = ann.comes_into(&address).await;
     assert_eq!(name, group);

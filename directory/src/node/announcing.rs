@@ -84,7 +84,11 @@ async fn listed(
         }
         judged => judged?,
     };
-    let until = node.listing.write().take(&announced, node.now());
+    let (until, figures) = {
+        let mut listing = node.listing.write();
+        (listing.take(&announced, node.now()), listing.figures())
+    };
+    node.metrics.listed(figures);
     let until = until.map_err(|it| match it {
         Unlisted::Older => (StatusCode::CONFLICT, it.to_string()),
         Unlisted::Full => (StatusCode::SERVICE_UNAVAILABLE, it.to_string()),

@@ -18,8 +18,9 @@ export async function readNetwork(source) {
 }
 
 class Network {
-  constructor({ domains }) {
+  constructor({ domains, directory }) {
     if (!(domains?.length >= 2)) throw new Error('the network must have at least two domains');
+    this.directory = directory;
     [this.alpha, this.beta, this.gamma] = domains.map((domain) => new Domain(domain));
   }
 }
