@@ -2,6 +2,8 @@
 //! groups' logs, signatures. Every byte is the same each time, so that a test can compare them with the
 //! files; the keys are published here and good for nothing else.
 
+mod directory;
+
 use freehold_proto::{
     Destination, GroupId, Header, KeyId, MessageId, Position, Timestamp, envelope, position,
     record, wire, wire::payload::Kind,
@@ -31,6 +33,7 @@ pub fn all() -> Result<Vec<(&'static str, Value)>> {
         ("position.json", positions()?),
         ("entry.json", entries()?),
         ("signature.json", signatures()?),
+        ("directory.json", directory::file()?),
     ])
 }
 

@@ -10,7 +10,8 @@
 use std::{fs, path::Path, str::FromStr};
 
 use freehold_keys::{
-    RecordFault, VerifiedRecord, open, open_entry, open_position, verify, verify_proof,
+    CardFault, DocumentFault, RecordFault, SignedCard, SignedClientDocument, VerifiedAnnouncement,
+    VerifiedRecord, open, open_entry, open_position, verify, verify_proof,
 };
 use freehold_proto::{
     Address, DomainName, Envelope, Header, IdentityRecord, KeyId, Placed, Refusal, RefusalCode,
@@ -170,6 +171,37 @@ fn entries_are_opened_or_refused_for_the_reason_named() {
 }
 
 #[test]
+fn what_a_domain_says_by_way_of_the_directory_is_believed_or_not_as_listed() {
+    let file = json("directory.json");
+    let (domain, now) = (name(&file["domain"]), moment(&file["now_ms"]));
+    let record = hex(&file["record"]);
+    let record = VerifiedRecord::verify(&record, &domain, &array(&file["anchor"]), now).unwrap();
+    let compare = |case: &Value, found: Result<(), bool>| {
+        let found = match found {
+            Ok(()) => "ok",
+            Err(true) => "malformed",
+            Err(false) => "not good",
+        };
+        assert_eq!(case["expect"], found, "{}", case["comment"]);
+    };
+    for case in cases(&file["client_documents"]) {
+        let read = SignedClientDocument::verify(&hex(&case["signed"]), &record, now);
+        let malformed = |it| matches!(it, DocumentFault::Malformed(_));
+        compare(case, read.map(drop).map_err(malformed));
+    }
+    let malformed = |it| matches!(it, CardFault::Malformed(_));
+    for case in cases(&file["cards"]) {
+        let read = SignedCard::read(&hex(&case["signed"])).map_err(CardFault::from);
+        let read = read.and_then(|it| it.check(&record, now));
+        compare(case, read.map_err(malformed));
+    }
+    for case in cases(&file["announcements"]) {
+        let read = VerifiedAnnouncement::verify(&hex(&case["signed"]), &record, now);
+        compare(case, read.map(drop).map_err(malformed));
+    }
+}
+
+#[test]
 fn signatures_hold_or_do_not_as_listed() {
     let (lax, rules) = (json("signature.json"), json("signature_rules.json"));
     for case in cases(&lax["signatures"])
@@ -207,6 +239,12 @@ fn the_document_lists_every_refusal_and_the_limits() {
             limits::RECORD_BYTES_MAX
         ),
         format!("| hello | {} bytes", limits::HELLO_BYTES_MAX),
+        format!(
+            "| {} bytes (256 KiB); {}; {} bytes",
+            limits::ANNOUNCEMENT_BYTES_MAX,
+            limits::CARDS_MAX,
+            limits::CARD_BYTES_MAX
+        ),
         format!("response | {} bytes", limits::FRAME_BYTES_MAX),
         format!("| envelopes in a batch | {} bytes", limits::BATCH_BYTES_MAX),
         format!("64 KiB), {} items", limits::BATCH_ITEMS_MAX),
