@@ -123,7 +123,7 @@ fn a_group_of_another_domain_is_found_by_a_word_in_the_stock_web_app_and_joined(
     need("tests/clients/node_modules/tinode-sdk", "make test");
     need("web/dist/index.html", "make web");
     let _turn = STAGE.lock();
-    let mut demo = Demo::start_with(&["--directory"]);
+    let mut demo = Demo::start_with(&["--directory", "--domains", "3"]);
     let network = demo.network.clone();
     let shots = shots();
     let arguments = ["--shots", plain(&shots), plain(&network)];

@@ -142,5 +142,5 @@ def play(folder: Path) -> bool:
     played = {f"{name}.json" for name in FILES}
     for path in sorted(folder.glob("*.json")):
         if path.name not in played:
-            print(f"{path.name}: NOT PLAYED: it needs a home of groups, which this peer is not")
+            print(f"{path.name}: NOT PLAYED: this peer is no home of groups, and announces nothing")
     return all_good

@@ -1,10 +1,10 @@
 // What people find by words in the stock web app, in Debian's Chromium, where a node of the public directory
-// runs beside two domains: Bob of the second one makes a group that everybody may find, and Alice of the
-// first one finds it by a word of its name and joins.
+// runs beside three domains: Bob of the second one and Carol of the third make groups that everybody may find,
+// and Alice of the first one finds both by a word of their names and joins.
 //
 //     node web_directory.mjs [--shots DIR] NETWORK
 //
-// NETWORK is the line of `freehold demo --json --directory`, in a file or `-`. Prints `ok` or `not ok` for
+// NETWORK is the line of `freehold demo --json --directory --domains 3`, in a file or `-`. Prints `ok` or `not ok` for
 // each scene; the exit code is 1 when anything was not ok. Pictures of the important moments go to DIR.
 
 import { parseArgs } from 'node:util';
@@ -24,6 +24,7 @@ const visitors = [];
 // A word that no other run has used.
 const word = `bicycle${Date.now().toString(36)}`;
 const group = `The ${word} workshop`;
+const race = `The ${word} race`;
 
 await act(async (scene) => {
   try {
@@ -47,7 +48,7 @@ async function arrive(who, domain) {
 /** The directory hears of a group within seconds. The app asks once for what was typed, so people wait first. */
 async function isListed() {
   const answer = await fetch(`${network.directory}/v1/groups?q=${word}`);
-  return (await answer.json()).cards.length === 1;
+  return (await answer.json()).cards.length === 2;
 }
 
 async function finding(scene) {
@@ -57,9 +58,17 @@ async function finding(scene) {
     await bob.make(group, { tag: 'discoverable:yes' });
     await bob.say('Bring a pump');
   });
-  await scene('Alice of the other domain finds it by a word of its name', async () => {
-    await until('the group to be listed', isListed, 30000);
+  const carol = await arrive('Carol', network.gamma);
+  await scene('Carol of a third domain makes another', async () => {
+    await carol.make(race, { tag: 'discoverable:yes' });
+  });
+  await scene('Alice of the first domain finds both by a word of their names, and sees where they live', async () => {
+    await until('the groups to be listed', isListed, 30000);
     await alice.find(word, group);
+    await alice.entry(race).waitFor();
+    for (const [name, home] of [[group, 'beta.test'], [race, 'gamma.test']]) {
+      await alice.entry(name).getByText(home).waitFor();
+    }
     await album.take(alice, 'found by a word');
   });
   await scene('she opens it, is let in and reads what was written before', async () => {
@@ -77,6 +86,13 @@ async function finding(scene) {
     await bob.member('Alice').waitFor();
     await album.take(bob, 'a member from elsewhere');
   });
+  await scene('she joins the other too', async () => {
+    await alice.find(word, race);
+    await alice.entry(race).click();
+    await alice.seesTitle(race);
+    await alice.say('Who comes?');
+    await carol.sees('Who comes?');
+  });
   await scene('the group is in her list of chats after the page is loaded again', async () => {
     await alice.closeChat();
     await alice.reload();
@@ -87,6 +103,6 @@ async function finding(scene) {
       expectEqual(visitor.strayRequests, []);
       expectEqual(visitor.exceptions, []);
     }
-    expect(visitors.length === 2, 'two people were there');
+    expect(visitors.length === 3, 'three people were there');
   });
 }
