@@ -28,9 +28,16 @@ test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv gr
 		echo 'cargo-deny is not installed: dependencies are not checked against deny.toml'; \
 	fi
 
-bench: web
-	cargo build --release --locked --bin freehold
-	cargo run --release --locked -p freehold-bench -- --demo $(TARGET)/release/freehold $(ARGS)
+# The quick set of docs/PERFORMANCE.md, about two minutes; documents go to $(TARGET)/bench/.
+BENCH := "idle" "publish" "publish --rate 1000" "fanout" "online" "login-storm" "sync" "history" "mixed" \
+	"federate" "federate --rate 500" "federate --group --pairs 8 --rate 200"
+
+bench:
+	cargo build --release --locked --bin freehold --bin freehold-bench
+	@for scenario in $(BENCH); do \
+		name=$$(echo "$$scenario" | tr -d ' '); \
+		$(TARGET)/release/freehold-bench $$scenario --json $(TARGET)/bench/$$name.json $(ARGS) || exit 1; \
+	done
 
 # Renews config/example.toml from the comments in config/src/file.rs.
 example:

@@ -38,7 +38,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // They must be able to test and measure servers that this project did not write.
     ("interop", &["proto", "keys"]),
-    ("bench", &[]),
+    // The store is its yardstick; servers it meets as clients do.
+    ("bench", &["proto", "store"]),
 ];
 
 /// Whose tests may use what the crate itself may not: the root package's speak to their domains

@@ -1,128 +1,146 @@
-//! The least client of the Tinode protocol that can measure: requests, answers, messages.
+//! One connection to a server: the least of the Tinode client protocol that load can be made of.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite::Message,
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
 };
 
 use crate::Result;
 
-/// The API key that every stock client ships with.
-const API_KEY: &str = "AQEAAAABAAD_rAp4DJh05a1HAwFT3A6K";
-/// Nothing measured takes longer, or something is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing that a scenario prepares takes longer, or something is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Small, since there may be 100,000 connections in this process.
+const READ_BUFFER: usize = 4096;
 
-/// One connection.
+/// Where a server is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    /// Host and port as the URL has them.
+    pub(crate) host: String,
+    pub(crate) api_key: String,
+}
+
+/// One connection, past its handshake.
 pub(crate) struct Session {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
     next_id: u64,
-    // Frames that came while another one was awaited.
-    aside: VecDeque<Value>,
 }
 
 impl Session {
-    /// Connects to `http://host:port` and shakes hands.
-    pub(crate) async fn open(client: &str) -> Result<Self> {
-        let server = client.trim_end_matches('/').replacen("http", "ws", 1);
-        let url = format!("{server}/v0/channels?apikey={API_KEY}");
-        let connected = timeout(PATIENCE, connect_async_with_config(url, None, true)).await;
-        let (socket, _) = connected
-            .map_err(|_| format!("connecting to {client} takes too long"))?
-            .map_err(|error| format!("connecting to {client} failed: {error}"))?;
-        let mut session = Self {
-            socket,
-            next_id: 1,
-            aside: VecDeque::new(),
+    /// Connects, from one of this machine's own addresses if one is given, and shakes hands.
+    pub(crate) async fn open(door: &Door, from: Option<Ipv4Addr>) -> Result<Self> {
+        let connecting = async {
+            let stream = connect(door.address, from).await?;
+            let url = format!("ws://{}/v0/channels?apikey={}", door.host, door.api_key);
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BUFFER)
+                .write_buffer_size(0);
+            let done = client_async_with_config(url, stream, Some(config)).await;
+            let (socket, _) = done.map_err(|error| format!("{}: {error}", door.host))?;
+            Result::Ok(socket)
         };
-        let hi = json!({"ver": "0.25", "ua": "FreeholdBench/1", "platf": "web"});
+        let socket = timeout(PATIENCE, connecting).await;
+        let socket = socket.map_err(|_| format!("connecting to {} takes too long", door.host))?;
+        let mut session = Self {
+            socket: socket?,
+            next_id: 1,
+        };
+        let hi = json!({"ver": "0.25", "ua": "FreeholdBench/2", "platf": "web"});
         session.request("hi", hi).await?;
         Ok(session)
     }
 
-    /// Sends a request; returns its id.
-    pub(crate) async fn send(&mut self, kind: &str, mut body: Value) -> Result<String> {
-        let id = self.next_id.to_string();
+    /// A new request id.
+    pub(crate) fn id(&mut self) -> u64 {
         self.next_id += 1;
-        body["id"] = json!(id);
-        let frame = json!({kind: body}).to_string();
+        self.next_id
+    }
+
+    /// Sends a frame.
+    pub(crate) async fn send(&mut self, frame: String) -> Result<()> {
         let sent = self.socket.send(Message::text(frame)).await;
-        sent.map_err(|error| format!("sending failed: {error}"))?;
-        Ok(id)
+        sent.map_err(|error| format!("sending failed: {error}"))
     }
 
-    /// Sends a text to a topic; returns the request id.
-    pub(crate) async fn publish(&mut self, topic: &str, text: &str) -> Result<String> {
-        let body = json!({"topic": topic, "noecho": true, "content": text});
-        self.send("pub", body).await
-    }
-
-    /// Sends a request and returns what answers it: the body of a meta, or of a ctrl below 400.
-    pub(crate) async fn request(&mut self, kind: &str, body: Value) -> Result<Value> {
-        let asked = format!("{kind} {body}");
-        let id = self.send(kind, body).await?;
-        let answer = self.answer(&id).await?;
-        match answer["code"].as_u64() {
-            Some(400..) => Err(format!("{asked} was answered by {answer}")),
-            _ => Ok(answer),
-        }
-    }
-
-    /// Waits for the first frame that answers a request.
-    pub(crate) async fn answer(&mut self, id: &str) -> Result<Value> {
-        let pick = |frame: &Value| {
-            let bodies = [&frame["ctrl"], &frame["meta"]];
-            bodies.into_iter().find(|it| it["id"] == id).cloned()
-        };
-        self.wait("an answer", pick).await
-    }
-
-    /// Waits for the message with this text.
-    pub(crate) async fn message(&mut self, text: &str) -> Result<()> {
-        let pick = |frame: &Value| (frame["data"]["content"] == text).then_some(());
-        self.wait("a message", pick).await
-    }
-
-    async fn wait<T>(&mut self, awaited: &str, pick: impl Fn(&Value) -> Option<T>) -> Result<T> {
-        for at in 0..self.aside.len() {
-            if let Some(found) = self.aside.get(at).and_then(&pick) {
-                self.aside.remove(at);
-                return Ok(found);
-            }
-        }
-        let search = async {
-            loop {
-                let frame = self.receive().await?;
-                match pick(&frame) {
-                    Some(found) => return Ok(found),
-                    None => self.aside.push_back(frame),
-                }
-            }
-        };
-        let found = timeout(PATIENCE, search).await;
-        found.unwrap_or_else(|_| Err(format!("waited {} s for {awaited}", PATIENCE.as_secs())))
-    }
-
-    /// Forgets the frames that nobody waited for.
-    pub(crate) fn clear(&mut self) {
-        self.aside.clear();
-    }
-
-    /// The next frame from the connection.
-    pub(crate) async fn receive(&mut self) -> Result<Value> {
+    /// The next frame. Nothing is lost when this is not waited for to the end.
+    pub(crate) async fn next(&mut self) -> Result<Utf8Bytes> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    let frame = serde_json::from_str(&text);
-                    return frame.map_err(|error| format!("not JSON: {error}: {text}"));
-                }
+                Some(Ok(Message::Text(text))) => return Ok(text),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(format!("the connection broke: {error}")),
                 None => return Err("the server closed the connection".to_owned()),
             }
         }
     }
+
+    /// Sends a request and returns what answers it: the body of a meta, or of a ctrl below 400. Other
+    /// frames that come meanwhile are dropped.
+    pub(crate) async fn request(&mut self, kind: &str, body: Value) -> Result<Value> {
+        let asked = format!("{kind} {body}");
+        let id = self.ask(kind, body).await?;
+        let answer = self.wait(|frame| {
+            let bodies = [&frame["ctrl"], &frame["meta"]];
+            bodies.into_iter().find(|it| it["id"] == id).cloned()
+        });
+        let answer = answer.await.map_err(|why| format!("{asked}: {why}"))?;
+        match answer["code"].as_u64() {
+            Some(400..) => Err(format!("{asked} was answered by {answer}")),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Sends a request; returns its id.
+    pub(crate) async fn ask(&mut self, kind: &str, mut body: Value) -> Result<String> {
+        let id = self.id().to_string();
+        body["id"] = json!(id);
+        self.send(json!({kind: body}).to_string()).await?;
+        Ok(id)
+    }
+
+    /// Reads until a frame is found in which there is what `pick` looks for; drops the others.
+    pub(crate) async fn wait<T>(&mut self, pick: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        let search = async {
+            loop {
+                let text = self.next().await?;
+                let frame = serde_json::from_str(&text);
+                let frame = frame.map_err(|error| format!("not JSON: {error}: {text}"))?;
+                if let Some(found) = pick(&frame) {
+                    return Ok(found);
+                }
+            }
+        };
+        let found = timeout(PATIENCE, search).await;
+        found.unwrap_or_else(|_| Err(format!("no answer in {} s", PATIENCE.as_secs())))
+    }
+}
+
+async fn connect(address: SocketAddr, from: Option<Ipv4Addr>) -> Result<TcpStream> {
+    let connected = async {
+        let stream = match from {
+            Some(from) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                socket.connect(address).await?
+            }
+            None => TcpStream::connect(address).await?,
+        };
+        // Small frames must not wait for each other.
+        stream.set_nodelay(true)?;
+        std::io::Result::Ok(stream)
+    };
+    let stream = connected.await;
+    stream.map_err(|error| format!("connecting to {address} failed: {error}"))
 }

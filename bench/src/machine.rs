@@ -1,188 +1,169 @@
-//! What a server costs: processes started here, their memory, their start-up time, their size.
+//! The machine, and what a process of it costs, as /proc tells.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-use tempfile::TempDir;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep, timeout},
-};
 
-use crate::{Result, client::Session, network::Network};
+use crate::Result;
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(1);
-/// Before the memory of an idle server is read.
-const SETTLE: Duration = Duration::from_secs(3);
-/// Start-ups measured; the middle one counts.
-const STARTS: usize = 5;
+/// Descriptors beside those of connections.
+const OTHER_DESCRIPTORS: u64 = 200;
 
-/// A single domain without peers or clients.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Alone {
-    /// From starting the process to the answer to the first `{hi}`.
-    pub(crate) start_ms: f64,
-    /// A while later.
-    pub(crate) rss_kib: u64,
+/// Where figures come from.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    cores: usize,
+    processor: String,
+    memory_gib: f64,
+    kernel: String,
+    /// Processes that ran or wanted to, over the last minute before: others share this machine.
+    load: String,
 }
 
-/// A process that ends with its owner.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to do.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A running `freehold demo`.
-pub(crate) struct Demo {
-    process: Running,
-    _folder: TempDir,
-    pub(crate) network: Network,
-}
-
-impl Demo {
-    /// Starts it in a folder of its own and waits until every domain is ready.
-    pub(crate) async fn start(binary: &Path) -> Result<Self> {
-        let folder = folder()?;
-        let mut command = Command::new(binary);
-        command
-            .args(["demo", "--json", "--port", "0", "--dir"])
-            .arg(folder.path());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = spawn(&mut command)?;
-        let output = child.0.stdout.take().ok_or("the demo has no output")?;
-        let line = spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(output).read_line(&mut line).map(|_| line)
-        });
-        let line = timeout(READY_WITHIN, line).await;
-        let line = line.map_err(|_| "the demo does not become ready".to_owned())?;
-        let line = line.map_err(|error| error.to_string())?;
-        let line = line.map_err(|error| format!("the demo's output: {error}"))?;
-        Ok(Self {
-            process: child,
-            network: Network::parse(&line)?,
-            _folder: folder,
-        })
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.process.0.id()
-    }
-}
-
-/// Sets up one domain and measures it several times.
-pub(crate) async fn measure_alone(binary: &Path) -> Result<Alone> {
-    let folder = folder()?;
-    let (config, client) = set_up(binary, folder.path())?;
-    let mut starts = Vec::new();
-    let mut rss_kib = 0;
-    for _ in 0..STARTS {
-        let begun = Instant::now();
-        let process = serve(binary, &config)?;
-        answers(client).await?;
-        starts.push(begun.elapsed().as_secs_f64() * 1000.0);
-        if starts.len() == STARTS {
-            sleep(SETTLE).await;
-            rss_kib = resident_kib(process.0.id())?;
-        }
-    }
-    starts.sort_by(f64::total_cmp);
-    let start_ms = starts.get(STARTS / 2).copied().unwrap_or_default();
-    Ok(Alone { start_ms, rss_kib })
-}
-
-/// Makes keys and a configuration; returns the latter's path and where clients will connect to.
-fn set_up(binary: &Path, folder: &Path) -> Result<(PathBuf, SocketAddr)> {
-    let mut command = Command::new(binary);
-    command
-        .args(["init", "--domain", "alone.test", "--data"])
-        .arg(folder);
-    let output = command
-        .output()
-        .map_err(|error| format!("freehold init: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "freehold init ended with {}: {said}",
-            output.status
-        ));
-    }
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-    let client = free.map_err(|error| format!("no free port: {error}"))?;
-    let config = folder.join("bench.toml");
-    let text = format!(
-        "domain = \"alone.test\"\n[clients]\nlisten = \"{client}\"\n\
-         [federation]\nlisten = \"127.0.0.1:0\"\nnameserver = \"127.0.0.1:9\"\n"
-    );
-    fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
-    Ok((config, client))
-}
-
-fn serve(binary: &Path, config: &Path) -> Result<Running> {
-    let mut command = Command::new(binary);
-    command.arg("serve").arg("--config").arg(config);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    spawn(&mut command)
-}
-
-/// Waits until a `{hi}` is answered.
-async fn answers(client: SocketAddr) -> Result<()> {
-    let deadline = Instant::now() + READY_WITHIN;
-    loop {
-        match Session::open(&format!("http://{client}")).await {
-            Ok(_) => return Ok(()),
-            Err(why) if Instant::now() > deadline => return Err(why),
-            Err(_) => sleep(POLL).await,
+impl Machine {
+    pub(crate) fn new() -> Self {
+        let first = |file: &str, name: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let line = text
+                .lines()
+                .find_map(|it| it.strip_prefix(name))
+                .map(str::to_owned);
+            line.unwrap_or_default()
+        };
+        let memory = first("/proc/meminfo", "MemTotal:");
+        let memory = memory
+            .split_whitespace()
+            .next()
+            .and_then(|it| it.parse::<f64>().ok());
+        let processor = first("/proc/cpuinfo", "model name");
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            cores: std::thread::available_parallelism().map_or(0, Into::into),
+            processor: processor.trim_start_matches(['\t', ' ', ':']).to_owned(),
+            memory_gib: (memory.unwrap_or_default() / 1024.0 / 1024.0).round(),
+            kernel: kernel.trim().to_owned(),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
         }
     }
 }
 
-/// Resident memory of a process.
-pub(crate) fn resident_kib(id: u32) -> Result<u64> {
-    let path = format!("/proc/{id}/status");
-    let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = rss.and_then(|it| it.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| format!("{path} does not tell VmRSS"))
+/// Reads what a process has used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    id: u32,
 }
 
-/// Size of a file.
-pub(crate) fn size(file: &Path) -> Result<u64> {
-    let metadata = fs::metadata(file);
-    let metadata = metadata.map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(metadata.len())
+impl Meter {
+    pub(crate) fn of(id: u32) -> Self {
+        Self { id }
+    }
+
+    /// Resident memory.
+    pub(crate) fn resident_kib(self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.id);
+        let status = read(&path)?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = rss.and_then(|it| it.split_whitespace().next()?.parse().ok());
+        number.ok_or_else(|| format!("{path} does not tell VmRSS"))
+    }
+
+    /// Seconds of processor time, of all its threads, in the kernel too.
+    pub(crate) fn cpu_seconds(self) -> Result<f64> {
+        let path = format!("/proc/{}/stat", self.id);
+        let stat = read(&path)?;
+        // The name, which may hold anything, ends with the last parenthesis.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let mut times = fields.split_whitespace().skip(11);
+        let mut next = || times.next().and_then(|it| it.parse::<u32>().ok());
+        let (user, system) = (next(), next());
+        let ticks = user
+            .zip(system)
+            .map(|(user, system)| f64::from(user) + f64::from(system));
+        let ticks = ticks.ok_or_else(|| format!("{path} does not tell times"))?;
+        let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+        Ok(ticks / f64::from(per_second))
+    }
 }
 
-fn spawn(command: &mut Command) -> Result<Running> {
-    let started = command.spawn().map(Running);
-    started.map_err(|error| {
+/// What some processes use between two moments.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    meters: Vec<Meter>,
+    cpu: f64,
+}
+
+impl Usage {
+    pub(crate) fn begin(meters: impl IntoIterator<Item = Option<Meter>>) -> Result<Self> {
+        let meters: Vec<_> = meters.into_iter().flatten().collect();
+        let cpu = total(&meters, Meter::cpu_seconds)?;
+        Ok(Self { meters, cpu })
+    }
+
+    /// Adds what has been used since; nothing where no process is known.
+    pub(crate) fn end(
+        &self,
+        messages: f64,
+        figures: &mut BTreeMap<&'static str, f64>,
+    ) -> Result<()> {
+        if self.meters.is_empty() {
+            return Ok(());
+        }
+        let cpu = total(&self.meters, Meter::cpu_seconds)? - self.cpu;
+        figures.insert("server_cpu_s", cpu);
+        if messages > 0.0 {
+            figures.insert("server_cpu_s_per_1000", cpu / messages * 1000.0);
+        }
+        let rss = total(&self.meters, Meter::resident_kib)?;
+        figures.insert("server_resident_mib", rss / 1024.0);
+        Ok(())
+    }
+}
+
+fn total(meters: &[Meter], read: impl Fn(Meter) -> Result<f64>) -> Result<f64> {
+    meters.iter().try_fold(0.0, |sum, it| Ok(sum + read(*it)?))
+}
+
+/// Makes room for so many connections in this process and those that it starts; says what is missing.
+pub(crate) fn allow_connections(count: usize) -> Result<()> {
+    let wanted = u64::try_from(count)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_DESCRIPTORS);
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|it| it >= wanted) {
+        return Ok(());
+    }
+    let hard = now.maximum.map(|it| it.max(wanted));
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        let hard = now.maximum.map_or("none".to_owned(), |it| it.to_string());
         format!(
-            "{} does not start: {error}",
-            command.get_program().display()
+            "{count} connections need {wanted} open files, and the limit is {hard} ({error}): raise it \
+             with `ulimit -Hn {wanted}` as root, or take fewer connections"
         )
     })
 }
 
-fn folder() -> Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("freehold-bench-").tempdir();
-    folder.map_err(|error| format!("no folder to work in: {error}"))
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_has_worked() {
+        let meter = Meter::of(std::process::id());
+        assert!(meter.resident_kib().unwrap() > 100.0);
+        let before = meter.cpu_seconds().unwrap();
+        let mut sum = 0_u64;
+        while meter.cpu_seconds().unwrap() <= before {
+            sum = (0..100_000).fold(sum, |sum, it| sum ^ it);
+        }
+    }
 }

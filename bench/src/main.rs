@@ -1,119 +1,95 @@
-//! Measures how long a message takes from one domain to another, and what a server costs.
+//! Measures a server that speaks the Tinode client protocol, as its clients meet it.
 //!
-//! Speaks only the public client protocol, so `--network` can point it at any Tinode server. It
-//! reports; it never judges.
+//! Each scenario drives a server that was named or one that it starts, prints a table and writes one JSON
+//! document. It reports; it never judges.
 
 mod client;
+mod frame;
 mod machine;
-mod measure;
-mod network;
 mod people;
+mod place;
 mod report;
+mod scenario;
+mod talker;
+mod tally;
+mod yardstick;
 
-use std::{path::PathBuf, process::ExitCode};
-
-use clap::{Args, Parser};
-
-use crate::{
-    machine::Demo,
-    measure::{Latencies, latencies, throughput},
-    network::Network,
-    people::{Resident, chat},
-    report::{Figures, Machine},
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
+
+use clap::{Parser, Subcommand};
+
+use crate::{place::Where, report::Report};
 
 /// What goes wrong is told in a sentence; nobody acts on the kind of it.
 type Result<T> = std::result::Result<T, String>;
 
-/// Measures message latency, throughput, memory and start-up time.
+/// Makes load for a server that speaks the Tinode client protocol, and says what came of it.
 #[derive(Debug, Parser)]
 #[command(name = "freehold-bench")]
 struct Arguments {
     #[command(flatten)]
-    target: Target,
-    /// Messages measured one at a time.
-    #[arg(long, default_value_t = 1000)]
-    messages: usize,
-    /// Messages on their way at once when throughput is measured.
-    #[arg(long, default_value_t = 32)]
-    window: usize,
-    /// Prints one line of JSON instead of the table.
-    #[arg(long)]
-    json: bool,
+    place: Where,
+    /// Where the JSON document goes. Without it, to target/bench/ and the scenario's name.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    scenario: Scenario,
 }
 
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Target {
-    /// The server's executable: starts its `demo`, and measures the machine's side too.
-    #[arg(long, value_name = "FREEHOLD")]
-    demo: Option<PathBuf>,
-    /// A file with the line that `freehold demo --json` prints, `-` for standard input.
-    #[arg(long, value_name = "FILE")]
-    network: Option<PathBuf>,
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Idle(scenario::idle::Options),
+    Yardstick(yardstick::Options),
+    Publish(scenario::publish::Options),
+    Fanout(scenario::fanout::Options),
+    Online(scenario::online::Options),
+    LoginStorm(scenario::login_storm::Options),
+    Sync(scenario::sync::Options),
+    History(scenario::history::Options),
+    Mixed(scenario::mixed::Options),
+    Federate(scenario::federate::Options),
+}
+
+impl Scenario {
+    async fn run(&self, place: &Where) -> Result<Report> {
+        match self {
+            Self::Idle(options) => options.run(place).await,
+            Self::Yardstick(options) => {
+                let mut report = Report::new("yardstick");
+                report.yardsticks.push(options.measure(place).await?);
+                Ok(report)
+            }
+            Self::Publish(options) => options.run(place).await,
+            Self::Fanout(options) => options.run(place).await,
+            Self::Online(options) => options.run(place).await,
+            Self::LoginStorm(options) => options.run(place).await,
+            Self::Sync(options) => options.run(place).await,
+            Self::History(options) => options.run(place).await,
+            Self::Mixed(options) => options.run(place).await,
+            Self::Federate(options) => options.run(place).await,
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments).await {
-        Ok(figures) => {
-            report::print(&figures, arguments.json);
-            ExitCode::SUCCESS
-        }
+    let done = arguments.scenario.run(&arguments.place).await;
+    let published = done.and_then(|report| {
+        let name = format!("{}.json", report.scenario);
+        let file = arguments
+            .json
+            .unwrap_or_else(|| Path::new("target/bench").join(name));
+        report.publish(&file)
+    });
+    match published {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             report::complain(&why);
             ExitCode::FAILURE
         }
     }
-}
-
-async fn run(arguments: &Arguments) -> Result<Figures> {
-    match (&arguments.target.demo, &arguments.target.network) {
-        (Some(binary), _) => {
-            let demo = Demo::start(binary).await?;
-            let messages = exchange(&demo.network, arguments).await?;
-            let demo_rss_kib = machine::resident_kib(demo.id())?;
-            let domains = demo.network.domains.len();
-            drop(demo);
-            let machine = Machine {
-                demo_rss_kib,
-                demo_domains: domains,
-                alone: machine::measure_alone(binary).await?,
-                binary_bytes: machine::size(binary)?,
-            };
-            Ok(messages.on(machine))
-        }
-        (None, Some(file)) => exchange(&Network::read(file)?, arguments).await,
-        (None, None) => Err("either --demo or --network is needed".to_owned()),
-    }
-}
-
-/// Everything that takes only clients.
-async fn exchange(network: &Network, arguments: &Arguments) -> Result<Figures> {
-    let [alpha, beta] = network.first_two()?;
-    let alice = Resident::of(alpha)?;
-    let (across, across_rate) = between(&alice, &Resident::of(beta)?, arguments).await?;
-    let neighbour = Resident::newcomer(alpha)?;
-    let (within, within_rate) = between(&alice, &neighbour, arguments).await?;
-    Ok(Figures {
-        messages: arguments.messages,
-        window: arguments.window,
-        across,
-        across_rate,
-        within,
-        within_rate,
-        machine: None,
-    })
-}
-
-async fn between(
-    writer: &Resident<'_>,
-    reader: &Resident<'_>,
-    arguments: &Arguments,
-) -> Result<(Latencies, f64)> {
-    let mut chat = chat(writer, reader).await?;
-    let one_by_one = latencies(&mut chat, arguments.messages).await?;
-    let rate = throughput(&mut chat, arguments.messages, arguments.window).await?;
-    Ok((one_by_one, rate))
 }

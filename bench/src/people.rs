@@ -1,162 +1,193 @@
-//! The two ends of a measured chat.
+//! People to make load with: accounts, made on the fly or read from a file, and who knows whom.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{
-    Result,
-    client::Session,
-    network::{Domain, User},
-};
+use crate::{Result, client::Session, place::Place};
 
 /// Attempts, half a second apart, for something to become visible to the other side.
 const ATTEMPTS: usize = 60;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Preparations that run at once.
+pub(crate) const AT_ONCE: usize = 32;
 
-/// Somebody at a domain.
-pub(crate) struct Resident<'a> {
-    domain: &'a Domain,
-    user: User,
-    new: bool,
+/// A log-in name and its password.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: String,
 }
 
-impl<'a> Resident<'a> {
-    /// The first person the domain has.
-    pub(crate) fn of(domain: &'a Domain) -> Result<Self> {
-        let user = domain.users.first().cloned();
-        Ok(Self {
-            domain,
-            user: user.ok_or_else(|| format!("{} has no user", domain.domain))?,
-            new: false,
-        })
-    }
-
-    /// Somebody nobody has met: the same network can be measured twice.
-    pub(crate) fn newcomer(domain: &'a Domain) -> Result<Self> {
-        let unique = tempfile::Builder::new().prefix("").tempdir();
-        let unique = unique.map_err(|error| format!("no unique name: {error}"))?;
-        let name = unique.path().file_name().unwrap_or_default();
-        let login = format!("bench{}", name.to_string_lossy().to_lowercase());
-        let user = User {
-            password: format!("secret of {login}"),
-            login,
-        };
-        Ok(Self {
-            domain,
-            user,
-            new: true,
-        })
-    }
-
-    fn address(&self) -> String {
-        format!("{}@{}", self.user.login, self.domain.domain)
-    }
-
-    /// Connects, logs in, attaches to `me`; returns the own id as well.
-    async fn enter(&self) -> Result<(Session, String)> {
-        let mut session = Session::open(&self.domain.client).await?;
-        let secret = STANDARD.encode(format!("{}:{}", self.user.login, self.user.password));
-        let (kind, body) = if self.new {
-            let public = json!({"fn": self.user.login});
-            let body = json!({"user": "new", "scheme": "basic", "secret": secret, "login": true,
-                "desc": {"public": public}});
-            ("acc", body)
-        } else {
-            ("login", json!({"scheme": "basic", "secret": secret}))
-        };
-        let answer = session.request(kind, body).await?;
-        let id = answer["params"]["user"].as_str();
-        let id = id
-            .ok_or_else(|| format!("{kind} was answered by {answer}"))?
-            .to_owned();
-        session.request("sub", json!({"topic": "me"})).await?;
-        Ok((session, id))
+impl Login {
+    pub(crate) fn secret(&self) -> String {
+        STANDARD.encode(format!("{}:{}", self.name, self.password))
     }
 }
 
-/// A chat in which one side writes and the other reads.
-pub(crate) struct Chat {
-    pub(crate) writer: Session,
-    pub(crate) reader: Session,
-    /// The chat as the writer's domain names it.
-    pub(crate) topic: String,
+/// Somebody who is logged in.
+pub(crate) struct Person {
+    pub(crate) session: Session,
+    /// As people of the same domain name them.
+    pub(crate) id: String,
+    /// What lets them in again without a password.
+    pub(crate) token: String,
 }
 
-/// Connects both, makes them acquainted if they are not, and checks that a text gets through.
-pub(crate) async fn chat(writer: &Resident<'_>, reader: &Resident<'_>) -> Result<Chat> {
-    let (mut writing, writer_id) = writer.enter().await?;
-    let (mut reading, reader_id) = reader.enter().await?;
-    let same_domain = writer.domain.domain == reader.domain.domain;
-    let seen_from_afar = |id: String, of: &Resident<'_>| match same_domain {
-        true => id,
-        false => format!("{id}@{}", of.domain.domain),
+impl Person {
+    /// As people of another domain name them.
+    pub(crate) fn id_abroad(&self, place: &Place) -> String {
+        format!("{}@{}", self.id, place.domain)
+    }
+}
+
+/// Does `make` for 0, 1, …, a few at a time.
+pub(crate) async fn many<T, F>(count: usize, make: impl Fn(usize) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let all = stream::iter(0..count).map(make).buffered(AT_ONCE);
+    all.try_collect().await
+}
+
+/// The next one of the file; without a file somebody new, without a password where the server lets such
+/// people in.
+pub(crate) async fn arrive(place: &Place) -> Result<Person> {
+    if place.logins.is_none() && place.anonymous {
+        let mut session = Session::open(&place.door, None).await?;
+        let desc =
+            json!({"public": {"fn": "bench"}, "defacs": {"auth": "JRWPAS", "anon": "JRWPA"}});
+        let body = json!({"user": "new", "scheme": "anonymous", "login": true, "desc": desc});
+        let answer = session.request("acc", body).await?;
+        return person(session, &answer);
+    }
+    named(place).await
+}
+
+/// Somebody with a name and a password.
+pub(crate) async fn named(place: &Place) -> Result<Person> {
+    let login = register(place).await?;
+    come_in(place, None, "basic", &login.secret()).await
+}
+
+/// Somebody with a name and a password: the next one of the file, or somebody new, who is not logged in.
+pub(crate) async fn register(place: &Place) -> Result<Login> {
+    let number = place.used.fetch_add(1, Relaxed);
+    if let Some(logins) = &place.logins {
+        let login = logins.get(number).cloned();
+        return login.ok_or_else(|| format!("more than {} log-ins are needed", logins.len()));
+    }
+    let name = format!("{}{number}", place.prefix);
+    let login = Login {
+        password: format!("secret of {name}"),
+        name,
     };
-    let topic = seen_from_afar(reader_id, reader);
-    let back = seen_from_afar(writer_id, writer);
+    let mut session = Session::open(&place.door, None).await?;
+    let desc = json!({"public": {"fn": login.name}, "defacs": {"auth": "JRWPAS", "anon": "JRWPA"}});
+    let body = json!({"user": "new", "scheme": "basic", "secret": login.secret(), "login": false,
+        "desc": desc});
+    session.request("acc", body).await?;
+    Ok(login)
+}
 
-    if !same_domain {
-        find(&mut writing, &reader.address(), &topic).await?;
-    }
-    writing.request("sub", json!({"topic": topic})).await?;
-    let hello = writing.publish(&topic, "hello").await?;
-    writing.answer(&hello).await?;
-    await_contact(&mut reading, &back).await?;
-    accept(&mut reading, &back).await?;
+/// Connects, from one of this machine's own addresses if one is given, and logs in.
+pub(crate) async fn come_in(
+    place: &Place,
+    from: Option<Ipv4Addr>,
+    scheme: &str,
+    secret: &str,
+) -> Result<Person> {
+    let mut session = Session::open(&place.door, from).await?;
+    let body = json!({"scheme": scheme, "secret": secret});
+    let answer = session.request("login", body).await?;
+    person(session, &answer)
+}
 
-    let probe = writing.publish(&topic, "probe").await?;
-    writing.answer(&probe).await?;
-    reading.message("probe").await?;
-    Ok(Chat {
-        writer: writing,
-        reader: reading,
-        topic,
+fn person(session: Session, answer: &Value) -> Result<Person> {
+    let text = |name: &str| {
+        let found = answer["params"][name].as_str().map(str::to_owned);
+        found.ok_or_else(|| format!("a log-in was answered by {answer}"))
+    };
+    Ok(Person {
+        session,
+        id: text("user")?,
+        token: text("token")?,
     })
 }
 
-/// Searches for an address until the row for `id` comes.
-async fn find(session: &mut Session, address: &str, id: &str) -> Result<()> {
-    session.request("sub", json!({"topic": "fnd"})).await?;
+/// Makes two people acquainted and attaches both; the topic as each of them names it.
+pub(crate) async fn acquaint(
+    (one, at): (&mut Person, &Place),
+    (other, there): (&mut Person, &Place),
+) -> Result<[String; 2]> {
+    let (topic, back) = match at.domain == there.domain {
+        true => (other.id.clone(), one.id.clone()),
+        false => (other.id_abroad(there), one.id_abroad(at)),
+    };
+    attach(&mut one.session, &topic).await?;
+    let hello = json!({"topic": topic, "noecho": true, "content": "hello"});
+    one.session.request("pub", hello).await?;
+    await_contact(&mut other.session, &back).await?;
+    accept(&mut other.session, &back).await?;
+    if at.domain != there.domain {
+        await_consent(&mut one.session, &topic).await?;
+    }
+    Ok([topic, back])
+}
+
+/// Attaches. Another domain may still be on its way to being known.
+async fn attach(session: &mut Session, topic: &str) -> Result<()> {
+    let mut last = String::new();
     for _ in 0..ATTEMPTS {
-        let query = json!({"topic": "fnd", "desc": {"public": format!("email:{address}")}});
-        session.request("set", query).await?;
-        let rows = session
-            .request("get", json!({"topic": "fnd", "what": "sub"}))
-            .await?;
-        if has_topic(&rows, id) {
+        match session.request("sub", json!({"topic": topic})).await {
+            Ok(_) => return Ok(()),
+            Err(why) if why.contains("\"code\":503") => last = why,
+            Err(why) => return Err(why),
+        }
+        sleep(PAUSE).await;
+    }
+    Err(last)
+}
+
+/// Waits until a topic is among those on `me`.
+pub(crate) async fn await_contact(session: &mut Session, topic: &str) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let asked = json!({"topic": "me", "what": "sub"});
+        // `get` wants to be attached.
+        session.request("sub", json!({"topic": "me"})).await?;
+        let rows = session.request("get", asked).await?;
+        let mut topics = rows["sub"].as_array().into_iter().flatten();
+        if topics.any(|row| row["topic"] == topic) {
+            session.request("leave", json!({"topic": "me"})).await?;
             return Ok(());
         }
         sleep(PAUSE).await;
     }
-    Err(format!("{address} was not found"))
+    Err(format!("{topic} did not appear"))
 }
 
-async fn await_contact(session: &mut Session, id: &str) -> Result<()> {
+/// Until then messages are kept back.
+async fn await_consent(session: &mut Session, topic: &str) -> Result<()> {
     for _ in 0..ATTEMPTS {
-        let rows = session
-            .request("get", json!({"topic": "me", "what": "sub"}))
-            .await?;
-        if has_topic(&rows, id) {
+        let asked = json!({"topic": topic, "what": "desc"});
+        let answer = session.request("get", asked).await?;
+        let given = answer["desc"]["acs"]["given"].as_str();
+        if given.is_some_and(|it| it.contains('W')) {
             return Ok(());
         }
         sleep(PAUSE).await;
     }
-    Err(format!("the chat with {id} did not appear"))
-}
-
-fn has_topic(rows: &Value, id: &str) -> bool {
-    let rows = rows["sub"].as_array();
-    rows.is_some_and(|rows| rows.iter().any(|row| row["topic"] == id))
+    Err(format!("{topic} did not agree"))
 }
 
 /// Attaches, and gives whatever a stock client would ask its person about.
-async fn accept(session: &mut Session, topic: &str) -> Result<()> {
+pub(crate) async fn accept(session: &mut Session, topic: &str) -> Result<()> {
     session.request("sub", json!({"topic": topic})).await?;
-    let answer = session
-        .request("get", json!({"topic": topic, "what": "desc"}))
-        .await?;
+    let asked = json!({"topic": topic, "what": "desc"});
+    let answer = session.request("get", asked).await?;
     let acs = &answer["desc"]["acs"];
     let (given, want) = (acs["given"].as_str(), acs["want"].as_str());
     let (given, want) = (given.unwrap_or_default(), want.unwrap_or_default());
@@ -165,7 +196,20 @@ async fn accept(session: &mut Session, topic: &str) -> Result<()> {
     }
     let mine = json!({"topic": topic, "sub": {"mode": given}});
     session.request("set", mine).await?;
-    let theirs = json!({"topic": topic, "sub": {"user": topic, "mode": given}});
-    session.request("set", theirs).await?;
+    if topic.starts_with("usr") {
+        let theirs = json!({"topic": topic, "sub": {"user": topic, "mode": given}});
+        session.request("set", theirs).await?;
+    }
     Ok(())
+}
+
+/// Makes a group that everybody may join; its name. Whoever has no password may not found one.
+pub(crate) async fn found(founder: &mut Session) -> Result<String> {
+    let access = json!({"auth": "JRWPS", "anon": "JRWPS"});
+    let set = json!({"desc": {"public": {"fn": "bench"}, "defacs": access}});
+    let body = json!({"topic": "newbench", "set": set});
+    let answer = founder.request("sub", body).await?;
+    let name = answer["topic"].as_str().filter(|it| it.starts_with("grp"));
+    let name = name.ok_or_else(|| format!("a group was made as {answer}"))?;
+    Ok(name.to_owned())
 }

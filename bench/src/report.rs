@@ -1,108 +1,135 @@
-//! The figures, as a table or as JSON. The only place that prints.
+//! What a run found, as a table and as one JSON document. The only place that prints.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command-line tool speaks here and nowhere else"
 )]
 
+use std::{collections::BTreeMap, fs, path::Path};
+
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
-    machine::Alone,
-    measure::{Latencies, Spread},
+    Result,
+    machine::Machine,
+    tally::{Spread, Tally},
+    yardstick::Yardstick,
 };
 
-/// Everything measured in one run.
+/// One run of one scenario.
 #[derive(Debug, Serialize)]
-pub(crate) struct Figures {
-    pub(crate) messages: usize,
-    pub(crate) window: usize,
-    /// From alpha to beta.
-    pub(crate) across: Latencies,
-    /// Messages per second.
-    pub(crate) across_rate: f64,
-    /// Between two people of alpha.
-    pub(crate) within: Latencies,
-    /// Messages per second.
-    pub(crate) within_rate: f64,
-    #[serde(flatten)]
-    pub(crate) machine: Option<Machine>,
+pub(crate) struct Report {
+    pub(crate) scenario: &'static str,
+    pub(crate) settings: BTreeMap<&'static str, Value>,
+    machine: Machine,
+    /// Times in ms, from when something was due.
+    pub(crate) times_ms: BTreeMap<&'static str, Spread>,
+    /// The unit is in the name.
+    pub(crate) figures: BTreeMap<&'static str, f64>,
+    /// Before and after the run.
+    pub(crate) yardsticks: Vec<Yardstick>,
+    pub(crate) errors: BTreeMap<String, u64>,
 }
 
-/// Known only when the server was started here.
-#[derive(Debug, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) demo_rss_kib: u64,
-    pub(crate) demo_domains: usize,
-    pub(crate) alone: Alone,
-    pub(crate) binary_bytes: u64,
-}
-
-impl Figures {
-    pub(crate) fn on(self, machine: Machine) -> Self {
+impl Report {
+    pub(crate) fn new(scenario: &'static str) -> Self {
         Self {
-            machine: Some(machine),
-            ..self
+            scenario,
+            settings: BTreeMap::new(),
+            machine: Machine::new(),
+            times_ms: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            yardsticks: Vec::new(),
+            errors: BTreeMap::new(),
         }
     }
 
-    /// How many times longer the way to another domain is, at the median.
-    fn ratio(&self) -> f64 {
-        self.across.delivered.p50 / self.within.delivered.p50
+    /// Notes what was chosen for the run.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.settings.insert(name, value.into());
     }
-}
 
-/// Prints everything.
-pub(crate) fn print(figures: &Figures, json: bool) {
-    if json {
-        match serde_json::to_string(figures) {
-            Ok(line) => println!("{line}"),
-            Err(error) => complain(&error.to_string()),
+    /// Takes over what was counted.
+    pub(crate) fn take(&mut self, tally: &Tally) {
+        let times = [
+            ("acknowledged", &tally.acknowledged),
+            ("delivered", &tally.delivered),
+            ("history_page", &tally.paged),
+            ("generator_late", &tally.late),
+        ];
+        for (name, times) in times {
+            self.times_ms.extend(times.spread().map(|it| (name, it)));
         }
-        return;
+        self.errors.extend(tally.errors());
     }
-    println!(
-        "{} messages, one at a time, in ms    p50      p99      max",
-        figures.messages
-    );
-    row("pub to data, alpha to beta", figures.across.delivered);
-    row("pub to data, within alpha", figures.within.delivered);
-    row("pub to 202, alpha to beta", figures.across.acknowledged);
-    row("pub to 202, within alpha", figures.within.acknowledged);
-    println!("across to within, at p50: {:.1} times", figures.ratio());
-    let (across, within) = (figures.across_rate, figures.within_rate);
-    println!(
-        "{} in flight: {across:.0}/s across, {within:.0}/s within",
-        figures.window
-    );
-    if let Some(machine) = &figures.machine {
-        print_machine(machine);
+
+    /// The mean of the yardsticks.
+    pub(crate) fn yard(&self, of: impl Fn(&Yardstick) -> f64) -> Option<f64> {
+        let count = u32::try_from(self.yardsticks.len())
+            .ok()
+            .filter(|it| *it > 0)?;
+        Some(self.yardsticks.iter().map(of).sum::<f64>() / f64::from(count))
+    }
+
+    /// Prints the table and writes the document.
+    pub(crate) fn publish(&self, file: &Path) -> Result<()> {
+        self.print();
+        let text = serde_json::to_string_pretty(self).map_err(|it| it.to_string())?;
+        let fault = |error| format!("{}: {error}", file.display());
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(fault)?;
+        }
+        fs::write(file, text + "\n").map_err(fault)
+    }
+
+    fn print(&self) {
+        let settings: Vec<_> = self
+            .settings
+            .iter()
+            .map(|(name, it)| format!("{name} {it}"))
+            .collect();
+        println!("== {}: {}", self.scenario, settings.join(", "));
+        if !self.times_ms.is_empty() {
+            println!(
+                "{:<26}{:>9}{:>10}{:>10}{:>10}{:>10}",
+                "ms", "count", "p50", "p90", "p99", "max"
+            );
+        }
+        for (name, it) in &self.times_ms {
+            let Spread {
+                count,
+                p50,
+                p90,
+                p99,
+                max,
+            } = it;
+            println!("{name:<26}{count:>9}{p50:>10.2}{p90:>10.2}{p99:>10.2}{max:>10.2}");
+        }
+        for (name, figure) in &self.figures {
+            println!("{name:<36}{figure:>12.3}");
+        }
+        for it in &self.yardsticks {
+            println!(
+                "yardstick: engine {:.0}/s; fdatasync {:.0}/s, p50 {:.2} ms, p99 {:.2} ms",
+                it.engine_per_s, it.syncs_per_s, it.sync_ms.p50, it.sync_ms.p99
+            );
+        }
+        for (what, count) in &self.errors {
+            println!("ERROR {count} x {what}");
+        }
+        if self.errors.keys().any(|it| it.starts_with("503")) {
+            println!(
+                "503 is the server holding back: a limit that one person, conversation or address meets. For a \
+                 server of your own set that limit to [0, 0] while you measure, or take more people."
+            );
+        }
     }
 }
 
-fn row(what: &str, spread: Spread) {
-    println!(
-        "{what:<30} {:>8.2} {:>8.2} {:>8.2}",
-        spread.p50, spread.p99, spread.max
-    );
-}
-
-fn print_machine(machine: &Machine) {
-    let demo = mib(machine.demo_rss_kib);
-    println!(
-        "demo of {} domains, after this: {demo:.1} MiB resident",
-        machine.demo_domains
-    );
-    let idle = mib(machine.alone.rss_kib);
-    println!(
-        "one idle domain: {idle:.1} MiB resident, ready after {:.0} ms",
-        machine.alone.start_ms
-    );
-    println!("executable: {:.1} MiB", mib(machine.binary_bytes / 1024));
-}
-
-fn mib(kib: u64) -> f64 {
-    f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+/// Says how far preparations are.
+pub(crate) fn progress(what: &str) {
+    eprintln!("{what}");
 }
 
 /// Says what went wrong.
