@@ -49,6 +49,7 @@ enum Scenario {
     LoginStorm(scenario::login_storm::Options),
     Sync(scenario::sync::Options),
     History(scenario::history::Options),
+    Mailbox(scenario::mailbox::Options),
     Mixed(scenario::mixed::Options),
     Federate(scenario::federate::Options),
 }
@@ -68,6 +69,7 @@ impl Scenario {
             Self::LoginStorm(options) => options.run(place).await,
             Self::Sync(options) => options.run(place).await,
             Self::History(options) => options.run(place).await,
+            Self::Mailbox(options) => options.run(place).await,
             Self::Mixed(options) => options.run(place).await,
             Self::Federate(options) => options.run(place).await,
         }

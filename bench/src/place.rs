@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -98,7 +99,7 @@ impl Where {
             prefix: unique()?,
             used: AtomicUsize::new(0),
             meter: self.pid.map(Meter::of),
-            _server: None,
+            server: None,
         })
     }
 
@@ -167,7 +168,32 @@ pub(crate) struct Place {
     pub(crate) used: AtomicUsize,
     /// Nothing for a server elsewhere.
     pub(crate) meter: Option<Meter>,
-    _server: Option<Server>,
+    server: Option<Server>,
+}
+
+impl Place {
+    /// Stops a server of our own in good order, and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let Some(mut server) = self.server.take() else {
+            return Ok(());
+        };
+        let id = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
+        let id = id.ok_or("the server has no process id")?;
+        kill_process(id, Signal::TERM).map_err(|it| format!("the server does not hear: {it}"))?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while server
+            .process
+            .try_wait()
+            .map_err(|it| it.to_string())?
+            .is_none()
+        {
+            if Instant::now() > deadline {
+                return Err("the server does not stop".to_owned());
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
 }
 
 /// A domain made here.
@@ -248,6 +274,18 @@ impl Own {
         Ok((begun.elapsed(), server))
     }
 
+    /// Starts it, as a place to measure that may be stopped and opened again; with how long it takes until the
+    /// first `{hi}` is answered.
+    pub(crate) async fn open(&self) -> Result<(Duration, Place)> {
+        let (time, server) = self.begin().await?;
+        Ok((time, self.place(server)))
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Bytes of the program.
     pub(crate) fn binary_bytes(&self) -> Result<u64> {
         let metadata = fs::metadata(&self.binary);
@@ -264,20 +302,26 @@ impl Own {
     }
 
     async fn serve(self, peers: &[String]) -> Result<Place> {
-        let mut server = self.start(peers)?;
-        let door = self.door();
-        answers(&door).await?;
-        server.folder = Some(self.folder);
-        Ok(Place {
-            door,
-            domain: self.domain,
+        let server = self.start(peers)?;
+        answers(&self.door()).await?;
+        let mut place = self.place(server);
+        if let Some(server) = &mut place.server {
+            server.folder = Some(self.folder);
+        }
+        Ok(place)
+    }
+
+    fn place(&self, server: Server) -> Place {
+        Place {
+            door: self.door(),
+            domain: self.domain.clone(),
             logins: None,
             anonymous: true,
             prefix: "bench".to_owned(),
             used: AtomicUsize::new(0),
             meter: Some(Meter::of(server.id())),
-            _server: Some(server),
-        })
+            server: Some(server),
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Options {
             talkers.push((person.token, topic, person.session));
         }
         let length = u32::try_from(self.messages / self.conversations.max(1)).unwrap_or(u32::MAX);
-        let again = self.fill(talkers).await?;
+        let again = fill(talkers, self.messages, self.load.bytes).await?;
         report
             .figures
             .insert("filled_per_s", rate(self.messages as u64, begun.elapsed()));
@@ -86,39 +86,43 @@ impl Options {
         }
         Ok(report)
     }
+}
 
-    /// Writes until all is there; with what everybody comes in again, and where they write.
-    async fn fill(&self, people: Vec<(String, String, Session)>) -> Result<Vec<(String, String)>> {
-        let (mut crowd, mut again) = (Crowd::new(), Vec::new());
-        let filler = filler(self.load.bytes).into();
-        for (token, topic, session) in people {
-            let places = Arc::new(Semaphore::new(FILL_WINDOW));
-            let habits = Habits {
-                pace: Pace::Closed(Arc::clone(&places)),
-                credit: Credit::Answer(places),
-                actions: vec![Action::Say(0)],
-                receipts: false,
-                counts: true,
-                filler: Arc::clone(&filler),
-            };
-            crowd.add(session, vec![topic.clone()], habits);
-            again.push((token, topic));
-        }
-        let (wanted, mut told) = (self.messages as u64, 0);
-        while crowd.tally.arrived() < wanted {
-            sleep(LOOK_EVERY).await;
-            if crowd.tally.arrived() >= told + wanted / 4 {
-                told = crowd.tally.arrived();
-                progress(&format!("{told} messages are there"));
-            }
-            if let Some((why, _)) = crowd.tally.errors().into_iter().next() {
-                return Err(format!("filling failed: {why}"));
-            }
-        }
-        crowd.hush(1).await;
-        crowd.end().await;
-        Ok(again)
+/// Writes until all is there; with what everybody comes in again, and where they write.
+pub(super) async fn fill(
+    people: Vec<(String, String, Session)>,
+    messages: usize,
+    bytes: usize,
+) -> Result<Vec<(String, String)>> {
+    let (mut crowd, mut again) = (Crowd::new(), Vec::new());
+    let filler = filler(bytes).into();
+    for (token, topic, session) in people {
+        let places = Arc::new(Semaphore::new(FILL_WINDOW));
+        let habits = Habits {
+            pace: Pace::Closed(Arc::clone(&places)),
+            credit: Credit::Answer(places),
+            actions: vec![Action::Say(0)],
+            receipts: false,
+            counts: true,
+            filler: Arc::clone(&filler),
+        };
+        crowd.add(session, vec![topic.clone()], habits);
+        again.push((token, topic));
     }
+    let (wanted, mut told) = (messages as u64, 0);
+    while crowd.tally.arrived() < wanted {
+        sleep(LOOK_EVERY).await;
+        if crowd.tally.arrived() >= told + wanted / 4 {
+            told = crowd.tally.arrived();
+            progress(&format!("{told} messages are there"));
+        }
+        if let Some((why, _)) = crowd.tally.errors().into_iter().next() {
+            return Err(format!("filling failed: {why}"));
+        }
+    }
+    crowd.hush(1).await;
+    crowd.end().await;
+    Ok(again)
 }
 
 fn resident(domain: &Place, name: &'static str, report: &mut Report) -> Result<()> {

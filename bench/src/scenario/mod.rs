@@ -5,6 +5,7 @@ pub(crate) mod federate;
 pub(crate) mod history;
 pub(crate) mod idle;
 pub(crate) mod login_storm;
+pub(crate) mod mailbox;
 pub(crate) mod mixed;
 pub(crate) mod online;
 pub(crate) mod publish;
