@@ -89,6 +89,8 @@ impl Checker<'_> {
         let links = links.and_then(|it| self.federation(it, rates));
         let nodes = self.section("directory", file.directory);
         let nodes = nodes.and_then(|it| self.nodes(it));
+        let push = self.section("push", file.push);
+        let push = push.and_then(|it| self.push(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -113,6 +115,7 @@ impl Checker<'_> {
                 nodes: nodes?,
                 ..directory
             },
+            push: push?,
             store: store?,
             files: files?,
             audit: audit?,

@@ -50,6 +50,7 @@ pub(crate) struct Node {
     pub(crate) looks: Given<Vec<u64>>,
 
     pub(crate) discovery: Given<Discovery>,
+    pub(crate) push: Given<Push>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -103,6 +104,48 @@ pub(crate) struct Discovery {
     pub(crate) unknown: Unknown,
 }
 
+/// `[push]` Relaying notifications to the devices of domains' people. A domain signs what it wants relayed; the
+/// node has the credentials of the services that reach devices.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Push {
+    /// Where domains reach this node. Requests are signed for it, so that nobody can repeat them elsewhere.
+    /// Without it nothing is relayed. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://directory.example.org"`
+    pub(crate) public_url: Given<String>,
+
+    /// The file with the key by which Web Push services, and those of UnifiedPush, know this node:
+    /// `freehold directory --make-vapid-key FILE` makes one. Keep it: browsers subscribe for this key, and with
+    /// another one none of them can be reached. Several nodes behind one name share one.
+    ///
+    /// Example: `"vapid.pem"`
+    pub(crate) vapid_key: Given<String>,
+
+    /// Whom these services turn to when something is wrong.
+    ///
+    /// Example: `"mailto:admin@example.org"`
+    pub(crate) vapid_subject: Given<String>,
+
+    /// Pushes that one domain may have relayed: how many in a second, and how many at once after a rest; [0, 0]
+    /// means no limit.
+    ///
+    /// Default: `[50, 500]`
+    pub(crate) domain_pushes: Given<Vec<u64>>,
+
+    /// The same for one network (256 IPv4 addresses, a /56 of IPv6), whoever is named.
+    ///
+    /// Default: `[100, 1000]`
+    pub(crate) network_pushes: Given<Vec<u64>>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+impl Expected for Push {
+    const WORDS: &str = "a section";
+}
+
 impl Expected for Discovery {
     const WORDS: &str = "a section";
 }
@@ -130,7 +173,10 @@ impl Checker<'_> {
             };
             self.directory("discovery", &mut section)
         });
+        let push = self.section("push", node.push);
+        let push = push.and_then(|it| self.relay(it));
         Some(NodeConfig {
+            push: push?,
             listen: listen?,
             proxies: proxies?,
             cache_bytes: cache? * 1024 * 1024,

@@ -40,6 +40,21 @@ pub struct NodeAddress {
     pub port: u16,
 }
 
+impl NodeAddress {
+    /// Host, and port unless it goes without saying, as they stand in a URL.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
 /// What nodes see of a TXT record, compared with what we see.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Confirmation {
@@ -96,7 +111,7 @@ async fn addresses(node: &NodeAddress, dns: &Dns) -> Vec<IpAddr> {
 }
 
 /// The first of its addresses that answers: on a machine without IPv6 the first ones do not.
-async fn connect(node: &NodeAddress, dns: &Dns) -> Result<TcpStream, String> {
+pub(crate) async fn connect(node: &NodeAddress, dns: &Dns) -> Result<TcpStream, String> {
     let mut failure = "no address is known for it".to_owned();
     for address in addresses(node, dns).await.into_iter().take(ADDRESSES_MAX) {
         let connected = TcpStream::connect((address, node.port));

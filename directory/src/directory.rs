@@ -8,6 +8,7 @@ mod documents;
 mod lives;
 mod memory;
 mod observe;
+mod outside;
 mod targets;
 mod voices;
 
@@ -21,6 +22,7 @@ use std::{
 use freehold_keys::{RecordFault, VerifiedRecord};
 use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER};
 pub use observe::{Observation, TxtAnchor};
+pub(crate) use outside::{NotReached, retry_after};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 pub use targets::Target;

@@ -7,6 +7,7 @@ mod asker;
 mod http;
 mod metrics;
 mod page;
+mod push;
 mod qr;
 mod short;
 
@@ -23,8 +24,11 @@ use freehold_proto::{Clock, DomainName, Timestamp};
 use moka::future::Cache;
 use tokio::{sync::Semaphore, time::interval};
 
-pub use self::http::{NodeListener, serve};
-use self::metrics::Metrics;
+pub use self::{
+    http::{NodeListener, serve},
+    push::{PushConfig, VapidConfig, new_vapid_key},
+};
+use self::{metrics::Metrics, push::Push};
 use crate::{
     Config, Directory, DirectoryError, DocumentError, Limiter, MemoryPins, Observation, Over, Rate,
     ResolveError, Trust, prefix_of,
@@ -58,6 +62,8 @@ pub struct NodeConfig {
     pub looks: Option<Rate>,
     /// How domains are found. Whom it trusts does not matter: a node trusts nobody.
     pub discovery: Config,
+    /// Relaying pushes, if it does.
+    pub push: Option<PushConfig>,
 }
 
 /// A look that is handed on for a while.
@@ -81,6 +87,7 @@ pub struct Node {
     looks_asked: Limiter<Ipv6Addr>,
     proxies: Vec<IpAddr>,
     metrics: Metrics,
+    push: Option<Push>,
 }
 
 impl std::fmt::Debug for Node {
@@ -92,6 +99,9 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// A node that has seen nothing yet.
     pub fn new(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, DirectoryError> {
+        let push = config.push.as_ref();
+        let push = push.map(|it| Push::new(it, &config.discovery, &clock));
+        let push = push.transpose()?;
         let discovery = Config {
             trust: Trust::Dns,
             static_peers: Vec::new(),
@@ -110,6 +120,7 @@ impl Node {
             places: Semaphore::new(LOOKS_MAX),
             proxies: config.proxies,
             metrics: Metrics::default(),
+            push,
         })
     }
 
@@ -144,6 +155,9 @@ impl Node {
             turns.tick().await;
             self.questions.sweep();
             self.looks_asked.sweep();
+            if let Some(push) = &self.push {
+                push.sweep(self.clock.elapsed());
+            }
         }
     }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use freehold_proto::{
     ClientDocument, Destination, DomainName, Entrance, Envelope, Freshness, GroupRecord, Header,
-    KeyId, MessageId, Placed, Position, Timestamp, client_document, envelope, freshness, group,
-    position, wire,
+    KeyId, MessageId, Placed, Position, PushDraft, PushRequest, Timestamp, client_document,
+    envelope, freshness, group, position, push, wire,
 };
 use parking_lot::RwLock;
 use prost::Message as _;
 
 use crate::{
-    KeyError, SignedClientDocument, SignedFreshness, VerifiedRecord, random, secret::SecretKey,
+    KeyError, SignedClientDocument, SignedFreshness, SignedPush, VerifiedRecord, random,
+    secret::SecretKey,
 };
 
 /// Signs envelopes and hellos for one domain. Clones share the key, and sign with another one as soon
@@ -99,6 +100,20 @@ impl Signer {
         SignedClientDocument::new(document, |bytes| {
             pair.key.sign(client_document::CONTEXT, bytes)
         })
+    }
+
+    /// Asks a node for a push, for as long as one may ask.
+    #[must_use]
+    pub fn ask_for_push(&self, draft: PushDraft, now: Timestamp) -> SignedPush {
+        let pair = self.pair();
+        let request = PushRequest {
+            domain: self.domain.clone(),
+            key_id: pair.id,
+            issued: now,
+            expires: now.plus(push::LIFETIME_MAX),
+            draft,
+        };
+        SignedPush::new(request, |bytes| pair.key.sign(push::CONTEXT, bytes))
     }
 
     /// Seals a payload that *we* composed: gives it a salt, a header and a signature.

@@ -10,6 +10,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Longest signed client document, in bytes.
 pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 8 * 1024;
+/// Longest signed push request, in bytes.
+pub const PUSH_REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest peer frame (one request or response), in bytes.

@@ -40,7 +40,7 @@ use crate::Over;
 use super::{
     Look, Node,
     answers::{self, Domain, Located, Refused},
-    page, short,
+    page, push, short,
 };
 
 /// Connections at once.
@@ -57,6 +57,13 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-a
 /// Who is asking.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker(IpAddr);
+
+impl Asker {
+    /// From where.
+    pub(super) fn address(self) -> IpAddr {
+        self.0
+    }
+}
 
 /// A bound listener.
 #[derive(Debug)]
@@ -152,6 +159,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/v1/domains/{domain}", get(domain))
         .route("/v1/locate", get(locate))
         .route("/c/{domain}", get(short::lead))
+        .route("/v1/push", get(push::http::told).post(push::http::asked))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .fallback(nothing)
@@ -169,7 +177,7 @@ fn router(node: Arc<Node>) -> Router {
         title = "Freehold directory node",
         description = "What can be seen of a Freehold domain from here. Nothing is signed by this node: check the record."
     ),
-    paths(domain, locate)
+    paths(domain, locate, push::http::told, push::http::asked)
 )]
 struct Described;
 
@@ -364,7 +372,7 @@ async fn nothing() -> Response {
     std::future::ready(refused(StatusCode::NOT_FOUND, why.to_owned())).await
 }
 
-fn answered(status: StatusCode, answer: &impl Serialize) -> Response {
+pub(super) fn answered(status: StatusCode, answer: &impl Serialize) -> Response {
     match serde_json::to_string(answer) {
         Ok(text) => json(status, text),
         Err(fault) => refused(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
@@ -376,7 +384,7 @@ fn json(status: StatusCode, text: String) -> Response {
     (status, kind, text).into_response()
 }
 
-fn refused(status: StatusCode, error: String) -> Response {
+pub(super) fn refused(status: StatusCode, error: String) -> Response {
     let text = serde_json::to_string(&Refused { error }).unwrap_or_default();
     let mut response = json(status, text);
     if status == StatusCode::TOO_MANY_REQUESTS {

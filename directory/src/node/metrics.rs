@@ -23,10 +23,36 @@ struct Labels {
     outcome: Outcome,
 }
 
+/// By whose service a push goes.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(super) enum PushKind {
+    Web,
+    Fcm,
+    Apns,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(super) enum PushOutcome {
+    Sent,
+    Gone,
+    NotTaken,
+    HeldBack,
+    Later,
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PushLabels {
+    kind: PushKind,
+    outcome: PushOutcome,
+}
+
 /// Counters since the node was started.
 pub(super) struct Metrics {
     registry: Mutex<Registry>,
     answers: Family<Labels, Counter>,
+    pushes: Family<PushLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -38,9 +64,16 @@ impl Default for Metrics {
             "Questions about domains: answered from memory, by a look that found or missed, or refused",
             answers.clone(),
         );
+        let pushes = Family::<PushLabels, Counter>::default();
+        registry.register(
+            "pushes",
+            "Pushes by kind: sent, to a device that is gone, not taken from whoever asked, held back by a limit, to be sent later, or refused by the service",
+            pushes.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             answers,
+            pushes,
         }
     }
 }
@@ -60,6 +93,11 @@ impl Metrics {
 
     pub(super) fn refused(&self) {
         self.count(Outcome::Refused);
+    }
+
+    pub(super) fn pushed(&self, kind: PushKind, outcome: PushOutcome) {
+        let labels = PushLabels { kind, outcome };
+        self.pushes.get_or_create(&labels).inc();
     }
 
     fn count(&self, outcome: Outcome) {

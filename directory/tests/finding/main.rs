@@ -10,7 +10,11 @@ mod node;
 #[cfg(test)]
 mod over_time;
 #[cfg(test)]
+mod pushing;
+#[cfg(test)]
 mod signed;
+#[cfg(test)]
+mod vendors;
 
 #[cfg(test)]
 mod scenes {

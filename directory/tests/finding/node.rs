@@ -46,6 +46,7 @@ async fn node_that_sees(world: &World, rows: &[(&str, RData)]) -> SocketAddr {
             allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
             ..Config::default()
         },
+        push: None,
     };
     let listener = NodeListener::bind(config.listen).await.unwrap();
     let address = listener.local_addr();
@@ -314,6 +315,7 @@ async fn a_node_describes_itself_and_counts_answers_but_not_who_asked() {
     let (_, api) = json(node, "/v1/openapi.json").await;
     assert!(api["paths"]["/v1/domains/{domain}"]["get"].is_object());
     assert!(api["paths"]["/v1/locate"]["get"].is_object());
+    assert!(api["paths"]["/v1/push"]["post"].is_object());
     assert!(api["components"]["schemas"]["Connect"]["properties"]["document"].is_object());
     assert!(api["components"]["schemas"]["Domain"]["properties"]["anchors"].is_object());
     let (_, _, text) = get(node, "/metrics", "*/*").await;
