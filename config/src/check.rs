@@ -772,7 +772,7 @@ impl Checker<'_> {
 }
 
 /// A URL that leads to the whole of our listener.
-fn public_url(text: &str) -> Result<WebUrl, &'static str> {
+pub(crate) fn public_url(text: &str) -> Result<WebUrl, &'static str> {
     const WRONG: &str = "must be a URL without a path, such as https://chat.example.org";
     let url: Result<WebUrl, _> = format!("{}/", text.strip_suffix('/').unwrap_or(text)).parse();
     let url = url.ok().filter(|it| it.path() == "/").ok_or(WRONG)?;

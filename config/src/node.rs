@@ -127,6 +127,42 @@ pub(crate) struct Push {
     /// Example: `"mailto:admin@example.org"`
     pub(crate) vapid_subject: Given<String>,
 
+    /// The file with a service account of Google's, as its console writes it (JSON), for devices with Google's
+    /// service: phones with the stock Android app. Whose app it is, that one's account it must be.
+    ///
+    /// Example: `"service-account.json"`
+    pub(crate) fcm_service_account: Given<String>,
+
+    /// Where Google's service is. Another address is for tests and for closed networks.
+    ///
+    /// Default: `"https://fcm.googleapis.com"`
+    pub(crate) fcm_url: Given<String>,
+
+    /// The file with a key for Apple's service (`.p8`), for apps that say of their device `apns:` and a token.
+    ///
+    /// Example: `"AuthKey.p8"`
+    pub(crate) apns_key: Given<String>,
+
+    /// What Apple calls this key.
+    ///
+    /// Example: `"ABC123DEFG"`
+    pub(crate) apns_key_id: Given<String>,
+
+    /// The team whose key it is.
+    ///
+    /// Example: `"DEF123GHIJ"`
+    pub(crate) apns_team_id: Given<String>,
+
+    /// The app, by its bundle id.
+    ///
+    /// Example: `"org.example.chat"`
+    pub(crate) apns_topic: Given<String>,
+
+    /// Where Apple's service is: for apps in development `https://api.sandbox.push.apple.com`.
+    ///
+    /// Default: `"https://api.push.apple.com"`
+    pub(crate) apns_url: Given<String>,
+
     /// Pushes that one domain may have relayed: how many in a second, and how many at once after a rest; [0, 0]
     /// means no limit.
     ///

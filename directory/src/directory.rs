@@ -22,7 +22,7 @@ use std::{
 use freehold_keys::{RecordFault, VerifiedRecord};
 use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER};
 pub use observe::{Observation, TxtAnchor};
-pub(crate) use outside::{NotReached, retry_after};
+pub(crate) use outside::{NotReached, Stream, retry_after};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 pub use targets::Target;

@@ -40,7 +40,8 @@ pub use error::{DirectoryError, DocumentError, Fault, ResolveError};
 pub use ipnet::IpNet as IpRange;
 pub use limiter::{Limiter, Over, Rate};
 pub use node::{
-    Node, NodeConfig, NodeListener, PushConfig, VapidConfig, new_vapid_key, serve as serve_node,
+    ApnsConfig, FcmConfig, Node, NodeConfig, NodeListener, PushConfig, VapidConfig, new_vapid_key,
+    serve as serve_node,
 };
 pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
 pub use prefix::prefix_of;

@@ -26,7 +26,7 @@ use tokio::{sync::Semaphore, time::interval};
 
 pub use self::{
     http::{NodeListener, serve},
-    push::{PushConfig, VapidConfig, new_vapid_key},
+    push::{ApnsConfig, FcmConfig, PushConfig, VapidConfig, new_vapid_key},
 };
 use self::{metrics::Metrics, push::Push};
 use crate::{
@@ -146,6 +146,20 @@ impl Node {
             .or_insert_with_if(looked, |it| !self.is_good(it))
             .await;
         Ok(found.into_value())
+    }
+
+    /// What is done beside answering. Does not return.
+    async fn upkeep(&self) -> Infallible {
+        let relaying = async {
+            match &self.push {
+                Some(push) => push.work(&self.directory).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = self.sweep() => never,
+            never = relaying => never,
+        }
     }
 
     /// Forgets networks that have all of their limits again. Does not return.

@@ -127,7 +127,61 @@ fn ttl(notice: &Notice) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use freehold_proto::{PushRequest, Timestamp, UserId};
+    use freehold_store::TopicKey;
+    use serde_json::{json, value::to_raw_value};
+
+    use super::{
+        super::notice::{What, Words},
+        *,
+    };
+    use crate::edge::frames::Data;
+
+    fn notice() -> Notice {
+        let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
+        let data = Data {
+            topic: "usrB".to_owned(),
+            from: "usrB".to_owned(),
+            ts: Timestamp::EPOCH,
+            seq: 7,
+            head: None,
+            content: Some(to_raw_value(&json!("a secret")).unwrap()),
+        };
+        Notice {
+            key: TopicKey::saved(&user),
+            user,
+            topic: "usrB".to_owned(),
+            what: What::Message,
+            seq: 7,
+            at: Timestamp::EPOCH,
+            from: "usrB".to_owned(),
+            words: Words::of(&data).unwrap(),
+            access: None,
+        }
+    }
+
+    #[test]
+    fn vendors_are_told_no_word_unless_the_domain_says_so_and_nodes_take_what_is_asked() {
+        let apns = format!("apns:{}", "ab".repeat(32));
+        for text in ["dQw4:APA91b", &*apns, "https://ntfy.a.test/upX?up=1"] {
+            let device = Device::read(text).unwrap();
+            for (content, told) in [(PushContent::None, false), (PushContent::Preview, true)] {
+                let draft = device.draft(&notice(), content, ("node.test", &[3; 32]));
+                let request = PushRequest {
+                    domain: "alpha.test".parse().unwrap(),
+                    key_id: freehold_proto::KeyId::of(&[1; 32]),
+                    issued: Timestamp::EPOCH,
+                    expires: Timestamp::EPOCH,
+                    draft: draft.unwrap(),
+                };
+                let bytes = request.encode();
+                assert_eq!(PushRequest::decode(&bytes).unwrap(), request);
+                let text = String::from_utf8_lossy(&bytes);
+                assert_eq!(text.contains("a secret"), told, "{text}");
+                assert_eq!(text.contains("xfrom"), told, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn a_device_is_what_its_client_says_in_one_of_four_forms_or_nothing() {

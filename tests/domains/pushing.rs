@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     guest::{Guest, SOON},
     net::{House, Net},
-    relay::{Browser, Relay},
+    relay::{Browser, Pushed, Relay},
 };
 
 /// Ann of alpha, which has pushes relayed, and Bob of beta, who talk to each other.
@@ -344,4 +344,99 @@ async fn messages_flow_while_the_relay_is_away_and_are_pushed_once_it_is_back() 
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     cat.reads(&dan, &texts).await;
     gamma.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_of_a_group_at_another_domain_who_is_away_gets_one_push_and_its_author_none() {
+    let mut scene = Scene::new().await;
+    let browsers = ["ann-1", "amy-1"].map(|it| Browser::new(&scene.relay, it));
+    let mut amy = scene.alpha.guest("amy").await;
+    let found = json!({"topic": "new1", "set": {"desc": {"public": {"fn": "Club"}}}});
+    let founded = scene.bob.session.request("sub", found).await.unwrap();
+    let group = founded.text("topic").to_owned();
+    for member in [&mut scene.ann, &mut amy] {
+        scene.bob.invites_to(&group, member).await;
+        member.finds_in_contacts(&group).await;
+        member.joins(&group).await;
+    }
+    amy.has_device(&browsers[1].device()).await;
+    scene.ann_has(&browsers[0]).await;
+    scene.ann_leaves().await;
+    scene
+        .bob
+        .session
+        .publish(&group, "Who comes?")
+        .await
+        .unwrap();
+    let read = told(&scene.relay, &browsers, "Who comes?").await;
+    assert_eq!(which(&read)[..2], ["msg", &group]);
+    assert_eq!(read["xfrom"], *scene.ann.name_of(&scene.bob));
+    // Amy, who is there, writes: Ann's device is told, and Amy's is not.
+    amy.session.publish(&group, "I do.").await.unwrap();
+    told(&scene.relay, &browsers, "I do.").await;
+    let pushed = scene.relay.pushed();
+    let messages = pushed.iter().map(|it| (it, opened(&browsers, it)));
+    let messages: Vec<_> = messages.filter(|(_, read)| read["what"] == "msg").collect();
+    let paths: Vec<_> = messages.iter().map(|(it, _)| &*it.path).collect();
+    assert_eq!(paths, ["ann-1", "ann-1"], "{messages:?}");
+}
+
+/// Reads a push with the browser that it is for.
+fn opened(browsers: &[Browser; 2], pushed: &Pushed) -> Value {
+    let own = browsers
+        .iter()
+        .find(|it| it.device().contains(&format!("/{}\"", pushed.path)));
+    own.unwrap().opens(pushed)
+}
+
+/// Waits for the push with these words.
+async fn told(relay: &Relay, browsers: &[Browser; 2], words: &str) -> Value {
+    let mut count = 1;
+    loop {
+        let pushed = relay.has_pushed(count).await;
+        let mut read = pushed.iter().map(|it| opened(browsers, it));
+        if let Some(found) = read.find(|it| it["content"] == words) {
+            return found;
+        }
+        count = pushed.len() + 1;
+    }
+}
+
+#[tokio::test]
+async fn a_call_rings_a_device_at_once_and_stops_ringing_when_it_is_over() {
+    let net = Net::new().await;
+    let relay = Relay::start(&net).await;
+    let calls = "[calls]\nice_urls = [\"stun:turn.test:3478\"]\nring_seconds = 2\n";
+    let section = format!("{calls}{}", relay.section());
+    let alpha = net.domain_with("alpha.test", &section).await;
+    let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+    let phone = Browser::new(&relay, "phone");
+    ann.opens(&ben).await;
+    ben.opens(&ann).await;
+    ben.has_device(&phone.device()).await;
+    let stranger = Session::open(&alpha.endpoint, "nobody").await.unwrap();
+    drop(std::mem::replace(&mut ben.session, stranger));
+    ann.notices(FrameKind::Pres, &ben, "off").await;
+    let call = json!({"webrtc": "started", "aonly": true});
+    ann.writes(&ben, call, " ").await;
+    // That Ann has opened a chat may be news for Ben's device too.
+    let mut pushed = relay.has_pushed(2).await;
+    let rings = loop {
+        let rings = |it: &&Pushed| !phone.opens(it)["webrtc"].is_null();
+        let rings: Vec<&Pushed> = pushed.iter().filter(rings).collect();
+        if rings.len() == 2 {
+            break rings;
+        }
+        pushed = relay.has_pushed(pushed.len() + 1).await;
+    };
+    assert!(rings[0].head.contains("ttl: 30\r\n"), "{}", rings[0].head);
+    let read = [phone.opens(rings[0]), phone.opens(rings[1])];
+    assert_eq!(
+        read.each_ref().map(|it| &it["webrtc"]),
+        ["started", "missed"]
+    );
+    assert_eq!(
+        (&read[0]["aonly"], &read[1]["replace"]),
+        (&json!("true"), &json!(":1"))
+    );
 }

@@ -79,6 +79,8 @@ impl Relay {
                     key,
                     subject: "mailto:admin@example.org".to_owned(),
                 }),
+                fcm: None,
+                apns: None,
                 from_network: None,
                 from_domain: None,
             }),

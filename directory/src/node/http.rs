@@ -96,21 +96,22 @@ pub async fn serve(node: Arc<Node>, listener: NodeListener, stopped: impl Future
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped);
-    let mut sweep = pin!(node.sweep());
+    let mut upkeep = pin!(node.upkeep());
     let stop = CancellationToken::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned();
-        let accepted = tokio::select! {
+        // What is done beside goes on while nobody connects.
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
             () = stopped.as_mut() => break,
-            never = sweep.as_mut() => match never {},
+            never = upkeep.as_mut() => match never {},
             Some(_) = connections.join_next() => continue,
-            Ok(place) = place => tokio::select! {
-                () = stopped.as_mut() => break,
-                accepted = listener.listener.accept() => accepted.map(|it| (it, place)),
-            },
+            next = next => next,
         };
         match accepted {
-            Ok(((stream, address), place)) => {
+            Ok((stream, address)) => {
                 let (app, stop) = (app.clone(), stop.clone());
                 connections.spawn(async move {
                     connection(app, stream, address, stop).await;

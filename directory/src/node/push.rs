@@ -2,19 +2,26 @@
 //! credentials of the services that reach devices. It keeps nothing, and reads nothing of what is encrypted
 //! (PROTOCOL.md section 13.3).
 
+mod alert;
+mod apns;
+mod fcm;
 pub(super) mod http;
 mod jwt;
 mod replays;
 mod web;
 
-use std::{net::Ipv6Addr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::pending, net::Ipv6Addr, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use freehold_keys::{PushFault, SignedPush};
-use freehold_proto::{Clock, DomainName, PushTarget};
+use freehold_proto::{Clock, DomainName, PushTarget, WebUrl};
 use rustls::ClientConfig;
 use tokio::{sync::Semaphore, time::timeout};
 
 use self::{
+    apns::Apns,
+    fcm::Fcm,
     replays::{Replays, Taken},
     web::Web,
 };
@@ -23,7 +30,7 @@ use super::{
     answers::{self, Located},
     metrics::PushKind,
 };
-use crate::{DirectoryError, Limiter, Over, Rate, well_known};
+use crate::{Directory, DirectoryError, Limiter, Over, Rate, well_known};
 
 /// Pushes on their way at once.
 const PUSHES_MAX: usize = 256;
@@ -43,6 +50,10 @@ pub struct PushConfig {
     pub name: String,
     /// What it takes for Web Push and UnifiedPush.
     pub vapid: Option<VapidConfig>,
+    /// What it takes for Google's service.
+    pub fcm: Option<FcmConfig>,
+    /// What it takes for Apple's service.
+    pub apns: Option<ApnsConfig>,
     /// How many pushes may come from one network; without it, any number.
     pub from_network: Option<Rate>,
     /// How many one domain may send.
@@ -58,10 +69,36 @@ pub struct VapidConfig {
     pub subject: String,
 }
 
+/// How Google's service knows a node.
+#[derive(Clone, Debug)]
+pub struct FcmConfig {
+    /// The file with the service account.
+    pub account: PathBuf,
+    /// Where the service is.
+    pub url: WebUrl,
+}
+
+/// How Apple's service knows a node.
+#[derive(Clone, Debug)]
+pub struct ApnsConfig {
+    /// The file with its key.
+    pub key: PathBuf,
+    /// The name of the key.
+    pub key_id: String,
+    /// Whose it is.
+    pub team_id: String,
+    /// The app.
+    pub topic: String,
+    /// Where the service is.
+    pub url: WebUrl,
+}
+
 /// A relay.
 pub(super) struct Push {
     name: String,
     web: Option<Web>,
+    fcm: Option<Fcm>,
+    apns: Option<Apns>,
     tls: Arc<ClientConfig>,
     networks: Limiter<Ipv6Addr>,
     domains: Limiter<DomainName>,
@@ -117,6 +154,8 @@ impl Push {
         Ok(Self {
             name: config.name.clone(),
             web,
+            fcm: config.fcm.as_ref().map(Fcm::new).transpose()?,
+            apns: config.apns.as_ref().map(Apns::new).transpose()?,
             tls: tls(discovery)?,
             networks: Limiter::new(config.from_network, clock),
             domains: Limiter::new(config.from_domain, clock),
@@ -126,13 +165,25 @@ impl Push {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        let kinds = [("web", self.web.is_some())];
+        let kinds = [
+            ("web", self.web.is_some()),
+            ("fcm", self.fcm.is_some()),
+            ("apns", self.apns.is_some()),
+        ];
         let kinds = kinds.into_iter().filter(|it| it.1);
         kinds.map(|it| it.0).collect()
     }
 
     fn vapid(&self) -> Option<String> {
         self.web.as_ref().map(Web::public_key)
+    }
+
+    /// Has a connection to the service that wants one kept. Does not return.
+    pub(super) async fn work(&self, directory: &Directory) -> Infallible {
+        match &self.apns {
+            Some(apns) => apns.work(directory, &self.tls).await,
+            None => pending().await,
+        }
     }
 
     /// Forgets what does not count any more.
@@ -229,8 +280,18 @@ async fn send(node: &Node, push: &Push, signed: &SignedPush) -> Result<(), Unsen
                 web.send(directory, &push.tls, draft, what, node.clock.now())
                     .await
             }
-            PushTarget::Fcm(_) => Err(not_relayed("pushes to Google's service")),
-            PushTarget::Apns(_) => Err(not_relayed("pushes to Apple's service")),
+            PushTarget::Fcm(token) => {
+                let fcm = push.fcm.as_ref();
+                let fcm = fcm.ok_or_else(|| not_relayed("pushes to Google's service"))?;
+                let directory = &node.directory;
+                fcm.send(directory, &push.tls, draft, token, &*node.clock)
+                    .await
+            }
+            PushTarget::Apns(token) => {
+                let apns = push.apns.as_ref();
+                let apns = apns.ok_or_else(|| not_relayed("pushes to Apple's service"))?;
+                apns.send(draft, token, &*node.clock).await
+            }
         }
     };
     match timeout(SENT_WITHIN, sent).await {

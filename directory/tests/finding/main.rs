@@ -1,6 +1,8 @@
 //! Finding domains through a real DNS server and fetching records over real TLS, all on loopback.
 
 #[cfg(test)]
+mod apple;
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]

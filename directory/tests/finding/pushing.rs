@@ -7,14 +7,24 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
+    rsa::{KeyPair, KeySize},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+        VerificationAlgorithm,
+    },
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use freehold_directory::{
-    Config, Node, NodeConfig, NodeListener, PushConfig, Rate, VapidConfig, new_vapid_key,
-    serve_node,
+    ApnsConfig, Config, FcmConfig, Node, NodeConfig, NodeListener, PushConfig, Rate, VapidConfig,
+    new_vapid_key, serve_node,
 };
 use freehold_keys::KeyRing;
-use freehold_proto::{PushDraft, PushTarget, Urgency};
+use freehold_proto::{PushDraft, PushTarget, Token, Urgency};
 use hickory_server::proto::rr::RData;
 use serde_json::{Value, json};
 use tokio::{
@@ -23,6 +33,7 @@ use tokio::{
 };
 
 use crate::{
+    apple::Apple,
     node::json as get,
     support::{World, anchor, srv},
     vendors::{Authority, Vendor},
@@ -36,6 +47,8 @@ struct Scene {
     world: World,
     node: SocketAddr,
     service: Vendor,
+    /// Apple's, at `apple.beta.test`.
+    apple: Apple,
     /// The public half of the node's key.
     vapid: String,
     _folder: tempfile::TempDir,
@@ -48,7 +61,10 @@ impl Scene {
 
     /// The same with a relay as `change` makes it, which may connect there.
     async fn with(change: impl FnOnce(&mut PushConfig), allowed: &[&str]) -> Self {
-        let world = World::new("beta.test");
+        Self::within(World::new("beta.test"), change, allowed).await
+    }
+
+    async fn within(world: World, change: impl FnOnce(&mut PushConfig), allowed: &[&str]) -> Self {
         let named = anchor(&world.ring);
         Self::named(world, named, change, allowed).await
     }
@@ -61,6 +77,8 @@ impl Scene {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(folder.path());
+        let apple = authority.server("apple.beta.test", &[b"h2"]);
+        let apple = Apple::start(&world, apple).await;
         let tls = authority.server("push.beta.test", &[]);
         let service = Vendor::start(&world, Some(tls), 201).await;
         let (pem, vapid) = new_vapid_key().unwrap();
@@ -74,6 +92,7 @@ impl Scene {
             ("host.beta.test", world.loopback()),
             ("_freehold.beta.test", anchor),
             ("push.beta.test", world.loopback()),
+            ("apple.beta.test", world.loopback()),
             (
                 "inside.beta.test",
                 RData::A(Ipv4Addr::new(127, 0, 0, 2).into()),
@@ -90,10 +109,16 @@ impl Scene {
                 key,
                 subject: "mailto:admin@example.org".to_owned(),
             }),
+            fcm: None,
+            apns: None,
             from_network: Rate::new(100, 1000),
             from_domain: Rate::new(50, 500),
         };
         change(&mut push);
+        if let Some(config) = &mut push.apns {
+            let url = format!("https://apple.beta.test:{}/", apple.port);
+            config.url = url.parse().unwrap();
+        }
         let config = NodeConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             proxies: Vec::new(),
@@ -116,6 +141,7 @@ impl Scene {
             world,
             node,
             service,
+            apple,
             vapid,
             _folder: folder,
         }
@@ -158,6 +184,31 @@ fn draft(endpoint: &str) -> PushDraft {
             body: b"nobody can read this".as_slice().into(),
             encrypted: true,
         },
+    }
+}
+
+/// What a token says, whose signature holds under this key.
+fn shown(token: &str, algorithm: &'static dyn VerificationAlgorithm, key: &[u8]) -> [Value; 2] {
+    let bytes = |it: &str| URL_SAFE_NO_PAD.decode(it).unwrap();
+    let (text, signature) = token.rsplit_once('.').unwrap();
+    UnparsedPublicKey::new(algorithm, key)
+        .verify(text.as_bytes(), &bytes(signature))
+        .unwrap();
+    let (header, claims) = text.split_once('.').unwrap();
+    [header, claims].map(|it| serde_json::from_slice(&bytes(it)).unwrap())
+}
+
+/// A push for a device of Google's or Apple's.
+fn for_vendor(target: fn(Token) -> PushTarget, token: &str, fields: &[(&str, &str)]) -> PushDraft {
+    let fields = fields
+        .iter()
+        .map(|(name, it)| ((*name).to_owned(), (*it).to_owned()));
+    PushDraft {
+        target: target(Token {
+            token: token.to_owned(),
+            fields: fields.collect(),
+        }),
+        ..draft("https://push.beta.test/x")
     }
 }
 
@@ -220,15 +271,9 @@ async fn a_push_that_a_domain_signed_reaches_its_service_with_the_nodes_key_and_
     let vapid = heard.header("authorization").strip_prefix("vapid t=");
     let (token, key) = vapid.unwrap().split_once(", k=").unwrap();
     assert_eq!(key, scene.vapid);
-    let (text, signature) = token.rsplit_once('.').unwrap();
-    let bytes = |it: &str| URL_SAFE_NO_PAD.decode(it).unwrap();
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes(key))
-        .verify(text.as_bytes(), &bytes(signature))
-        .unwrap();
-    let (header, claims) = text.split_once('.').unwrap();
-    let read = |it: &str| serde_json::from_slice::<Value>(&bytes(it)).unwrap();
-    assert_eq!(read(header), json!({"typ": "JWT", "alg": "ES256"}));
-    let claims = read(claims);
+    let key = URL_SAFE_NO_PAD.decode(key).unwrap();
+    let [header, claims] = shown(token, &ECDSA_P256_SHA256_FIXED, &key);
+    assert_eq!(header, json!({"typ": "JWT", "alg": "ES256"}));
     let port = scene.service.port;
     assert_eq!(claims["aud"], format!("https://push.beta.test:{port}"));
     assert_eq!(claims["sub"], "mailto:admin@example.org");
@@ -385,4 +430,215 @@ async fn what_a_node_does_not_relay_it_says() {
     let plain = crate::node::node(&world, &world.ring).await;
     assert_eq!(get(plain, PUSH).await.0, 404);
     assert_eq!(post(plain, b"").await.0, 404);
+}
+
+#[tokio::test]
+async fn google_is_shown_a_token_that_was_asked_for_with_the_service_account() {
+    let (world, folder) = (World::new("beta.test"), tempfile::tempdir().unwrap());
+    let google = Vendor::start(&world, None, 200).await;
+    let url = format!("http://127.0.0.1:{}/", google.port);
+    let (account, public) = service_account(&folder, &url);
+    google.answers_with(|heard| match &*heard.path {
+        "/token" => (
+            200,
+            r#"{"access_token":"letmein","expires_in":3599}"#.to_owned(),
+        ),
+        _ => (200, r#"{"name":"projects/p/messages/1"}"#.to_owned()),
+    });
+    let with = |push: &mut PushConfig| {
+        let url = url.parse().unwrap();
+        push.fcm = Some(FcmConfig { account, url });
+    };
+    let scene = Scene::within(world, with, &["127.0.0.0/8"]).await;
+    let fields = [("what", "msg"), ("topic", "usrB"), ("seq", "7")];
+    for device in ["dQw4:APA91b", "dQw5:APA91b"] {
+        let push = for_vendor(PushTarget::Fcm, device, &fields);
+        let (status, said) = scene.push(push).await;
+        assert_eq!(status, 201, "{said}");
+    }
+    let heard = google.heard();
+    let paths: Vec<_> = heard.iter().map(|it| &*it.path).collect();
+    let send = "/v1/projects/freehold-test/messages:send";
+    assert_eq!(paths, ["/token", send, send], "one token for both");
+    let form = String::from_utf8(heard[0].body.clone()).unwrap();
+    let (grant, proof) = form.split_once("&assertion=").unwrap();
+    assert_eq!(
+        grant,
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer"
+    );
+    let [header, claims] = shown(proof, &RSA_PKCS1_2048_8192_SHA256, &public);
+    assert_eq!(
+        (&header["alg"], &header["kid"]),
+        (&json!("RS256"), &json!("key-1"))
+    );
+    let now = scene.world.now().as_millis() / 1000;
+    let scope = "https://www.googleapis.com/auth/firebase.messaging";
+    let claimed = json!({"iss": "node@google.test", "scope": scope, "aud": format!("{url}token"),
+        "iat": now, "exp": now + 3600});
+    assert_eq!(claims, claimed);
+    assert_eq!(heard[1].header("authorization"), "Bearer letmein");
+    let body: Value = serde_json::from_slice(&heard[1].body).unwrap();
+    let message = &body["message"];
+    assert_eq!(message["token"], "dQw4:APA91b");
+    assert_eq!(
+        message["data"],
+        json!({"what": "msg", "topic": "usrB", "seq": "7"})
+    );
+    assert_eq!(
+        message["android"],
+        json!({"priority": "HIGH", "ttl": "600s"})
+    );
+    assert_eq!(
+        message["apns"]["payload"]["aps"]["alert"],
+        json!({"title": "New message"})
+    );
+
+    // The token ends; then Google says that it did; then that the device is gone.
+    scene.world.clock.advance(Duration::from_secs(60 * 60));
+    let again = async || {
+        let push = for_vendor(PushTarget::Fcm, "dQw4:x", &fields);
+        scene.push(push).await
+    };
+    assert_eq!(again().await.0, 201);
+    assert_eq!(google.heard()[3].path, "/token");
+    let says = |status: u16, words: &'static str| {
+        google.answers_with(move |heard| match &*heard.path {
+            "/token" => (
+                200,
+                r#"{"access_token":"new","expires_in":3599}"#.to_owned(),
+            ),
+            _ => (status, words.to_owned()),
+        });
+    };
+    says(401, "{}");
+    refused(again().await, 503, "401");
+    says(200, "{}");
+    assert_eq!(again().await.0, 201);
+    assert_eq!(
+        google.heard().last().unwrap().header("authorization"),
+        "Bearer new"
+    );
+    for (status, words, expected) in [
+        (
+            404,
+            r#"{"error":{"details":[{"errorCode":"UNREGISTERED"}]}}"#,
+            410,
+        ),
+        (
+            403,
+            r#"{"error":{"details":[{"errorCode":"SENDER_ID_MISMATCH"}]}}"#,
+            410,
+        ),
+        (403, "{}", 502),
+        (400, "{}", 502),
+        (429, "{}", 503),
+        (503, "{}", 503),
+    ] {
+        says(status, words);
+        assert_eq!(again().await.0, expected, "{status} {words}");
+    }
+    // Google does not let the node in.
+    scene.world.clock.advance(Duration::from_secs(60 * 60));
+    google.answers(400);
+    refused(again().await, 503, "no access token");
+}
+
+/// The file with a service account, and the public half of its key.
+fn service_account(folder: &tempfile::TempDir, url: &str) -> (std::path::PathBuf, Vec<u8>) {
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+    let key = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    );
+    let account = json!({"type": "service_account", "project_id": "freehold-test",
+        "private_key_id": "key-1", "private_key": key, "client_email": "node@google.test",
+        "token_uri": format!("{url}token")});
+    let path = folder.path().join("account.json");
+    fs::write(&path, account.to_string()).unwrap();
+    (path, pair.public_key().as_ref().to_vec())
+}
+
+#[tokio::test]
+async fn apple_is_asked_over_one_connection_that_is_made_anew_when_it_breaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pem, public) = new_vapid_key().unwrap();
+    let key = folder.path().join("apple.p8");
+    fs::write(&key, pem).unwrap();
+    let with = |push: &mut PushConfig| {
+        push.apns = Some(ApnsConfig {
+            key,
+            key_id: "KEY".to_owned(),
+            team_id: "TEAM".to_owned(),
+            topic: "org.example.chat".to_owned(),
+            // The scene has another one.
+            url: "https://apple.beta.test/".parse().unwrap(),
+        });
+    };
+    let scene = Scene::with(with, &["127.0.0.0/8"]).await;
+    let device = "ab".repeat(32);
+    let fields = [("what", "msg"), ("topic", "usrB"), ("seq", "7")];
+    let push = || scene.push(for_vendor(PushTarget::Apns, &device, &fields));
+    let all = tokio::join!(push(), push(), push());
+    assert_eq!([all.0.0, all.1.0, all.2.0], [201; 3], "{all:?}");
+    assert_eq!(scene.apple.connections(), 1);
+    let heard = &scene.apple.heard()[0];
+    assert_eq!(heard.path, format!("/3/device/{device}"));
+    let expires = scene.world.now().as_millis() / 1000 + 600;
+    for (name, value) in [
+        ("apns-topic", "org.example.chat"),
+        ("apns-push-type", "alert"),
+        ("apns-priority", "10"),
+        ("apns-collapse-id", "topic"),
+        ("apns-expiration", &expires.to_string()),
+    ] {
+        assert_eq!(heard.header(name), value, "{name}");
+    }
+    let token = heard
+        .header("authorization")
+        .strip_prefix("bearer ")
+        .unwrap();
+    let public = URL_SAFE_NO_PAD.decode(public).unwrap();
+    let [header, claims] = shown(token, &ECDSA_P256_SHA256_FIXED, &public);
+    assert_eq!(header, json!({"alg": "ES256", "kid": "KEY"}));
+    let now = scene.world.now().as_millis() / 1000;
+    assert_eq!(claims, json!({"iss": "TEAM", "iat": now}));
+    let body: Value = serde_json::from_slice(&heard.body).unwrap();
+    assert_eq!(
+        (&body["topic"], &body["seq"]),
+        (&json!("usrB"), &json!("7"))
+    );
+    assert_eq!(body["aps"]["alert"], json!({"title": "New message"}));
+
+    for (status, reason, expected) in [
+        (410, "Unregistered", 410),
+        (400, "BadDeviceToken", 410),
+        (400, "BadMessageId", 502),
+        (403, "ExpiredProviderToken", 503),
+        (429, "TooManyRequests", 503),
+    ] {
+        scene.apple.answers(status, reason);
+        assert_eq!(push().await.0, expected, "{reason}");
+    }
+    scene.apple.answers(0, "");
+    refused(push().await, 503, "Apple's service");
+    scene.apple.answers(200, "");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    // The end of a connection may be seen a moment after the answer that never came.
+    while push().await.0 != 201 {
+        assert!(tokio::time::Instant::now() < deadline);
+    }
+    assert_eq!(scene.apple.connections(), 2);
+    let quiet = [("what", "read"), ("topic", "usrB"), ("seq", "7")];
+    let quiet = for_vendor(PushTarget::Apns, &device, &quiet);
+    assert_eq!(scene.push(quiet).await.0, 201);
+    let heard = scene.apple.heard();
+    let heard = heard.last().unwrap();
+    assert_eq!(
+        (
+            heard.header("apns-push-type"),
+            heard.header("apns-priority")
+        ),
+        ("background", "5")
+    );
 }

@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use aws_lc_rs::{
     error::Unspecified,
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+    rsa::KeyPair as RsaKeyPair,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256},
 };
 use base64::{
     Engine as _,
@@ -18,6 +19,9 @@ use crate::DirectoryError;
 
 /// A P-256 key.
 pub(super) struct EcKey(EcdsaKeyPair);
+
+/// An RSA key.
+pub(super) struct RsaKey(RsaKeyPair);
 
 impl EcKey {
     /// Reads a PKCS#8 file in PEM form.
@@ -42,6 +46,24 @@ impl EcKey {
         let text = unsigned(header, claims);
         let signature = self.0.sign(&SystemRandom::new(), text.as_bytes())?;
         Ok(signed(&text, signature.as_ref()))
+    }
+}
+
+impl RsaKey {
+    /// Takes PKCS#8 in PEM form.
+    pub(super) fn from_pem(text: &str) -> Result<Self, String> {
+        let key = RsaKeyPair::from_pkcs8(&der(text)?).map_err(|it| it.to_string())?;
+        Ok(Self(key))
+    }
+
+    /// A token that it signs.
+    pub(super) fn token(&self, header: &Value, claims: &Value) -> Result<String, Unspecified> {
+        let text = unsigned(header, claims);
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        let random = SystemRandom::new();
+        self.0
+            .sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature)?;
+        Ok(signed(&text, &signature))
     }
 }
 
@@ -88,7 +110,14 @@ fn signed(text: &str, signature: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey, VerificationAlgorithm};
+    use aws_lc_rs::{
+        encoding::AsDer,
+        rsa::KeySize,
+        signature::{
+            ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+            VerificationAlgorithm,
+        },
+    };
     use serde_json::json;
 
     use super::*;
@@ -130,5 +159,24 @@ mod tests {
         .unwrap();
         let told = EcKey::read("the key", &path).err().unwrap().to_string();
         assert!(told.contains("vapid.pem"), "{told}");
+    }
+
+    #[test]
+    fn a_token_under_an_rsa_key_holds() {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der.as_ref())
+        );
+        let key = RsaKey::from_pem(&pem).unwrap();
+        let (header, claims) = (json!({"alg": "RS256"}), json!({"iss": "a@b.test"}));
+        let token = key.token(&header, &claims).unwrap();
+        let public = pair.public_key().as_ref();
+        assert_eq!(
+            read(&token, &RSA_PKCS1_2048_8192_SHA256, public),
+            json!([header, claims])
+        );
+        assert!(RsaKey::from_pem("no key").is_err());
     }
 }
