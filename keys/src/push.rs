@@ -20,6 +20,10 @@ pub enum PushFault {
     /// It is one, and not to be believed.
     #[error("{0}")]
     NotGood(&'static str),
+    /// It is signed by a key that does not count, as far as the record says that it was judged by. A newer one
+    /// may say otherwise.
+    #[error("the request is signed by a key that does not count")]
+    UnknownKey,
 }
 
 /// A push request and the signature under it, as it came. Nothing about it is checked but its form.
@@ -99,7 +103,7 @@ impl SignedPush {
             return refuse("the request is of another domain");
         }
         let Some(key) = record.unrevoked_key(it.key_id, it.issued) else {
-            return refuse("the request is signed by a key that does not count");
+            return Err(PushFault::UnknownKey);
         };
         let Ok(signature) = (&*self.signature).try_into() else {
             return refuse("the request is not signed");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use freehold_config::PushContent;
-use freehold_directory::Directory;
+use freehold_directory::{Directory, NodeAddress};
 use freehold_proto::UserId;
 use freehold_store::Tables;
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
@@ -11,12 +11,12 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Push, device::Device, notice::Notice};
+use super::{Push, device::Device, notification::Notification};
 use crate::{accounts::access::State, server::Server};
 
 /// Where a node takes pushes.
 const PATH: &str = "/v1/push";
-/// Notices on their way at once, each to all devices of somebody.
+/// Notifications on their way at once, each to all devices of somebody.
 const AT_ONCE: usize = 32;
 /// Pushes that wait to be tried again.
 const LATER_MAX: usize = 1024;
@@ -35,16 +35,35 @@ const LEARN_EVERY: Duration = Duration::from_secs(60 * 60);
 const LEARN_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a node relays.
-#[derive(Debug, Deserialize)]
-pub(super) struct Offer {
-    kinds: Vec<String>,
-    pub(super) vapid: Option<String>,
+#[derive(Clone, Debug, Deserialize)]
+pub struct Offer {
+    /// Host, and port unless it goes without saying, for which requests are to be signed.
+    pub node: String,
+    /// `web`, `fcm`, `apns`.
+    pub kinds: Vec<String>,
+    /// The key with which browsers subscribe.
+    pub vapid: Option<String>,
 }
 
-/// A notice for one device.
+impl Offer {
+    /// What the node of this address says that it relays, or in words why nothing.
+    pub async fn of(node: &NodeAddress, directory: &Directory) -> Result<Self, String> {
+        let offer: Self = match directory.read_from_node(node, PATH).await? {
+            (200, body) => serde_json::from_slice(&body).map_err(|it| it.to_string())?,
+            (404, _) => return Err("it relays none".to_owned()),
+            (status, _) => return Err(format!("it answers {status}")),
+        };
+        match offer.node == node.authority() {
+            true => Ok(offer),
+            false => Err(format!("it goes by the name {}", offer.node)),
+        }
+    }
+}
+
+/// A notification for one device.
 #[derive(Debug)]
 struct Job {
-    notice: Arc<Notice>,
+    notification: Arc<Notification>,
     token: String,
     tries: usize,
 }
@@ -67,7 +86,7 @@ struct Losses {
 pub(super) async fn learn(push: &Push, directory: &Directory) -> Infallible {
     let mut silent = false;
     loop {
-        let rest = match ask(push, directory).await {
+        let rest = match Offer::of(&push.node, directory).await {
             Ok(offer) => {
                 silent = false;
                 *push.offer.write() = Some(Arc::new(offer));
@@ -88,14 +107,6 @@ pub(super) async fn learn(push: &Push, directory: &Directory) -> Infallible {
     }
 }
 
-async fn ask(push: &Push, directory: &Directory) -> Result<Offer, String> {
-    match directory.read_from_node(&push.node, PATH).await? {
-        (200, body) => serde_json::from_slice(&body).map_err(|it| it.to_string()),
-        (404, _) => Err("it relays none".to_owned()),
-        (status, _) => Err(format!("it answers {status}")),
-    }
-}
-
 /// Sends what is put into the queue. Does not return.
 pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
     let mut running = FuturesUnordered::new();
@@ -108,8 +119,8 @@ pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -
         let first = later.first_key_value().map(|((due, _), _)| *due);
         let due = first.unwrap_or_else(|| Instant::now() + TOLD_EVERY);
         let more = tokio::select! {
-            notice = push.waiting.next(), if room => {
-                running.push(Work::new(push, server, directory).all(notice));
+            notification = push.waiting.next(), if room => {
+                running.push(Work::new(push, server, directory).all(notification));
                 continue;
             }
             () = sleep_until(due), if room && first.is_some() => {
@@ -173,17 +184,17 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Sends a notice to all devices of its person that are not in use.
-    fn all(self, notice: Notice) -> Outcomes<'a> {
+    /// Sends a notification to all devices of its person that are not in use.
+    fn all(self, notification: Notification) -> Outcomes<'a> {
         Box::pin(async move {
-            let devices = match self.devices(&notice.user).await {
+            let devices = match self.devices(&notification.user).await {
                 Ok(devices) => devices,
                 Err(why) => return vec![Outcome::Lost(why)],
             };
-            let notice = Arc::new(notice);
+            let notification = Arc::new(notification);
             let jobs = devices.into_iter().map(|token| {
                 self.one(Job {
-                    notice: Arc::clone(&notice),
+                    notification: Arc::clone(&notification),
                     token,
                     tries: 0,
                 })
@@ -195,7 +206,7 @@ impl<'a> Work<'a> {
     fn again(self, job: Job) -> Outcomes<'a> {
         Box::pin(async move {
             // It may have come to be in use, or to be somebody else's.
-            match self.devices(&job.notice.user).await {
+            match self.devices(&job.notification.user).await {
                 Ok(devices) if devices.contains(&job.token) => vec![self.one(job).await],
                 Ok(_) => Vec::new(),
                 Err(why) => vec![Outcome::Lost(why)],
@@ -228,14 +239,14 @@ impl<'a> Work<'a> {
         if offer.is_some_and(|it| !it.kinds.iter().any(|it| it == device.kind())) {
             return Outcome::Lost(format!("the node does not relay {}", device.kind()));
         }
-        let Some(signed) = self.signed(&job.notice, &device) else {
+        let Some(signed) = self.signed(&job.notification, &device) else {
             return Outcome::Lost("it cannot be encrypted".to_owned());
         };
         let node = &self.push.node;
         let answer = self.directory.hand_to_node(node, PATH, signed.into()).await;
         let (wait, why) = match answer {
             Ok((201, ..)) => {
-                self.push.has_shown(&job.notice);
+                self.push.has_shown(&job.notification);
                 return Outcome::Sent;
             }
             Ok((410, ..)) => return self.gone(&job).await,
@@ -251,17 +262,17 @@ impl<'a> Work<'a> {
         Outcome::Again(job, rest)
     }
 
-    fn signed(self, notice: &Notice, device: &Device) -> Option<Vec<u8>> {
+    fn signed(self, notification: &Notification, device: &Device) -> Option<Vec<u8>> {
         let content: PushContent = self.push.content;
         let node = self.push.node.authority();
-        let draft = device.draft(notice, content, (&node, &self.push.salt))?;
+        let draft = device.draft(notification, content, (&node, &self.push.salt))?;
         let now = self.server.clock.now();
         Some(self.server.signer.ask_for_push(draft, now).to_bytes())
     }
 
     /// Its service knows the device no more.
     async fn gone(self, job: &Job) -> Outcome {
-        let user = &job.notice.user;
+        let user = &job.notification.user;
         match self.server.forget_device(user, &job.token).await {
             Ok(()) => {
                 info!(%user, "a device is gone, and forgotten");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     encryption::Subscriber,
-    notice::{Content, Notice},
+    notification::{Content, Notification},
 };
 
 /// Longest word about a device, in bytes.
@@ -75,7 +75,7 @@ impl Device {
     /// `None` when it cannot be encrypted.
     pub(super) fn draft(
         &self,
-        notice: &Notice,
+        notification: &Notification,
         content: PushContent,
         (node, salt): (&str, &[u8; 32]),
     ) -> Option<PushDraft> {
@@ -85,28 +85,28 @@ impl Device {
         };
         let vendor = |token: &String| Token {
             token: token.clone(),
-            fields: notice.fields(open),
+            fields: notification.fields(open),
         };
         let mut nonce = [0; 16];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
         Some(PushDraft {
             node: node.to_owned(),
             nonce,
-            ttl: ttl(notice),
-            urgency: notice.urgency(),
-            collapse: URL_SAFE_NO_PAD.encode(notice.collapse(salt)),
+            ttl: ttl(notification),
+            urgency: notification.urgency(),
+            collapse: URL_SAFE_NO_PAD.encode(notification.collapse(salt)),
             target: match self {
                 Self::Web(endpoint, subscriber) => PushTarget::Web {
                     endpoint: endpoint.clone(),
                     body: subscriber
-                        .encrypt(&notice.json(Content::Whole))
+                        .encrypt(&notification.json(Content::Whole))
                         .ok()?
                         .into(),
                     encrypted: true,
                 },
                 Self::Plain(endpoint) => PushTarget::Web {
                     endpoint: endpoint.clone(),
-                    body: notice.json(open).into(),
+                    body: notification.json(open).into(),
                     encrypted: false,
                 },
                 Self::Fcm(token) => PushTarget::Fcm(vendor(token)),
@@ -116,9 +116,9 @@ impl Device {
     }
 }
 
-fn ttl(notice: &Notice) -> Duration {
-    use super::notice::What;
-    match notice.what {
+fn ttl(notification: &Notification) -> Duration {
+    use super::notification::What;
+    match notification.what {
         What::Call => Duration::from_secs(30),
         What::Read => Duration::from_secs(24 * 60 * 60),
         What::Message | What::Invitation => Duration::from_secs(7 * 24 * 60 * 60),
@@ -132,12 +132,12 @@ mod tests {
     use serde_json::{json, value::to_raw_value};
 
     use super::{
-        super::notice::{What, Words},
+        super::notification::{What, Words},
         *,
     };
     use crate::edge::frames::Data;
 
-    fn notice() -> Notice {
+    fn notification() -> Notification {
         let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
         let data = Data {
             topic: "usrB".to_owned(),
@@ -147,7 +147,7 @@ mod tests {
             head: None,
             content: Some(to_raw_value(&json!("a secret")).unwrap()),
         };
-        Notice {
+        Notification {
             key: TopicKey::saved(&user),
             user,
             topic: "usrB".to_owned(),
@@ -166,7 +166,7 @@ mod tests {
         for text in ["dQw4:APA91b", &*apns, "https://ntfy.a.test/upX?up=1"] {
             let device = Device::read(text).unwrap();
             for (content, told) in [(PushContent::None, false), (PushContent::Preview, true)] {
-                let draft = device.draft(&notice(), content, ("node.test", &[3; 32]));
+                let draft = device.draft(&notification(), content, ("node.test", &[3; 32]));
                 let request = PushRequest {
                     domain: "alpha.test".parse().unwrap(),
                     key_id: freehold_proto::KeyId::of(&[1; 32]),

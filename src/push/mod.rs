@@ -5,7 +5,7 @@
 mod carrier;
 mod device;
 mod encryption;
-mod notice;
+mod notification;
 mod waiting;
 
 use std::{collections::HashSet, sync::Arc};
@@ -23,8 +23,9 @@ use freehold_store::{
 };
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) use self::notice::{Notice, What, Words};
-use self::{carrier::Offer, device::Device, waiting::Waiting};
+pub use self::carrier::Offer;
+pub(crate) use self::notification::{Notification, What, Words};
+use self::{device::Device, waiting::Waiting};
 use crate::server::Server;
 
 /// What a client says when its device is to have no pushes any more.
@@ -35,7 +36,7 @@ const SHOWN_MAX: usize = 100_000;
 /// How long a device is not written down anew, ms.
 const SEEN_FOR: i64 = 24 * 60 * 60 * 1000;
 
-/// Where notices are handed in.
+/// Where notifications are handed in.
 #[derive(Debug)]
 pub struct Push {
     node: NodeAddress,
@@ -89,8 +90,8 @@ impl Push {
     }
 
     /// Something is to be told.
-    pub(crate) fn tell(&self, notice: Notice) {
-        self.waiting.put(notice);
+    pub(crate) fn tell(&self, notification: Notification) {
+        self.waiting.put(notification);
     }
 
     /// Whether somebody who has read so far has a notification of it on a device, perhaps. What waits about it
@@ -100,15 +101,15 @@ impl Push {
         self.shown.lock().remove(&(user.clone(), topic))
     }
 
-    fn has_shown(&self, notice: &Notice) {
-        if notice.what != What::Message {
+    fn has_shown(&self, notification: &Notification) {
+        if notification.what != What::Message {
             return;
         }
         let mut shown = self.shown.lock();
         if shown.len() >= SHOWN_MAX {
             shown.clear();
         }
-        shown.insert((notice.user.clone(), notice.key));
+        shown.insert((notification.user.clone(), notification.key));
     }
 }
 

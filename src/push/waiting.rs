@@ -1,4 +1,4 @@
-//! Notices that wait to be sent. A later one about the same takes the place of an earlier one; what finds no
+//! Notifications that wait to be sent. A later one about the same takes the place of an earlier one; what finds no
 //! room is counted, and lost.
 
 use std::{
@@ -14,11 +14,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::notice::{Notice, What};
+use super::notification::{Notification, What};
 
-/// Notices that wait.
+/// Notifications that wait.
 const WAITING_MAX: usize = 8192;
-/// How long a notice waits for others that may take its place.
+/// How long a notification waits for others that may take its place.
 const GATHER: Duration = Duration::from_millis(500);
 
 type Key = (UserId, TopicKey, What);
@@ -32,29 +32,33 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Inner {
-    notices: HashMap<Key, (Instant, Notice)>,
+    notifications: HashMap<Key, (Instant, Notification)>,
     due: BTreeSet<(Instant, Key)>,
     lost: u64,
 }
 
 impl Waiting {
-    /// Queues a notice. Never waits.
-    pub(super) fn put(&self, notice: Notice) {
-        let key = (notice.user.clone(), notice.key, notice.what);
+    /// Queues a notification. Never waits.
+    pub(super) fn put(&self, notification: Notification) {
+        let key = (
+            notification.user.clone(),
+            notification.key,
+            notification.what,
+        );
         let now = Instant::now();
         let mut inner = self.inner.lock();
-        let due = match inner.notices.get(&key) {
-            _ if notice.what == What::Call => now,
+        let due = match inner.notifications.get(&key) {
+            _ if notification.what == What::Call => now,
             Some((due, _)) => *due,
             None => now + GATHER,
         };
         inner.remove(&key);
-        if inner.notices.len() >= WAITING_MAX {
+        if inner.notifications.len() >= WAITING_MAX {
             inner.lost += 1;
             return;
         }
         inner.due.insert((due, key.clone()));
-        inner.notices.insert(key, (due, notice));
+        inner.notifications.insert(key, (due, notification));
         drop(inner);
         self.changed.notify_one();
     }
@@ -63,20 +67,24 @@ impl Waiting {
     pub(super) fn forget_read(&self, user: &UserId, topic: TopicKey, seq: u32) {
         let key = (user.clone(), topic, What::Message);
         let mut inner = self.inner.lock();
-        if inner.notices.get(&key).is_some_and(|(_, it)| it.seq <= seq) {
+        if inner
+            .notifications
+            .get(&key)
+            .is_some_and(|(_, it)| it.seq <= seq)
+        {
             inner.remove(&key);
         }
     }
 
-    /// Waits until a notice is due, and takes it.
-    pub(super) async fn next(&self) -> Notice {
+    /// Waits until a notification is due, and takes it.
+    pub(super) async fn next(&self) -> Notification {
         loop {
             let changed = self.changed.notified();
             let first = self.inner.lock().due.first().map(|(due, _)| *due);
             match first {
                 Some(due) if due <= Instant::now() => {
-                    if let Some(notice) = self.inner.lock().take_first() {
-                        return notice;
+                    if let Some(notification) = self.inner.lock().take_first() {
+                        return notification;
                     }
                 }
                 Some(due) => tokio::select! {
@@ -96,14 +104,16 @@ impl Waiting {
 
 impl Inner {
     fn remove(&mut self, key: &Key) {
-        if let Some((due, _)) = self.notices.remove(key) {
+        if let Some((due, _)) = self.notifications.remove(key) {
             self.due.remove(&(due, key.clone()));
         }
     }
 
-    fn take_first(&mut self) -> Option<Notice> {
+    fn take_first(&mut self) -> Option<Notification> {
         let (_, key) = self.due.pop_first()?;
-        self.notices.remove(&key).map(|(_, notice)| notice)
+        self.notifications
+            .remove(&key)
+            .map(|(_, notification)| notification)
     }
 }
 
@@ -114,10 +124,10 @@ mod tests {
 
     use super::*;
 
-    fn notice(user: u16, what: What, seq: u32) -> Notice {
+    fn notification(user: u16, what: What, seq: u32) -> Notification {
         let [high, low] = user.to_be_bytes();
         let user = UserId::new([high, low, 0, 0, 0, 0, 0, 0], "alpha.test".parse().unwrap());
-        Notice {
+        Notification {
             key: TopicKey::reports(&"alpha.test".parse().unwrap()),
             user,
             topic: "usrB".to_owned(),
@@ -134,10 +144,10 @@ mod tests {
     async fn messages_of_one_moment_are_one_push_and_a_call_waits_for_none() {
         let (waiting, start) = (Waiting::default(), Instant::now());
         for seq in 1..=3 {
-            waiting.put(notice(1, What::Message, seq));
+            waiting.put(notification(1, What::Message, seq));
         }
-        waiting.put(notice(2, What::Message, 9));
-        waiting.put(notice(1, What::Call, 4));
+        waiting.put(notification(2, What::Message, 9));
+        waiting.put(notification(1, What::Call, 4));
         let call = waiting.next().await;
         assert_eq!((call.what, start.elapsed()), (What::Call, Duration::ZERO));
         assert_eq!(waiting.next().await.seq, 3);
@@ -150,8 +160,8 @@ mod tests {
     async fn what_was_read_meanwhile_is_not_sent() {
         let waiting = Waiting::default();
         for (user, seq) in [(1, 5), (2, 6)] {
-            waiting.put(notice(user, What::Message, seq));
-            let it = notice(user, What::Message, seq);
+            waiting.put(notification(user, What::Message, seq));
+            let it = notification(user, What::Message, seq);
             waiting.forget_read(&it.user, it.key, 5);
         }
         assert_eq!(waiting.next().await.seq, 6);
@@ -163,10 +173,10 @@ mod tests {
         let waiting = Waiting::default();
         let full = u16::try_from(WAITING_MAX).unwrap();
         for user in 0..full + 3 {
-            waiting.put(notice(user, What::Message, 1));
+            waiting.put(notification(user, What::Message, 1));
         }
         assert_eq!((waiting.take_lost(), waiting.take_lost()), (3, 0));
-        waiting.put(notice(0, What::Message, 2));
+        waiting.put(notification(0, What::Message, 2));
         assert_eq!(waiting.take_lost(), 0);
         let mut seen = Vec::new();
         for _ in 0..full {

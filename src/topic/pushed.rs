@@ -9,7 +9,7 @@ use super::{
     message,
     standing::AccessChange,
 };
-use crate::push::{Notice, Push, What, Words};
+use crate::push::{Notification, Push, What, Words};
 
 impl Actor {
     /// Pushes what follows a commit.
@@ -50,12 +50,12 @@ impl Actor {
                 true => String::new(),
                 false => data.from.clone(),
             };
-            push.tell(Notice {
+            push.tell(Notification {
                 what: words.what(),
                 seq,
                 from,
                 words: words.clone(),
-                ..self.notice(user, What::Message, data.ts)
+                ..self.notification(user, What::Message, data.ts)
             });
         }
     }
@@ -80,24 +80,24 @@ impl Actor {
         if !invited || !may_come || !self.server.ids.is_ours(user) {
             return;
         }
-        push.tell(Notice {
+        push.tell(Notification {
             from: self.server.ids.shown(&change.actor),
             access: Some((change.want.1, given)),
-            ..self.notice(user, What::Invitation, self.now())
+            ..self.notification(user, What::Invitation, self.now())
         });
     }
 
     fn push_read(&self, push: &Push, user: &UserId, seq: u32) {
         if self.server.ids.is_ours(user) && push.was_read(user, self.key(), seq) {
-            push.tell(Notice {
+            push.tell(Notification {
                 seq,
-                ..self.notice(user, What::Read, self.now())
+                ..self.notification(user, What::Read, self.now())
             });
         }
     }
 
-    fn notice(&self, user: &UserId, what: What, at: Timestamp) -> Notice {
-        Notice {
+    fn notification(&self, user: &UserId, what: What, at: Timestamp) -> Notification {
+        Notification {
             user: user.clone(),
             key: self.key(),
             topic: self.view(user),

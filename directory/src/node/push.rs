@@ -249,7 +249,15 @@ async fn admit(
             request.domain
         )));
     }
-    signed.is_from(record).map_err(not_believed)?;
+    signed.is_from(record).map_err(|fault| match fault {
+        // The domain may have changed its keys since this node has looked.
+        PushFault::UnknownKey if now < look.until => {
+            let wait = look.until.since(now);
+            let why = format!("{fault} in the record that this node knows; it looks again then");
+            Unsent::later(why, Some(wait))
+        }
+        fault => not_believed(fault),
+    })?;
     let domains = &push.domains;
     domains.take(&request.domain).map_err(Unsent::TooMuch)?;
     let until = node.clock.elapsed() + request.expires.since(now);

@@ -311,7 +311,8 @@ async fn a_request_is_taken_once_by_one_node_and_soon() {
 async fn nobody_asks_in_the_name_of_another_domain() {
     let (scene, thief) = (Scene::new().await, World::new("beta.test"));
     let asked = scene.push_by(&thief.ring, scene.draft("/x")).await;
-    refused(asked, 403, "a key that does not count");
+    // Whose fault that is the node cannot know before it looks again.
+    refused(asked, 503, "a key that does not count");
     let mut bytes = scene
         .world
         .ring
@@ -641,4 +642,20 @@ async fn apple_is_asked_over_one_connection_that_is_made_anew_when_it_breaks() {
         ),
         ("background", "5")
     );
+}
+
+#[tokio::test]
+async fn a_domain_that_has_changed_its_keys_is_told_when_the_node_looks_again() {
+    let mut scene = Scene::new().await;
+    assert_eq!(scene.push(scene.draft("/x")).await.0, 201);
+    let now = scene.world.now();
+    scene.world.ring.rotate(now).unwrap();
+    scene.world.serve_instead(&scene.world.ring);
+    let signer = scene.world.ring.signer();
+    let asked = signer.ask_for_push(scene.draft("/x"), now);
+    let (status, head, _) = post_whole(scene.node, &asked.to_bytes()).await;
+    assert_eq!(status, 503);
+    assert!(head.contains("retry-after: 301"), "{head}");
+    scene.world.clock.advance(Duration::from_secs(301));
+    assert_eq!(scene.push(scene.draft("/x")).await.0, 201);
 }

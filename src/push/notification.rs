@@ -17,7 +17,7 @@ const WORD_BYTES_MAX: usize = 64;
 
 /// Something that a person's devices are told.
 #[derive(Clone, Debug)]
-pub(crate) struct Notice {
+pub(crate) struct Notification {
     pub(crate) user: UserId,
     pub(crate) key: TopicKey,
     /// The topic as the person names it.
@@ -34,7 +34,7 @@ pub(crate) struct Notice {
     pub(crate) access: Option<(AccessMode, AccessMode)>,
 }
 
-/// Kinds of notices. A later one takes the place of an earlier one of the same kind about the same topic.
+/// Kinds of notifications. A later one takes the place of an earlier one of the same kind about the same topic.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum What {
     /// Somebody wrote.
@@ -92,7 +92,7 @@ impl Words {
         })
     }
 
-    /// What kind of notice it makes.
+    /// What kind of notification it makes.
     pub(crate) fn what(&self) -> What {
         match self.call {
             Some(_) => What::Call,
@@ -112,7 +112,7 @@ fn preview(content: &str) -> Option<String> {
     Some(text.chars().take(PREVIEW_CHARS).collect())
 }
 
-impl Notice {
+impl Notification {
     /// How soon it is to come.
     pub(super) fn urgency(&self) -> Urgency {
         match self.what {
@@ -177,7 +177,7 @@ impl Notice {
         }
     }
 
-    /// What a later notice of the same kind has too. Without the salt it says nothing.
+    /// What a later notification of the same kind has too. Without the salt it says nothing.
     pub(super) fn collapse(&self, salt: &[u8; 32]) -> [u8; 24] {
         let hash: [u8; 32] = Sha256::new()
             .chain_update(salt)
@@ -209,9 +209,9 @@ mod tests {
         }
     }
 
-    fn notice(words: Words) -> Notice {
+    fn notification(words: Words) -> Notification {
         let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
-        Notice {
+        Notification {
             key: TopicKey::saved(&user),
             user,
             topic: "usrB".to_owned(),
@@ -224,8 +224,8 @@ mod tests {
         }
     }
 
-    fn told(notice: &Notice, content: Content) -> Value {
-        serde_json::from_slice(&notice.json(content)).unwrap()
+    fn told(notification: &Notification, content: Content) -> Value {
+        serde_json::from_slice(&notification.json(content)).unwrap()
     }
 
     #[test]
@@ -234,16 +234,19 @@ mod tests {
             &json!({"mime": "text/x-drafty"}),
             &json!({"txt": "secret"}),
         ));
-        let notice = notice(words.unwrap());
+        let notification = notification(words.unwrap());
         let bare =
             json!({"what": "msg", "topic": "usrB", "seq": "7", "ts": "1970-01-01T00:00:00.000Z"});
-        assert_eq!(told(&notice, Content::Bare), bare);
-        let whole = told(&notice, Content::Whole);
+        assert_eq!(told(&notification, Content::Bare), bare);
+        let whole = told(&notification, Content::Whole);
         assert_eq!(
             (&whole["content"], &whole["xfrom"], &whole["mime"]),
             (&json!("secret"), &json!("usrB"), &json!("text/x-drafty"))
         );
-        assert_ne!(notice.collapse(&[1; 32]), notice.collapse(&[2; 32]));
+        assert_ne!(
+            notification.collapse(&[1; 32]),
+            notification.collapse(&[2; 32])
+        );
     }
 
     #[test]
@@ -256,7 +259,7 @@ mod tests {
             &json!({"webrtc": "started", "aonly": true}),
             &json!(""),
         ));
-        let call = notice(call.unwrap());
+        let call = notification(call.unwrap());
         assert_eq!((call.what, call.urgency()), (What::Call, Urgency::High));
         let fields = told(&call, Content::Bare);
         assert_eq!(
@@ -264,7 +267,7 @@ mod tests {
             (&json!("started"), &json!("true"))
         );
         let over = json!({"webrtc": "missed", "replace": ":3"});
-        let over = notice(Words::of(&data(&over, &json!(""))).unwrap());
+        let over = notification(Words::of(&data(&over, &json!(""))).unwrap());
         let fields = told(&over, Content::Bare);
         assert_eq!(
             (&fields["webrtc"], &fields["replace"]),
@@ -275,11 +278,14 @@ mod tests {
     #[test]
     fn what_is_told_always_fits() {
         let long = "\u{1}".repeat(1000);
-        let mut notice = notice(Words::of(&data(&json!({}), &json!(long))).unwrap());
-        assert_eq!(notice.words.preview.as_ref().unwrap().chars().count(), 128);
-        notice.words.mime = Some("\u{1}".repeat(1000));
+        let mut notification = notification(Words::of(&data(&json!({}), &json!(long))).unwrap());
+        assert_eq!(
+            notification.words.preview.as_ref().unwrap().chars().count(),
+            128
+        );
+        notification.words.mime = Some("\u{1}".repeat(1000));
         let mime = Words::of(&data(&json!({"mime": "x".repeat(65)}), &json!("")));
         assert_eq!(mime.unwrap().mime, None);
-        assert!(notice.json(Content::Whole).len() <= TEXT_BYTES_MAX);
+        assert!(notification.json(Content::Whole).len() <= TEXT_BYTES_MAX);
     }
 }
