@@ -24,6 +24,7 @@ use crate::{
     mail::{MailError, Post},
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
+    push::Push,
     rekey,
     server::{CallRules, ClientRules, Server},
     topic::{self, hub::Hub},
@@ -207,11 +208,14 @@ impl Domain {
         );
         let files = opening.await?;
         let plugins = Plugins::new(config.plugins, &tasks)?;
+        let push = config.push.map(Push::new).transpose();
+        let push = push.map_err(AccountError::from)?;
         let parts = Parts {
             waiting: config.waiting,
             limits: Limits::new(config.limits, &clock),
             audit: config.audit,
             plugins,
+            push,
             files,
             lives,
             tasks,
@@ -334,6 +338,9 @@ impl Domain {
             ..
         } = self;
         let door = Arc::new(Door::new(Arc::clone(&server)));
+        if let Some(push) = &server.push {
+            push.start(&server, &directory);
+        }
         let handle = link(federation, &server, directory, door);
         if server.federation.set(handle).is_err() {
             warn!("the domain was started twice");
@@ -386,6 +393,7 @@ struct Parts {
     limits: Limits,
     audit: freehold_config::Audit,
     plugins: Plugins,
+    push: Option<Push>,
     files: Arc<Files>,
     lives: Arc<Lives>,
     tasks: Tasks,
@@ -405,6 +413,7 @@ fn server(
         limits,
         audit,
         plugins,
+        push,
         files,
         lives,
         tasks,
@@ -433,6 +442,7 @@ fn server(
         rules,
         audit,
         plugins,
+        push: push.map(Arc::new),
         online: Default::default(),
         hub: Default::default(),
         files,

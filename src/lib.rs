@@ -17,6 +17,7 @@ pub mod online;
 mod operator;
 pub mod peers;
 pub mod plugins;
+pub mod push;
 mod rekey;
 mod restore;
 pub mod server;

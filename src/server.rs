@@ -40,6 +40,7 @@ use crate::{
     online::Online,
     peers::{lives::Lives, outbox::Outbox},
     plugins::Plugins,
+    push::Push,
     topic::hub::Hub,
 };
 
@@ -132,6 +133,8 @@ pub struct Server {
     pub audit: freehold_config::Audit,
     /// Programs that are told of events and asked about requests.
     pub plugins: Plugins,
+    /// What devices are told, if they are told anything.
+    pub push: Option<Arc<Push>>,
     /// Who listens on `me`.
     pub online: Online,
     /// What they uploaded.

@@ -439,7 +439,15 @@ fn phrase_in(output: &str) -> String {
 fn a_node_of_the_directory_runs_where_nothing_can_be_written_and_ends_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
     let config = path(folder.path(), "node.toml");
-    fs::write(&config, "listen = \"127.0.0.1:0\"\n").unwrap();
+    let key = path(folder.path(), "vapid.pem");
+    let make = ["directory", "--make-vapid-key", &key];
+    let made = check(&make, 0, "browsers know it as ");
+    check(&make, 1, "cannot be written");
+    let mode = fs::metadata(&key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let settings = "listen = \"127.0.0.1:0\"\n[push]\npublic_url = \"https://node.test\"\n\
+                    vapid_key = \"vapid.pem\"\nvapid_subject = \"mailto:a@node.test\"\n";
+    fs::write(&config, settings).unwrap();
     check(
         &["directory", "--example"],
         0,
@@ -480,6 +488,29 @@ fn a_node_of_the_directory_runs_where_nothing_can_be_written_and_ends_on_sigterm
         page.starts_with("HTTP/1.0 200") && page.contains("Freehold directory"),
         "{page}"
     );
+    let known = made.trim().rsplit(' ').next().unwrap();
+    let relayed = get(&address, "/v1/push");
+    assert!(
+        relayed.contains(known) && relayed.contains("node.test"),
+        "{relayed}"
+    );
+    // A domain that names it by another name than its own has nothing relayed.
+    let data = path(folder.path(), "made");
+    let domain = format!("{data}/freehold.toml");
+    check(
+        &["init", "--domain", "a.test", "--data", &data],
+        0,
+        "is made",
+    );
+    let settings = fs::read_to_string(&domain).unwrap();
+    let settings = settings.replace("#node = \"https://directory.example.org\"", "");
+    let settings = settings.replace(
+        "\n[push]\n",
+        &format!("\n[push]\nnode = \"http://{address}\"\n"),
+    );
+    fs::write(&domain, settings).unwrap();
+    let told = "relays nothing for this domain: it goes by the name node.test.";
+    check(&["check", "--config", &domain], 1, told);
     let pid = node.0.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     assert_eq!(node.0.wait().unwrap().code(), Some(0));

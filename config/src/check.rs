@@ -90,6 +90,8 @@ impl Checker<'_> {
         let nodes = self.section("directory", file.directory);
         let nodes = nodes.and_then(|it| self.nodes(it));
         let listing = nodes.as_ref().map(|it| it.1);
+        let push = self.section("push", file.push);
+        let push = push.and_then(|it| self.push(it));
         let store = self.section("store", file.store);
         let store = store.and_then(|it| self.store(it, &data));
         let files = self.section("files", file.files);
@@ -115,6 +117,7 @@ impl Checker<'_> {
                 ..directory
             },
             listing: listing?,
+            push: push?,
             store: store?,
             files: files?,
             audit: audit?,
@@ -779,7 +782,7 @@ impl Checker<'_> {
 }
 
 /// A URL that leads to the whole of our listener.
-fn public_url(text: &str) -> Result<WebUrl, &'static str> {
+pub(crate) fn public_url(text: &str) -> Result<WebUrl, &'static str> {
     const WRONG: &str = "must be a URL without a path, such as https://chat.example.org";
     let url: Result<WebUrl, _> = format!("{}/", text.strip_suffix('/').unwrap_or(text)).parse();
     let url = url.ok().filter(|it| it.path() == "/").ok_or(WRONG)?;

@@ -36,6 +36,7 @@ pub(crate) struct File {
     pub(crate) mail: Given<Mail>,
     pub(crate) federation: Given<Federation>,
     pub(crate) directory: Given<Directory>,
+    pub(crate) push: Given<Push>,
     pub(crate) limits: Given<Limits>,
     pub(crate) store: Given<Store>,
     pub(crate) files: Given<Files>,
@@ -439,6 +440,30 @@ pub(crate) struct Directory {
     pub(crate) unknown: Unknown,
 }
 
+/// `[push]` Notifications to the devices of people who are not here: browsers (Web Push), phones without a
+/// vendor's service (UnifiedPush), and those of Google and Apple.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Push {
+    /// A node of the directory that relays them (`freehold directory`): it has the credentials, this domain signs
+    /// what it asks for. The node learns to which devices something goes, and when. Without it nothing is sent,
+    /// and no device is remembered.
+    ///
+    /// Example: `"https://directory.example.org"`
+    pub(crate) node: Given<String>,
+
+    /// What the services of Google and Apple, UnifiedPush without keys, and the node may read: "none" for the name
+    /// of the conversation and the number of the message, by which the device fetches it from here; "preview" for
+    /// who wrote it and how it begins, too. To devices with keys of their own, such as browsers, all of it goes
+    /// encrypted in any case.
+    ///
+    /// Default: `"none"`
+    pub(crate) content: Given<String>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
 /// `[limits]` How much may come in a second. Each limit is two numbers: how many in a second, and how many
 /// at once after a rest; [0, 0] means no limit. People and programs at a usual pace do not meet them.
 #[derive(Debug, Default, Deserialize)]
@@ -709,6 +734,10 @@ impl Expected for Federation {
 }
 
 impl Expected for Directory {
+    const WORDS: &str = "a section";
+}
+
+impl Expected for Push {
     const WORDS: &str = "a section";
 }
 

@@ -14,6 +14,7 @@ mod limits;
 mod mail;
 mod node;
 mod plugins;
+mod push;
 
 use std::{
     fmt,
@@ -57,6 +58,8 @@ pub struct Config {
     pub directory: freehold_directory::Config,
     /// What the nodes of the public directory are told and asked by words.
     pub listing: Listing,
+    /// Pushes to devices, if they are sent.
+    pub push: Option<Push>,
     /// Durable state.
     pub store: freehold_store::Config,
     /// What people upload.
@@ -107,6 +110,24 @@ pub struct Plugin {
     pub timeout: Duration,
     /// Code and text of the refusal while there is no answer; without it, requests pass.
     pub failure: Option<(u16, String)>,
+}
+
+/// Pushes to the devices of a domain's people.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// The node that relays them.
+    pub node: freehold_directory::NodeAddress,
+    /// What others may read.
+    pub content: PushContent,
+}
+
+/// What those may read of a push who carry it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PushContent {
+    /// What a device needs to fetch it.
+    None,
+    /// Who wrote it and how it begins, too.
+    Preview,
 }
 
 /// What became of something.

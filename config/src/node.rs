@@ -63,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) listing_mib: Given<u64>,
 
     pub(crate) discovery: Given<Discovery>,
+    pub(crate) push: Given<Push>,
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }
@@ -116,6 +117,84 @@ pub(crate) struct Discovery {
     pub(crate) unknown: Unknown,
 }
 
+/// `[push]` Relaying notifications to the devices of domains' people. A domain signs what it wants relayed; the
+/// node has the credentials of the services that reach devices.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Push {
+    /// Where domains reach this node. Requests are signed for it, so that nobody can repeat them elsewhere.
+    /// Without it nothing is relayed. Plain http is taken for addresses of this machine only.
+    ///
+    /// Example: `"https://directory.example.org"`
+    pub(crate) public_url: Given<String>,
+
+    /// The file with the key by which Web Push services, and those of UnifiedPush, know this node:
+    /// `freehold directory --make-vapid-key FILE` makes one. Keep it: browsers subscribe for this key, and with
+    /// another one none of them can be reached. Several nodes behind one name share one.
+    ///
+    /// Example: `"vapid.pem"`
+    pub(crate) vapid_key: Given<String>,
+
+    /// Whom these services turn to when something is wrong.
+    ///
+    /// Example: `"mailto:admin@example.org"`
+    pub(crate) vapid_subject: Given<String>,
+
+    /// The file with a service account of Google's, as its console writes it (JSON), for devices with Google's
+    /// service: phones with the stock Android app. Whose app it is, that one's account it must be.
+    ///
+    /// Example: `"service-account.json"`
+    pub(crate) fcm_service_account: Given<String>,
+
+    /// Where Google's service is. Another address is for tests and for closed networks.
+    ///
+    /// Default: `"https://fcm.googleapis.com"`
+    pub(crate) fcm_url: Given<String>,
+
+    /// The file with a key for Apple's service (`.p8`), for apps that say of their device `apns:` and a token.
+    ///
+    /// Example: `"AuthKey.p8"`
+    pub(crate) apns_key: Given<String>,
+
+    /// What Apple calls this key.
+    ///
+    /// Example: `"ABC123DEFG"`
+    pub(crate) apns_key_id: Given<String>,
+
+    /// The team whose key it is.
+    ///
+    /// Example: `"DEF123GHIJ"`
+    pub(crate) apns_team_id: Given<String>,
+
+    /// The app, by its bundle id.
+    ///
+    /// Example: `"org.example.chat"`
+    pub(crate) apns_topic: Given<String>,
+
+    /// Where Apple's service is: for apps in development `https://api.sandbox.push.apple.com`.
+    ///
+    /// Default: `"https://api.push.apple.com"`
+    pub(crate) apns_url: Given<String>,
+
+    /// Pushes that one domain may have relayed: how many in a second, and how many at once after a rest; [0, 0]
+    /// means no limit.
+    ///
+    /// Default: `[50, 500]`
+    pub(crate) domain_pushes: Given<Vec<u64>>,
+
+    /// The same for one network (256 IPv4 addresses, a /56 of IPv6), whoever is named.
+    ///
+    /// Default: `[100, 1000]`
+    pub(crate) network_pushes: Given<Vec<u64>>,
+
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+impl Expected for Push {
+    const WORDS: &str = "a section";
+}
+
 impl Expected for Discovery {
     const WORDS: &str = "a section";
 }
@@ -145,7 +224,10 @@ impl Checker<'_> {
             };
             self.directory("discovery", &mut section)
         });
+        let push = self.section("push", node.push);
+        let push = push.and_then(|it| self.relay(it));
         Some(NodeConfig {
+            push: push?,
             listen: listen?,
             proxies: proxies?,
             cache_bytes: cache? * 1024 * 1024,

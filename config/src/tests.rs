@@ -456,3 +456,64 @@ fn where_the_world_reaches_clients_is_a_plain_url() {
         &["clients.grpc_public counts only with grpc_listen."],
     );
 }
+
+#[test]
+fn a_domain_has_pushes_relayed_by_one_node_and_tells_nobody_more_than_it_takes() {
+    let push = |lines: &str| format!("domain = \"a.test\"\n[push]\n{lines}\n");
+    assert!(read(&push("")).push.is_none());
+    let set = read(&push("node = \"https://node.example.org\""))
+        .push
+        .unwrap();
+    assert_eq!(set.content, PushContent::None);
+    assert_eq!(set.node.authority(), "node.example.org");
+    let here = read(&push(
+        "node = \"http://127.0.0.1:6080/\"\ncontent = \"preview\"",
+    ));
+    let here = here.push.unwrap();
+    assert_eq!(here.content, PushContent::Preview);
+    assert_eq!(here.node.authority(), "127.0.0.1:6080");
+    check(
+        &push("node = \"http://node.example.org\"\ncontent = \"all\"\nkey = 1"),
+        &[
+            "push.key is not a key that Freehold knows.",
+            "push.node = \"http://node.example.org\": must be an address such as https://directory.example.org.",
+            "push.content must be \"none\" or \"preview\", not \"all\".",
+        ],
+    );
+}
+
+#[test]
+fn a_node_relays_what_it_has_keys_for_and_says_under_which_name() {
+    let read = |lines: &str| node_from_toml(&format!("[push]\n{lines}\n"), Path::new("/etc"));
+    assert!(read("").unwrap().push.is_none());
+    let web = "public_url = \"https://node.example.org\"\nvapid_key = \"v.pem\"\nvapid_subject = \"mailto:a@b.test\"";
+    let push = read(web).unwrap().push.unwrap();
+    assert_eq!(push.name, "node.example.org");
+    assert_eq!(push.vapid.unwrap().key, Path::new("/etc/v.pem"));
+    assert!(push.fcm.is_none() && push.apns.is_none());
+    let apple =
+        "apns_key = \"k.p8\"\napns_key_id = \"K\"\napns_team_id = \"T\"\napns_topic = \"a.b\"";
+    let all = format!("{web}\nfcm_service_account = \"s.json\"\n{apple}");
+    let push = read(&all).unwrap().push.unwrap();
+    let urls = (push.fcm.unwrap().url, push.apns.unwrap().url);
+    assert_eq!(urls.0.as_str(), "https://fcm.googleapis.com/");
+    assert_eq!(urls.1.as_str(), "https://api.push.apple.com/");
+    for (lines, word) in [
+        (
+            "public_url = \"https://node.example.org\"",
+            "no key with which",
+        ),
+        (
+            "vapid_key = \"v\"\nvapid_subject = \"mailto:a\"",
+            "must be set where there are keys",
+        ),
+        ("vapid_key = \"v\"", "push.vapid_subject"),
+        ("vapid_subject = \"mailto:a\"", "not push.vapid_key"),
+        ("vapid_subject = \"me\"", "must begin with mailto:"),
+        ("apns_key = \"k\"", "counts only with"),
+        ("fcm_url = \"http://google.test\"", "push.fcm_url"),
+    ] {
+        let mistakes = read(lines).unwrap_err().to_string();
+        assert!(mistakes.contains(word), "{lines}: {mistakes}");
+    }
+}

@@ -9,6 +9,7 @@ mod listed;
 mod lives;
 mod memory;
 mod observe;
+mod outside;
 mod targets;
 mod voices;
 
@@ -23,6 +24,7 @@ use freehold_keys::{RecordFault, VerifiedRecord};
 use freehold_proto::{Clock, DomainName, freshness::RENEW_AFTER};
 pub use listed::{Heard, Listed};
 pub use observe::{Observation, TxtAnchor};
+pub(crate) use outside::{NotReached, retry_after};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 pub use targets::Target;

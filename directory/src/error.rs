@@ -146,6 +146,16 @@ pub enum DirectoryError {
         /// What is wrong.
         why: String,
     },
+    /// What a node needs to relay pushes cannot be used.
+    #[error("{what} in {path} cannot be used: {why}")]
+    PushKey {
+        /// What it should be.
+        what: &'static str,
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),

@@ -39,7 +39,10 @@ pub use error::{DirectoryError, DocumentError, Fault, ResolveError};
 /// Addresses in CIDR notation, `127.0.0.0/8`.
 pub use ipnet::IpNet as IpRange;
 pub use limiter::{Limiter, Over, Rate};
-pub use node::{Node, NodeConfig, NodeListener, serve as serve_node};
+pub use node::{
+    ApnsConfig, FcmConfig, Node, NodeConfig, NodeListener, PushConfig, VapidConfig, new_vapid_key,
+    serve as serve_node,
+};
 pub use nodes::NodeAddress;
 pub use pin::{AnchorLevel, Hold, Life, MemoryPins, Pin, PinError, Pins};
 pub use prefix::prefix_of;

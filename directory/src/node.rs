@@ -9,6 +9,7 @@ mod http;
 mod listing;
 mod metrics;
 mod page;
+mod push;
 mod qr;
 mod short;
 
@@ -26,10 +27,14 @@ use moka::future::Cache;
 use parking_lot::RwLock;
 use tokio::{sync::Semaphore, time::interval};
 
-pub use self::http::{NodeListener, serve};
+pub use self::{
+    http::{NodeListener, serve},
+    push::{ApnsConfig, FcmConfig, PushConfig, VapidConfig, new_vapid_key},
+};
 use self::{
     listing::{Listing, Now},
     metrics::Metrics,
+    push::Push,
 };
 use crate::{
     Config, Directory, DirectoryError, DocumentError, Limiter, MemoryPins, Observation, Over, Rate,
@@ -70,6 +75,8 @@ pub struct NodeConfig {
     pub listing_bytes: u64,
     /// How domains are found. Whom it trusts does not matter: a node trusts nobody.
     pub discovery: Config,
+    /// Relaying pushes, if it does.
+    pub push: Option<PushConfig>,
 }
 
 /// A look that is handed on for a while.
@@ -95,6 +102,7 @@ pub struct Node {
     listing: RwLock<Listing>,
     proxies: Vec<IpAddr>,
     metrics: Metrics,
+    push: Option<Push>,
 }
 
 impl std::fmt::Debug for Node {
@@ -106,6 +114,9 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// A node that has seen nothing yet.
     pub fn new(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, DirectoryError> {
+        let push = config.push.as_ref();
+        let push = push.map(|it| Push::new(it, &config.discovery, &clock));
+        let push = push.transpose()?;
         let discovery = Config {
             trust: Trust::Dns,
             static_peers: Vec::new(),
@@ -126,6 +137,7 @@ impl Node {
             places: Semaphore::new(LOOKS_MAX),
             proxies: config.proxies,
             metrics: Metrics::default(),
+            push,
         })
     }
 
@@ -187,6 +199,20 @@ impl Node {
         Ok(found.into_value())
     }
 
+    /// What is done beside answering. Does not return.
+    async fn upkeep(&self) -> Infallible {
+        let relaying = async {
+            match &self.push {
+                Some(push) => push.work(&self.directory).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = self.sweep() => never,
+            never = relaying => never,
+        }
+    }
+
     /// Forgets networks that have all of their limits again. Does not return.
     async fn sweep(&self) -> Infallible {
         let mut turns = interval(SWEEP_EVERY);
@@ -202,6 +228,9 @@ impl Node {
                 listing.figures()
             };
             self.metrics.listed(figures);
+            if let Some(push) = &self.push {
+                push.sweep(self.clock.elapsed());
+            }
         }
     }
 
@@ -368,6 +397,7 @@ mod tests {
     }
 
     /// The cards are one domain's, so nothing is found here: this is about memory.
+    #[expect(clippy::print_stdout, reason = "the figure is reported")]
     #[tokio::test]
     async fn ten_thousand_announced_domains_weigh_about_what_they_are_said_to() {
         const DOMAINS: u32 = 10_000;
@@ -386,6 +416,7 @@ mod tests {
             announcements: None,
             listing_bytes: 64 << 20,
             discovery: Config::default(),
+            push: None,
         };
         let node = Node::new(config, Arc::new(clock)).unwrap();
         let now = node.now();

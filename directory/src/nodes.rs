@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::{StatusCode, header::HeaderMap};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -33,10 +33,24 @@ pub struct NodeAddress {
     pub port: u16,
 }
 
-/// A connection to a node, with TLS if it is asked for.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl NodeAddress {
+    /// Host, and port unless it goes without saying, as they stand in a URL.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// A connection, with TLS or without.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Where a node can be reached. Several may stand behind one name.
 pub(crate) async fn addresses(node: &NodeAddress, dns: &Dns) -> Vec<SocketAddr> {
@@ -62,7 +76,7 @@ pub(crate) async fn get(
     for address in addresses(node, dns).await.into_iter().take(ADDRESSES_MAX) {
         let asked = async {
             let stream = connect(node, address, tls).await?;
-            web::get(stream, &node.host, path, max).await
+            web::get(stream, &node.authority(), path, max).await
         };
         match asked.await {
             Ok(answer) => return Ok(answer),
@@ -82,7 +96,25 @@ pub(crate) async fn post(
     max: usize,
 ) -> Result<(StatusCode, Bytes), String> {
     let stream = connect(node, address, tls).await?;
-    web::post(stream, &node.host, path, body, max).await
+    let host = node.authority();
+    let answer = web::post(stream, &host, path, HeaderMap::new(), body, max).await?;
+    Ok((answer.status(), answer.into_body()))
+}
+
+/// Connects to the first address of a node, or of another service that the operator names, that answers.
+pub(crate) async fn reach(
+    node: &NodeAddress,
+    dns: &Dns,
+    tls: &Arc<ClientConfig>,
+) -> Result<Box<dyn Stream>, String> {
+    let mut failure = "no address is known for it".to_owned();
+    for address in addresses(node, dns).await.into_iter().take(ADDRESSES_MAX) {
+        match connect(node, address, tls).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 async fn connect(
@@ -93,10 +125,19 @@ async fn connect(
     let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
     let stream = stream.map_err(|_| "it takes too long to connect".to_owned())?;
     let stream = stream.map_err(|it| it.to_string())?;
-    if !node.tls {
-        return Ok(Box::new(stream));
+    match node.tls {
+        true => secured(stream, &node.host, tls).await,
+        false => Ok(Box::new(stream)),
     }
-    let name = ServerName::try_from(node.host.clone()).map_err(|it| it.to_string())?;
+}
+
+/// Makes TLS with a host.
+pub(crate) async fn secured(
+    stream: TcpStream,
+    host: &str,
+    tls: &Arc<ClientConfig>,
+) -> Result<Box<dyn Stream>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|it| it.to_string())?;
     let connector = TlsConnector::from(Arc::clone(tls));
     let stream = connector.connect(name, stream).await;
     Ok(Box::new(stream.map_err(|it| it.to_string())?))

@@ -1,12 +1,12 @@
-//! One question to a web server: a request over a connection that is there, no redirects, an answer of
-//! bounded length.
+//! One question to a web server over a connection that is there: no redirects, an answer of bounded length.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::{
-    Request, StatusCode,
+    Request, Response, StatusCode,
+    body::Body,
     client::conn::http1,
-    header::{ACCEPT, CONTENT_TYPE, HOST},
+    header::{ACCEPT, HOST, HeaderMap},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,50 +22,57 @@ pub(crate) async fn get(
     let request = Request::get(path)
         .header(HOST, host)
         .header(ACCEPT, "*/*")
-        .body(Full::default());
-    exchange(stream, request, max).await
+        .body(Empty::<Bytes>::new());
+    let answer = ask(stream, request.map_err(words)?, max).await?;
+    Ok((answer.status(), answer.into_body()))
 }
 
-/// The same with bytes to hand over.
+/// Hands `body` over at `path`, with these headers. The same holds of the answer.
 pub(crate) async fn post(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     host: &str,
     path: &str,
+    headers: HeaderMap,
     body: Bytes,
     max: usize,
-) -> Result<(StatusCode, Bytes), String> {
-    let request = Request::post(path)
-        .header(HOST, host)
-        .header(ACCEPT, "*/*")
-        .header(CONTENT_TYPE, "application/octet-stream")
-        .body(Full::new(body));
-    exchange(stream, request, max).await
+) -> Result<Response<Bytes>, String> {
+    let request = Request::post(path).header(HOST, host).body(Full::new(body));
+    let mut request = request.map_err(words)?;
+    request.headers_mut().extend(headers);
+    ask(stream, request, max).await
 }
 
-async fn exchange(
+async fn ask<B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    request: Request<B>,
     max: usize,
-) -> Result<(StatusCode, Bytes), String> {
-    let words = |it: &dyn std::fmt::Display| it.to_string();
-    let request = request.map_err(|it| words(&it))?;
+) -> Result<Response<Bytes>, String>
+where
+    B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
     let (mut send, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|it| words(&it))?;
+        .map_err(words)?;
     let asked = async {
-        let response = send.send_request(request).await.map_err(|it| words(&it))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), max);
-        let body = body.collect().await.map_err(|it| words(&it))?;
-        Ok((status, body.to_bytes()))
+        let (head, body) = send
+            .send_request(request)
+            .await
+            .map_err(words)?
+            .into_parts();
+        let body = Limited::new(body, max).collect().await.map_err(words)?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     // The connection lives as long as the answer is read, and no longer.
     tokio::pin!(asked);
     tokio::select! {
         answer = &mut asked => answer,
         ended = connection => match ended {
-            Err(error) => Err(words(&error)),
+            Err(error) => Err(words(error)),
             Ok(()) => asked.await,
         },
     }
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

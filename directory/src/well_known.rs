@@ -23,6 +23,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The TLS side of asking a web server: the certificate authorities of the web, and those in the file
 /// `extra`. Fails if that cannot be read.
 pub fn tls(extra: Option<&Path>) -> Result<Arc<ClientConfig>, DirectoryError> {
+    client(authorities(extra)?).map_err(|error| DirectoryError::Tls(error.to_string()))
+}
+
+/// The certificate authorities of the web, and those in the file `extra`.
+pub(crate) fn authorities(extra: Option<&Path>) -> Result<RootCertStore, DirectoryError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(path) = extra {
@@ -36,7 +41,7 @@ pub fn tls(extra: Option<&Path>) -> Result<Arc<ClientConfig>, DirectoryError> {
             roots.add(root).map_err(|it| fault(it.to_string()))?;
         }
     }
-    client(roots).map_err(|error| DirectoryError::Tls(error.to_string()))
+    Ok(roots)
 }
 
 fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {

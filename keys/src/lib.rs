@@ -25,6 +25,7 @@ mod hello;
 mod lineage;
 mod open;
 mod phrase;
+mod push;
 mod record;
 mod ring;
 mod rotation;
@@ -41,6 +42,7 @@ pub use open::{
     Consent, Entry, Opened, OpenedPosition, open, open_entry, open_of_any_age, open_position,
 };
 pub use phrase::RecoveryPhrase;
+pub use push::{PushFault, SignedPush};
 pub use record::{RecordFault, VerifiedRecord, fingerprint_from_text, fingerprint_to_text};
 pub use ring::KeyRing;
 pub use rotation::Lost;

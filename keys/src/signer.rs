@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use freehold_proto::{
     Announcement, Card, ClientDocument, Destination, DomainName, Entrance, Envelope, Freshness,
-    GroupRecord, Header, KeyId, MessageId, Placed, Position, Timestamp,
+    GroupRecord, Header, KeyId, MessageId, Placed, Position, PushDraft, PushRequest, Timestamp,
     card::{self as proto_card, CardWords, SignedBytes},
-    client_document, envelope, freshness, group, limits, position, wire,
+    client_document, envelope, freshness, group, limits, position, push, wire,
 };
 use parking_lot::RwLock;
 use prost::Message as _;
 
 use crate::{
-    KeyError, SignedCard, SignedClientDocument, SignedFreshness, VerifiedRecord, card, random,
-    secret::SecretKey,
+    KeyError, SignedCard, SignedClientDocument, SignedFreshness, SignedPush, VerifiedRecord, card,
+    random, secret::SecretKey,
 };
 
 /// What an announcement weighs without its cards, at most: a name, a key id, two times, a signature.
@@ -142,6 +142,20 @@ impl Signer {
         card::announce(&announcement, |bytes| {
             pair.key.sign(proto_card::ANNOUNCEMENT_CONTEXT, bytes)
         })
+    }
+
+    /// Asks a node for a push, for as long as one may ask.
+    #[must_use]
+    pub fn ask_for_push(&self, draft: PushDraft, now: Timestamp) -> SignedPush {
+        let pair = self.pair();
+        let request = PushRequest {
+            domain: self.domain.clone(),
+            key_id: pair.id,
+            issued: now,
+            expires: now.plus(push::LIFETIME_MAX),
+            draft,
+        };
+        SignedPush::new(request, |bytes| pair.key.sign(push::CONTEXT, bytes))
     }
 
     /// Seals a payload that *we* composed: gives it a salt, a header and a signature.

@@ -16,6 +16,8 @@ pub const ANNOUNCEMENT_BYTES_MAX: usize = 256 * 1024;
 pub const CARDS_MAX: usize = 256;
 /// Longest signed card, in bytes.
 pub const CARD_BYTES_MAX: usize = 4 * 1024;
+/// Longest signed push request, in bytes.
+pub const PUSH_REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Longest hello, in bytes.
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest peer frame (one request or response), in bytes.

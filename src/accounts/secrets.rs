@@ -37,7 +37,8 @@ impl Server {
         let hash = self.passwords.hash(password).await?;
         let _turn = self.account_turn(user).await;
         let before = self.account(user).await?;
-        let (batch, login) = self.with_secret(user, &before, (login, hash), spared)?;
+        let (mut batch, login) = self.with_secret(user, &before, (login, hash), spared)?;
+        batch.append(self.without_devices(user).await?);
         self.commit_or(batch, AccountError::Taken(login)).await
     }
 
@@ -163,6 +164,7 @@ impl Server {
         State::of(&before).admit()?;
         let (mut batch, login) = self.with_secret(&user, &before, (login, hash), None)?;
         drop_code(&mut batch, &user, RESET, EMAIL);
+        batch.append(self.without_devices(&user).await?);
         self.commit_or(batch, AccountError::Taken(login)).await?;
         Ok(user)
     }

@@ -1,7 +1,7 @@
 //! The sessions of each person that are logged in, on `me` or not: whom a suspension or a deletion
 //! puts out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use freehold_proto::{Timestamp, UserId};
 use parking_lot::Mutex;
@@ -37,6 +37,18 @@ impl LoggedIn {
                 all.remove(user);
             }
         }
+    }
+
+    /// The devices with which a person is here, and not in the background.
+    pub fn devices_in_use(&self, user: &UserId) -> HashSet<String> {
+        let all = self.sessions.lock();
+        let sessions = all.get(user).map_or(&[][..], Vec::as_slice);
+        let in_use = |it: &&Session| !it.background() && !it.is_closed();
+        sessions
+            .iter()
+            .filter(in_use)
+            .filter_map(Session::device)
+            .collect()
     }
 
     /// Ends a person's sessions, with a last word, except perhaps one.

@@ -1,10 +1,16 @@
 //! `freehold directory`: a node of the public directory tier. It has nothing to do with a domain of our
 //! own, and writes nothing anywhere.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use freehold::clock;
-use freehold_directory::{Node, NodeConfig, NodeListener, serve_node};
+use freehold_directory::{Node, NodeConfig, NodeListener, new_vapid_key, serve_node};
 
 use super::{CommandError, logging, say, signals::StopSignal, while_doing};
 
@@ -18,6 +24,9 @@ pub(crate) struct Directory {
     /// Print a configuration file with every key explained, and end
     #[arg(long)]
     example: bool,
+    /// Make a key for Web Push, write it into a new file that only its owner can read, and end
+    #[arg(long, value_name = "FILE")]
+    make_vapid_key: Option<PathBuf>,
     /// Write log lines as JSON
     #[arg(long)]
     json_logs: bool,
@@ -28,6 +37,9 @@ impl Directory {
         if self.example {
             say::line(freehold_config::node_example().trim_end());
             return Ok(());
+        }
+        if let Some(path) = &self.make_vapid_key {
+            return make_vapid_key(path);
         }
         let config = self.config()?;
         logging::start("info", self.json_logs);
@@ -59,4 +71,24 @@ impl Directory {
             source,
         })
     }
+}
+
+fn make_vapid_key(path: &Path) -> Result<(), CommandError> {
+    let doing = || while_doing(format!("{} cannot be written", path.display()));
+    let made = new_vapid_key().ok_or_else(|| io::Error::other("there is no randomness"));
+    let (text, public) = made.map_err(doing())?;
+    // A key that is there is never replaced: browsers have subscribed for it.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = file.map_err(doing())?;
+    file.write_all(text.as_bytes()).map_err(doing())?;
+    file.sync_all().map_err(doing())?;
+    say::line(format_args!(
+        "{} is the key; browsers know it as {public}",
+        path.display()
+    ));
+    Ok(())
 }

@@ -225,6 +225,10 @@ impl Connection {
             .await?;
         let except = own.then_some(&self.session);
         self.server.sessions.evict(user, except, self.now());
+        if own {
+            // All devices were forgotten, this one too.
+            self.keep_device().await;
+        }
         Ok(reply::OK.into())
     }
 

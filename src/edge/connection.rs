@@ -149,7 +149,7 @@ impl Connection {
 
     async fn dispatch(&mut self, request: Request, extra: Extra) -> Result<(), Reply> {
         match request {
-            Request::Hi(hi) => return self.hi(hi),
+            Request::Hi(hi) => return self.hi(hi).await,
             _ if self.version.is_none() => return Err(reply::OUT_OF_SEQUENCE.into()),
             Request::Acc(acc) => return self.acc(*acc).await,
             Request::Login(login) => return self.login(login).await,

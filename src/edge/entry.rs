@@ -17,15 +17,19 @@ use crate::{
         credentials::{CREDENTIALS_MAX, Wanted},
         entry::{Admission, Proven},
     },
-    me,
+    me, push,
 };
 
+/// Longest name of a device that is looked at, in bytes.
+const DEVICE_BYTES_MAX: usize = 4096;
+
 impl Connection {
-    pub(super) fn hi(&mut self, hi: Hi) -> Result<(), Reply> {
+    pub(super) async fn hi(&mut self, hi: Hi) -> Result<(), Reply> {
         let again = self.version;
         if hi.ver.is_empty() && again.is_some() {
-            // An update of device or language: there is no push yet that would need them.
+            // An update of device or language; of the language nothing depends here.
             self.caller.as_ref().ok_or(reply::AUTH_REQUIRED)?;
+            self.change_device(&hi.dev).await;
             self.answer(hi.id.as_deref(), None, reply::OK);
             return Ok(());
         }
@@ -38,7 +42,12 @@ impl Connection {
             // Who is counted as here must not change while the session is on `me`.
             self.session.introduce(&hi.ua, hi.bkg);
         }
-        let params = hello::params(&self.server.rules, self.now());
+        self.change_device(&hi.dev).await;
+        let mut params = hello::params(&self.server.rules, self.now());
+        // An extension: with it a browser subscribes to pushes.
+        if let Some(key) = self.server.push.as_ref().and_then(|it| it.vapid()) {
+            params["vapid"] = key.into();
+        }
         let answer = Reply::with(self.welcome, params);
         self.answer(hi.id.as_deref(), None, answer);
         Ok(())
@@ -147,7 +156,34 @@ impl Connection {
             self.beside(me::come_forward(server, caller.user.clone(), session));
         }
         self.caller = Some(caller);
+        self.keep_device().await;
         Ok(Reply::with(reply::OK, params))
+    }
+
+    /// The client names its device, or says that it is to have no pushes any more.
+    async fn change_device(&self, named: &str) {
+        if named.is_empty() || self.server.push.is_none() || named.len() > DEVICE_BYTES_MAX {
+            return;
+        }
+        let now = (named != push::NONE).then(|| named.to_owned());
+        let before = self.session.set_device(now.clone());
+        if let (Some(before), Some(caller)) = (before, &self.caller)
+            && now.as_ref() != Some(&before)
+            && let Err(fault) = self.server.forget_device(&caller.user, &before).await
+        {
+            tracing::warn!(%fault, "a device could not be forgotten");
+        }
+        self.keep_device().await;
+    }
+
+    /// Whoever has logged in gets pushes on the device from then on. That it cannot be written down keeps nobody
+    /// out.
+    pub(super) async fn keep_device(&self) {
+        if let (Some(device), Some(caller)) = (self.session.device(), &self.caller)
+            && let Err(fault) = self.server.keep_device(&caller.user, &device).await
+        {
+            tracing::warn!(%fault, "a device could not be kept");
+        }
     }
 
     /// Puts the session among those that can be put out, and lets in nobody who was suspended meanwhile.

@@ -198,6 +198,8 @@ pub struct Hi {
     pub ua: String,
     /// Language.
     pub lang: String,
+    /// Where pushes go.
+    pub dev: String,
     /// Woken by a push, not by a person.
     pub bkg: bool,
 }

@@ -50,6 +50,7 @@ struct Identity {
     agent: String,
     background: bool,
     origin: Option<Origin>,
+    device: Option<String>,
 }
 
 impl Session {
@@ -108,6 +109,17 @@ impl Session {
     /// Notes where the client comes from.
     pub fn comes_from(&self, origin: Option<Origin>) {
         self.0.identity.lock().origin = origin;
+    }
+
+    /// The device to which pushes go for whoever uses it, as the client named it.
+    #[must_use]
+    pub fn device(&self) -> Option<String> {
+        self.0.identity.lock().device.clone()
+    }
+
+    /// Notes which device that is; says which it was before.
+    pub fn set_device(&self, device: Option<String>) -> Option<String> {
+        std::mem::replace(&mut self.0.identity.lock().device, device)
     }
 
     /// Takes over what the client said of itself.

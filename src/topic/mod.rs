@@ -42,6 +42,7 @@ mod notify;
 mod notify_room;
 pub mod one_to_one;
 mod places;
+mod pushed;
 mod query;
 pub mod room;
 mod room_copy;

@@ -29,6 +29,7 @@ impl Actor {
     /// Does what follows a commit.
     pub(super) fn perform(&mut self, effect: Effect) {
         self.tell_plugins(&effect);
+        self.push(&effect);
         match effect {
             Effect::Reply(session, frames) => session.send_all(&frames),
             Effect::Appended {

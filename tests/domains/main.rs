@@ -79,9 +79,13 @@ mod postman;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]
+mod pushing;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod registration;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod restored;
 mod running;

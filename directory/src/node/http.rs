@@ -40,7 +40,7 @@ use crate::Over;
 use super::{
     Look, Node, announcing,
     answers::{self, Domain, Located, Refused},
-    page, short,
+    page, push, short,
 };
 
 /// Connections at once.
@@ -60,6 +60,13 @@ pub(super) struct Asker(pub(super) IpAddr);
 
 /// Status and reason of a refusal.
 pub(super) type Refusal = (StatusCode, String);
+
+impl Asker {
+    /// From where.
+    pub(super) fn address(self) -> IpAddr {
+        self.0
+    }
+}
 
 /// A bound listener.
 #[derive(Debug)]
@@ -92,21 +99,22 @@ pub async fn serve(node: Arc<Node>, listener: NodeListener, stopped: impl Future
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped);
-    let mut sweep = pin!(node.sweep());
+    let mut upkeep = pin!(node.upkeep());
     let stop = CancellationToken::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned();
-        let accepted = tokio::select! {
+        // What is done beside goes on while nobody connects.
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
             () = stopped.as_mut() => break,
-            never = sweep.as_mut() => match never {},
+            never = upkeep.as_mut() => match never {},
             Some(_) = connections.join_next() => continue,
-            Ok(place) = place => tokio::select! {
-                () = stopped.as_mut() => break,
-                accepted = listener.listener.accept() => accepted.map(|it| (it, place)),
-            },
+            next = next => next,
         };
         match accepted {
-            Ok(((stream, address), place)) => {
+            Ok((stream, address)) => {
                 let (app, stop) = (app.clone(), stop.clone());
                 connections.spawn(async move {
                     connection(app, stream, address, stop).await;
@@ -158,6 +166,7 @@ fn router(node: Arc<Node>) -> Router {
         .route("/v1/groups", get(announcing::groups))
         .route("/v1/people", get(announcing::people))
         .route("/c/{domain}", get(short::lead))
+        .route("/v1/push", get(push::http::told).post(push::http::asked))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .fallback(nothing)
@@ -180,7 +189,9 @@ fn router(node: Arc<Node>) -> Router {
         locate,
         announcing::announce,
         announcing::groups,
-        announcing::people
+        announcing::people,
+        push::http::told,
+        push::http::asked
     )
 )]
 struct Described;

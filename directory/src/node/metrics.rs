@@ -32,9 +32,34 @@ enum Announcement {
     Refused,
 }
 
+/// By whose service a push goes.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(super) enum PushKind {
+    Web,
+    Fcm,
+    Apns,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(super) enum PushOutcome {
+    Sent,
+    Gone,
+    NotTaken,
+    HeldBack,
+    Later,
+    Refused,
+}
+
 #[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct AnnouncementLabels {
     outcome: Announcement,
+}
+
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PushLabels {
+    kind: PushKind,
+    outcome: PushOutcome,
 }
 
 /// Counters since the node was started.
@@ -46,6 +71,7 @@ pub(super) struct Metrics {
     domains: Gauge,
     cards: Gauge,
     listing_bytes: Gauge,
+    pushes: Family<PushLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -56,6 +82,12 @@ impl Default for Metrics {
             "answers",
             "Questions about domains: answered from memory, by a look that found or missed, or refused",
             answers.clone(),
+        );
+        let pushes = Family::<PushLabels, Counter>::default();
+        registry.register(
+            "pushes",
+            "Pushes by kind: sent, to a device that is gone, not taken from whoever asked, held back by a limit, to be sent later, or refused by the service",
+            pushes.clone(),
         );
         let announcements = Family::<AnnouncementLabels, Counter>::default();
         registry.register(
@@ -78,6 +110,7 @@ impl Default for Metrics {
             answers,
             announcements,
             searches,
+            pushes,
         }
     }
 }
@@ -118,6 +151,11 @@ impl Metrics {
         set(&self.domains, figures.domains);
         set(&self.cards, figures.cards);
         set(&self.listing_bytes, figures.bytes);
+    }
+
+    pub(super) fn pushed(&self, kind: PushKind, outcome: PushOutcome) {
+        let labels = PushLabels { kind, outcome };
+        self.pushes.get_or_create(&labels).inc();
     }
 
     fn count(&self, outcome: Outcome) {

@@ -1,6 +1,8 @@
 //! Finding domains through a real DNS server and fetching records over real TLS, all on loopback.
 
 #[cfg(test)]
+mod apple;
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]
@@ -12,7 +14,11 @@ mod node;
 #[cfg(test)]
 mod over_time;
 #[cfg(test)]
+mod pushing;
+#[cfg(test)]
 mod signed;
+#[cfg(test)]
+mod vendors;
 
 #[cfg(test)]
 mod scenes {

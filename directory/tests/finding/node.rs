@@ -48,6 +48,7 @@ pub(crate) fn config(nameserver: SocketAddr) -> NodeConfig {
             allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
             ..Config::default()
         },
+        push: None,
     }
 }
 
@@ -322,6 +323,7 @@ async fn a_node_describes_itself_and_counts_answers_but_not_who_asked() {
     let (_, api) = json(node, "/v1/openapi.json").await;
     assert!(api["paths"]["/v1/domains/{domain}"]["get"].is_object());
     assert!(api["paths"]["/v1/locate"]["get"].is_object());
+    assert!(api["paths"]["/v1/push"]["post"].is_object());
     assert!(api["components"]["schemas"]["Connect"]["properties"]["document"].is_object());
     assert!(api["components"]["schemas"]["Domain"]["properties"]["anchors"].is_object());
     let (_, _, text) = get(node, "/metrics", "*/*").await;

@@ -5,6 +5,7 @@ mod dns;
 mod findings;
 mod local;
 mod peers;
+mod push;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,7 @@ impl Check {
         let running = local::is_running(&config);
         clients::public(&config, &keys, running, SystemClock.now(), findings).await;
         dns::records(&config, &keys, findings).await;
+        push::relay(&config, findings).await;
         peers::trust(&config, findings);
         peers::known(&config.data_dir, findings).await;
     }

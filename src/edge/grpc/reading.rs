@@ -106,6 +106,7 @@ fn read_hi(hi: pbx::ClientHi) -> Hi {
         ver: hi.ver,
         ua: hi.user_agent,
         lang: hi.lang,
+        dev: hi.device_id,
         bkg: hi.background,
     }
 }

@@ -4,7 +4,7 @@ use freehold_proto::{DomainName, UserId};
 use prost::Message as _;
 
 use super::{
-    Tables, blob, credentials, damaged, decode, keys,
+    Tables, blob, credentials, damaged, decode, devices, keys,
     rows::{AccountRow, LoginRow, OwnerRow, TombstoneRow},
     tags::{self, TagOwner},
 };
@@ -140,6 +140,7 @@ pub fn erase_account(
         credentials::release(batch, &credential.method, &credential.value);
     }
     credentials::drop_codes(tables, batch, user)?;
+    devices::drop_devices(tables, batch, user)?;
     let stone = TombstoneRow { at };
     batch.put(keys::tombstone(user), stone.encode_to_vec());
     batch.put(keys::erasure(user), b"".as_slice());

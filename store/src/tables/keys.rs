@@ -158,6 +158,24 @@ pub(crate) fn audit(at: i64, number: u32, random: [u8; 4]) -> Vec<u8> {
     [b"WA".as_slice(), &at, &number.to_be_bytes(), &random].concat()
 }
 
+pub(crate) fn devices(user: &UserId) -> Vec<u8> {
+    [b"d".as_slice(), &user.local_bytes()].concat()
+}
+
+pub(crate) fn device(user: &UserId, token: &str) -> Vec<u8> {
+    device_of(&user.local_bytes(), token)
+}
+
+/// A device of whoever has this local part in their id.
+pub(crate) fn device_of(local: &[u8], token: &str) -> Vec<u8> {
+    [b"d", local, &text_tag(&[token])].concat()
+}
+
+/// Whose a device is.
+pub(crate) fn device_owner(token: &str) -> Vec<u8> {
+    [b"f".as_slice(), &text_tag(&[token])].concat()
+}
+
 /// Everybody who carries a tag.
 pub(crate) fn tagged(tag: &str) -> Vec<u8> {
     [b"Q".as_slice(), &text_tag(&[tag])].concat()

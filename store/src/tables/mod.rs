@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod admin;
 pub mod credentials;
 pub mod deletions;
+pub mod devices;
 pub mod files;
 pub mod kept;
 pub mod keys;

@@ -111,6 +111,17 @@ pub struct CodeRow {
     pub tries: u32,
 }
 
+/// A device to which pushes go.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeviceRow {
+    /// What the client said of it.
+    #[prost(string, tag = "1")]
+    pub token: String,
+    /// When somebody last logged in with it, ms.
+    #[prost(int64, tag = "2")]
+    pub seen: i64,
+}
+
 /// Whose a credential, a tag or the like is.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OwnerRow {

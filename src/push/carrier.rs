@@ -1,0 +1,300 @@
+//! The task that sends: so many at once, again a few times where the node says "not now", then never.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+
+use freehold_config::PushContent;
+use freehold_directory::{Directory, NodeAddress};
+use freehold_proto::UserId;
+use freehold_store::Tables;
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use serde::Deserialize;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tracing::{info, warn};
+
+use super::{Push, device::Device, notification::Notification};
+use crate::{accounts::access::State, server::Server};
+
+/// Where a node takes pushes.
+const PATH: &str = "/v1/push";
+/// Notifications on their way at once, each to all devices of somebody.
+const AT_ONCE: usize = 32;
+/// Pushes that wait to be tried again.
+const LATER_MAX: usize = 1024;
+/// How long one waits at least before it is tried again. After that it is given up.
+const REST: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+/// How long one waits at most, whatever the node says.
+const REST_MAX: Duration = Duration::from_secs(10 * 60);
+/// How often the log says what was lost.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How often the node is asked what it relays; and while it does not say.
+const LEARN_EVERY: Duration = Duration::from_secs(60 * 60);
+const LEARN_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a node relays.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Offer {
+    /// Host, and port unless it goes without saying, for which requests are to be signed.
+    pub node: String,
+    /// `web`, `fcm`, `apns`.
+    pub kinds: Vec<String>,
+    /// The key with which browsers subscribe.
+    pub vapid: Option<String>,
+}
+
+impl Offer {
+    /// What the node of this address says that it relays, or in words why nothing.
+    pub async fn of(node: &NodeAddress, directory: &Directory) -> Result<Self, String> {
+        let offer: Self = match directory.read_from_node(node, PATH).await? {
+            (200, body) => serde_json::from_slice(&body).map_err(|it| it.to_string())?,
+            (404, _) => return Err("it relays none".to_owned()),
+            (status, _) => return Err(format!("it answers {status}")),
+        };
+        match offer.node == node.authority() {
+            true => Ok(offer),
+            false => Err(format!("it goes by the name {}", offer.node)),
+        }
+    }
+}
+
+/// A notification for one device.
+#[derive(Debug)]
+struct Job {
+    notification: Arc<Notification>,
+    token: String,
+    tries: usize,
+}
+
+/// What became of one.
+enum Outcome {
+    Sent,
+    Again(Job, Duration),
+    Lost(String),
+}
+
+/// What was lost since the log said so last, and why the last of it was.
+#[derive(Default)]
+struct Losses {
+    count: u64,
+    why: String,
+}
+
+/// Asks the node now and then what it relays. Does not return.
+pub(super) async fn learn(push: &Push, directory: &Directory) -> Infallible {
+    let mut silent = false;
+    loop {
+        let rest = match Offer::of(&push.node, directory).await {
+            Ok(offer) => {
+                silent = false;
+                *push.offer.write() = Some(Arc::new(offer));
+                LEARN_EVERY
+            }
+            Err(error) => {
+                let node = push.node.authority();
+                if !std::mem::replace(&mut silent, true) {
+                    warn!(
+                        node,
+                        error, "the node that is to relay pushes cannot be used"
+                    );
+                }
+                LEARN_AGAIN
+            }
+        };
+        sleep(rest).await;
+    }
+}
+
+/// Sends what is put into the queue. Does not return.
+pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
+    let mut running = FuturesUnordered::new();
+    let mut later: BTreeMap<(Instant, u64), Job> = BTreeMap::new();
+    let (mut number, mut losses) = (0, Losses::default());
+    let mut turns = interval(TOLD_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let room = running.len() < AT_ONCE;
+        let first = later.first_key_value().map(|((due, _), _)| *due);
+        let due = first.unwrap_or_else(|| Instant::now() + TOLD_EVERY);
+        let more = tokio::select! {
+            notification = push.waiting.next(), if room => {
+                running.push(Work::new(push, server, directory).all(notification));
+                continue;
+            }
+            () = sleep_until(due), if room && first.is_some() => {
+                if let Some((_, job)) = later.pop_first() {
+                    running.push(Work::new(push, server, directory).again(job));
+                }
+                continue;
+            }
+            Some(outcomes) = running.next() => outcomes,
+            _ = turns.tick() => {
+                losses.say(push.waiting.take_lost());
+                continue;
+            }
+        };
+        for outcome in more {
+            match outcome {
+                Outcome::Sent => {}
+                Outcome::Lost(why) => losses.add(why),
+                Outcome::Again(..) if later.len() >= LATER_MAX => {
+                    losses.add("too many wait to be tried again".to_owned());
+                }
+                Outcome::Again(job, rest) => {
+                    number += 1;
+                    later.insert((Instant::now() + rest, number), job);
+                }
+            }
+        }
+    }
+}
+
+impl Losses {
+    fn add(&mut self, why: String) {
+        self.count += 1;
+        self.why = why;
+    }
+
+    fn say(&mut self, without_room: u64) {
+        let Self { count, why } = std::mem::take(self);
+        if count + without_room > 0 {
+            warn!(count, without_room, why, "pushes were lost; no message was");
+        }
+    }
+}
+
+/// What sending takes.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    push: &'a Push,
+    server: &'a Server,
+    directory: &'a Directory,
+}
+
+type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + 'a>>;
+
+impl<'a> Work<'a> {
+    fn new(push: &'a Push, server: &'a Server, directory: &'a Directory) -> Self {
+        Self {
+            push,
+            server,
+            directory,
+        }
+    }
+
+    /// Sends a notification to all devices of its person that are not in use.
+    fn all(self, notification: Notification) -> Outcomes<'a> {
+        Box::pin(async move {
+            let devices = match self.devices(&notification.user).await {
+                Ok(devices) => devices,
+                Err(why) => return vec![Outcome::Lost(why)],
+            };
+            let notification = Arc::new(notification);
+            let jobs = devices.into_iter().map(|token| {
+                self.one(Job {
+                    notification: Arc::clone(&notification),
+                    token,
+                    tries: 0,
+                })
+            });
+            join_all(jobs).await
+        })
+    }
+
+    fn again(self, job: Job) -> Outcomes<'a> {
+        Box::pin(async move {
+            // It may have come to be in use, or to be somebody else's.
+            match self.devices(&job.notification.user).await {
+                Ok(devices) if devices.contains(&job.token) => vec![self.one(job).await],
+                Ok(_) => Vec::new(),
+                Err(why) => vec![Outcome::Lost(why)],
+            }
+        })
+    }
+
+    /// The devices of somebody with an account in use, but for those that they use right now.
+    async fn devices(self, user: &UserId) -> Result<Vec<String>, String> {
+        let whose = user.clone();
+        let read = move |tables: &Tables| {
+            let row = tables.account(&whose)?;
+            match row.is_some_and(|it| State::of(&it) == State::Ok) {
+                true => tables.devices(&whose),
+                false => Ok(Vec::new()),
+            }
+        };
+        let devices = self.server.tables.read(read).await;
+        let devices = devices.map_err(|it| it.to_string())?;
+        let used = self.server.sessions.devices_in_use(user);
+        let tokens = devices.into_iter().map(|it| it.token);
+        Ok(tokens.filter(|it| !used.contains(it)).collect())
+    }
+
+    async fn one(self, mut job: Job) -> Outcome {
+        let Some(device) = Device::read(&job.token) else {
+            return Outcome::Lost("a device cannot be read".to_owned());
+        };
+        let offer = self.push.offer.read().clone();
+        if offer.is_some_and(|it| !it.kinds.iter().any(|it| it == device.kind())) {
+            return Outcome::Lost(format!("the node does not relay {}", device.kind()));
+        }
+        let Some(signed) = self.signed(&job.notification, &device) else {
+            return Outcome::Lost("it cannot be encrypted".to_owned());
+        };
+        let node = &self.push.node;
+        let answer = self.directory.hand_to_node(node, PATH, signed.into()).await;
+        let (wait, why) = match answer {
+            Ok((201, ..)) => {
+                self.push.has_shown(&job.notification);
+                return Outcome::Sent;
+            }
+            Ok((410, ..)) => return self.gone(&job).await,
+            Ok((429 | 503, wait, body)) => (wait.unwrap_or(0), said(&body)),
+            Ok((_, _, body)) => return Outcome::Lost(said(&body)),
+            Err(error) => (0, format!("the node: {error}")),
+        };
+        let Some(rest) = REST.get(job.tries) else {
+            return Outcome::Lost(why);
+        };
+        job.tries += 1;
+        let rest = Duration::from_secs(wait).clamp(*rest, REST_MAX);
+        Outcome::Again(job, rest)
+    }
+
+    fn signed(self, notification: &Notification, device: &Device) -> Option<Vec<u8>> {
+        let content: PushContent = self.push.content;
+        let node = self.push.node.authority();
+        let draft = device.draft(notification, content, (&node, &self.push.salt))?;
+        let now = self.server.clock.now();
+        Some(self.server.signer.ask_for_push(draft, now).to_bytes())
+    }
+
+    /// Its service knows the device no more.
+    async fn gone(self, job: &Job) -> Outcome {
+        let user = &job.notification.user;
+        match self.server.forget_device(user, &job.token).await {
+            Ok(()) => {
+                info!(%user, "a device is gone, and forgotten");
+                Outcome::Sent
+            }
+            Err(fault) => Outcome::Lost(fault.to_string()),
+        }
+    }
+}
+
+/// What a node says is wrong, cut to a length that can be logged.
+fn said(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refused {
+        error: String,
+    }
+    let read = serde_json::from_slice::<Refused>(body);
+    let words = read.map_or_else(|_| "no words".to_owned(), |it| it.error);
+    let words: String = words
+        .chars()
+        .filter(|it| !it.is_control())
+        .take(200)
+        .collect();
+    format!("the node says: {words}")
+}

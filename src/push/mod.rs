@@ -1,0 +1,177 @@
+//! Pushes: what the devices of people who are not here are told, by way of a node of the directory, which has
+//! the credentials for it. Whoever has something to tell puts it into a bounded queue and never waits; a task of
+//! its own encrypts, signs and sends. What is lost on the way is a notification, never a message.
+
+mod carrier;
+mod device;
+mod encryption;
+mod notification;
+mod waiting;
+
+use std::{collections::HashSet, sync::Arc};
+
+use freehold_config::PushContent;
+use freehold_directory::{Directory, NodeAddress};
+use freehold_keys::KeyError;
+use freehold_proto::UserId;
+use freehold_store::{
+    Batch, StoreError, Tables, TopicKey,
+    tables::{
+        devices::{drop_device, drop_devices, put_device},
+        rows::DeviceRow,
+    },
+};
+use parking_lot::{Mutex, RwLock};
+
+pub use self::carrier::Offer;
+pub(crate) use self::notification::{Notification, What, Words};
+use self::{device::Device, waiting::Waiting};
+use crate::server::Server;
+
+/// What a client says when its device is to have no pushes any more.
+pub(crate) const NONE: &str = "\u{2421}";
+/// Conversations with a notification that may stand on a device still. When there are more, all are forgotten:
+/// then some notifications stay until somebody wipes them away.
+const SHOWN_MAX: usize = 100_000;
+/// How long a device is not written down anew, ms.
+const SEEN_FOR: i64 = 24 * 60 * 60 * 1000;
+
+/// Where notifications are handed in.
+#[derive(Debug)]
+pub struct Push {
+    node: NodeAddress,
+    content: PushContent,
+    waiting: Waiting,
+    /// What the node relays, as far as it has said so.
+    offer: RwLock<Option<Arc<Offer>>>,
+    /// Who was told of new messages where.
+    shown: Mutex<HashSet<(UserId, TopicKey)>>,
+    /// Goes into collapse keys, so that they say nothing.
+    salt: [u8; 32],
+}
+
+impl Push {
+    /// As configured. Fails without randomness.
+    pub fn new(config: freehold_config::Push) -> Result<Self, KeyError> {
+        Ok(Self {
+            node: config.node,
+            content: config.content,
+            waiting: Waiting::default(),
+            offer: RwLock::default(),
+            shown: Mutex::default(),
+            salt: freehold_keys::random()?,
+        })
+    }
+
+    /// Begins to send; ends with the domain.
+    pub(crate) fn start(self: &Arc<Self>, server: &Arc<Server>, directory: &Arc<Directory>) {
+        let tasks = &server.tasks;
+        for work in [false, true] {
+            let (push, stop) = (Arc::clone(self), tasks.stop_token());
+            let (server, directory) = (Arc::clone(server), Arc::clone(directory));
+            tasks.spawn("push", async move {
+                let job = async {
+                    match work {
+                        true => carrier::carry(&push, &server, &directory).await,
+                        false => carrier::learn(&push, &directory).await,
+                    }
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    never = job => match never {},
+                }
+            });
+        }
+    }
+
+    /// The key with which browsers subscribe, if the node has said it.
+    pub(crate) fn vapid(&self) -> Option<String> {
+        self.offer.read().as_ref()?.vapid.clone()
+    }
+
+    /// Something is to be told.
+    pub(crate) fn tell(&self, notification: Notification) {
+        self.waiting.put(notification);
+    }
+
+    /// Whether somebody who has read so far has a notification of it on a device, perhaps. What waits about it
+    /// is not sent.
+    pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
+        self.waiting.forget_read(user, topic, seq);
+        self.shown.lock().remove(&(user.clone(), topic))
+    }
+
+    fn has_shown(&self, notification: &Notification) {
+        if notification.what != What::Message {
+            return;
+        }
+        let mut shown = self.shown.lock();
+        if shown.len() >= SHOWN_MAX {
+            shown.clear();
+        }
+        shown.insert((notification.user.clone(), notification.key));
+    }
+}
+
+impl Server {
+    /// Keeps a device for pushes to somebody who has logged in with it, whosever it was. Says whether it can be
+    /// reached at all.
+    pub(crate) async fn keep_device(&self, user: &UserId, token: &str) -> Result<bool, StoreError> {
+        if self.push.is_none() || Device::read(token).is_none() {
+            return Ok(false);
+        }
+        let row = DeviceRow {
+            token: token.to_owned(),
+            seen: self.clock.now().as_millis(),
+        };
+        let _turn = self.account_turn(user).await;
+        let user = user.clone();
+        let gather = move |tables: &Tables| {
+            let mut batch = Batch::new();
+            let known = tables.devices(&user)?;
+            let known = known.iter().find(|it| it.token == row.token);
+            let fresh = known.is_some_and(|it| row.seen - it.seen < SEEN_FOR);
+            // An account that was deleted meanwhile leaves nothing behind.
+            if !fresh && tables.account(&user)?.is_some() {
+                put_device(tables, &mut batch, &user, &row)?;
+            }
+            Ok(batch)
+        };
+        self.write(gather).await?;
+        Ok(true)
+    }
+
+    /// Forgets a device of somebody.
+    pub(crate) async fn forget_device(&self, user: &UserId, token: &str) -> Result<(), StoreError> {
+        let (user, token) = (user.clone(), token.to_owned());
+        self.write(move |tables| {
+            let mut batch = Batch::new();
+            drop_device(tables, &mut batch, &user, &token)?;
+            Ok(batch)
+        })
+        .await
+    }
+
+    /// What forgets all devices of somebody whose log-ins end.
+    pub(crate) async fn without_devices(&self, user: &UserId) -> Result<Batch, StoreError> {
+        let user = user.clone();
+        let gather = move |tables: &Tables| {
+            let mut batch = Batch::new();
+            drop_devices(tables, &mut batch, &user)?;
+            Ok(batch)
+        };
+        self.tables.read(gather).await
+    }
+
+    async fn write(
+        &self,
+        gather: impl FnOnce(&Tables) -> Result<Batch, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let batch = self.tables.read(gather).await?;
+        if !batch.is_empty() {
+            // A batch without guards is applied.
+            let _applied = self.tables.commit(batch).await?;
+        }
+        Ok(())
+    }
+}

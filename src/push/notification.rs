@@ -1,0 +1,291 @@
+//! What a device is told: as little as it takes to fetch the rest from here, or more where nobody on the way
+//! can read it (fact sheet, section 8).
+
+use freehold_proto::{AccessMode, Timestamp, Urgency, UserId};
+use freehold_store::TopicKey;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::encryption::TEXT_BYTES_MAX;
+use crate::edge::{frames::Data, ids::Head};
+
+/// Longest beginning of a message that is told, in characters.
+const PREVIEW_CHARS: usize = 128;
+
+/// Longest key of a message's head that is told, in bytes.
+const WORD_BYTES_MAX: usize = 64;
+
+/// Something that a person's devices are told.
+#[derive(Clone, Debug)]
+pub(crate) struct Notification {
+    pub(crate) user: UserId,
+    pub(crate) key: TopicKey,
+    /// The topic as the person names it.
+    pub(crate) topic: String,
+    pub(crate) what: What,
+    /// The last message that it is about.
+    pub(crate) seq: u32,
+    pub(crate) at: Timestamp,
+    /// Who did it, as the person names them; nobody towards readers of a channel.
+    pub(crate) from: String,
+    /// Of a message.
+    pub(crate) words: Words,
+    /// Of an invitation: want and given.
+    pub(crate) access: Option<(AccessMode, AccessMode)>,
+}
+
+/// Kinds of notifications. A later one takes the place of an earlier one of the same kind about the same topic.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum What {
+    /// Somebody wrote.
+    Message,
+    /// Somebody calls, or the call is over.
+    Call,
+    /// Somebody asks in.
+    Invitation,
+    /// The person has read it on another device.
+    Read,
+}
+
+/// What is told of a message.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Words {
+    /// How the call stands that it is.
+    call: Option<String>,
+    audio_only: bool,
+    /// The message that it takes the place of.
+    replace: Option<String>,
+    mime: Option<String>,
+    preview: Option<String>,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Content {
+    /// What it takes to fetch the rest.
+    Bare,
+    /// All of it.
+    Whole,
+}
+
+impl Words {
+    /// Reads a message; `None` for one that nobody need be told of: an edit.
+    pub(crate) fn of(data: &Data) -> Option<Self> {
+        let head = data.head.as_ref();
+        let head = head.and_then(|it| serde_json::from_str::<Head>(it.get()).ok());
+        let head = head.unwrap_or_default();
+        let text = |key: &str| {
+            let text = head.get(key).and_then(Value::as_str);
+            text.filter(|it| it.len() <= WORD_BYTES_MAX)
+                .map(str::to_owned)
+        };
+        let (call, replace) = (text("webrtc"), text("replace"));
+        if replace.is_some() && call.is_none() {
+            return None;
+        }
+        Some(Self {
+            audio_only: head.get("aonly").and_then(Value::as_bool) == Some(true),
+            mime: text("mime"),
+            preview: data.content.as_ref().and_then(|it| preview(it.get())),
+            call,
+            replace,
+        })
+    }
+
+    /// What kind of notification it makes.
+    pub(crate) fn what(&self) -> What {
+        match self.call {
+            Some(_) => What::Call,
+            None => What::Message,
+        }
+    }
+}
+
+/// How a message begins: of plain text and of formatted text.
+fn preview(content: &str) -> Option<String> {
+    let content: Value = serde_json::from_str(content).ok()?;
+    let text = match &content {
+        Value::String(text) => text,
+        Value::Object(formatted) => formatted.get("txt")?.as_str()?,
+        _ => return None,
+    };
+    Some(text.chars().take(PREVIEW_CHARS).collect())
+}
+
+impl Notification {
+    /// How soon it is to come.
+    pub(super) fn urgency(&self) -> Urgency {
+        match self.what {
+            What::Read => Urgency::Low,
+            What::Message | What::Call | What::Invitation => Urgency::High,
+        }
+    }
+
+    /// Under the names that stock clients know.
+    pub(super) fn fields(&self, content: Content) -> Vec<(String, String)> {
+        let what = match self.what {
+            What::Message | What::Call => "msg",
+            What::Invitation => "sub",
+            What::Read => "read",
+        };
+        let mut fields = vec![
+            ("what", what.to_owned()),
+            ("topic", self.topic.clone()),
+            ("ts", self.at.to_string()),
+        ];
+        if self.seq > 0 {
+            fields.push(("seq", self.seq.to_string()));
+        }
+        if let Some((want, given)) = self.access {
+            fields.push(("modeWant", want.to_string()));
+            fields.push(("modeGiven", given.to_string()));
+        }
+        let words = &self.words;
+        // Without these the device would ring for a call that is over.
+        fields.extend(words.call.clone().map(|it| ("webrtc", it)));
+        fields.extend(words.replace.clone().map(|it| ("replace", it)));
+        if words.audio_only {
+            fields.push(("aonly", "true".to_owned()));
+        }
+        if matches!(self.what, What::Read) {
+            fields.push(("silent", "true".to_owned()));
+        }
+        if content == Content::Whole {
+            if !self.from.is_empty() {
+                fields.push(("xfrom", self.from.clone()));
+            }
+            fields.extend(words.mime.clone().map(|it| ("mime", it)));
+            fields.extend(words.preview.clone().map(|it| ("content", it)));
+        }
+        let fields = fields.into_iter();
+        fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    /// The same as JSON.
+    pub(super) fn json(&self, content: Content) -> Vec<u8> {
+        let write = |content| {
+            let fields = self.fields(content).into_iter();
+            let object: Map<_, _> = fields.map(|(name, it)| (name, it.into())).collect();
+            Value::Object(object).to_string().into_bytes()
+        };
+        match write(content) {
+            // Escapes can make a short text long.
+            long if long.len() > TEXT_BYTES_MAX => write(Content::Bare),
+            text => text,
+        }
+    }
+
+    /// What a later notification of the same kind has too. Without the salt it says nothing.
+    pub(super) fn collapse(&self, salt: &[u8; 32]) -> [u8; 24] {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(salt)
+            .chain_update(self.key.as_bytes())
+            .chain_update([self.what as u8])
+            .chain_update(self.user.to_string())
+            .finalize()
+            .into();
+        let mut key = [0; 24];
+        key.copy_from_slice(&hash[..24]);
+        key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, value::to_raw_value};
+
+    use super::*;
+
+    fn data(head: &Value, content: &Value) -> Data {
+        Data {
+            topic: "usrB".to_owned(),
+            from: "usrB".to_owned(),
+            ts: Timestamp::EPOCH,
+            seq: 7,
+            head: Some(to_raw_value(head).unwrap()),
+            content: Some(to_raw_value(content).unwrap()),
+        }
+    }
+
+    fn notification(words: Words) -> Notification {
+        let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
+        Notification {
+            key: TopicKey::saved(&user),
+            user,
+            topic: "usrB".to_owned(),
+            what: words.what(),
+            seq: 7,
+            at: Timestamp::EPOCH,
+            from: "usrB".to_owned(),
+            words,
+            access: None,
+        }
+    }
+
+    fn told(notification: &Notification, content: Content) -> Value {
+        serde_json::from_slice(&notification.json(content)).unwrap()
+    }
+
+    #[test]
+    fn those_who_carry_it_read_what_it_takes_to_fetch_the_message_and_no_word_of_it() {
+        let words = Words::of(&data(
+            &json!({"mime": "text/x-drafty"}),
+            &json!({"txt": "secret"}),
+        ));
+        let notification = notification(words.unwrap());
+        let bare =
+            json!({"what": "msg", "topic": "usrB", "seq": "7", "ts": "1970-01-01T00:00:00.000Z"});
+        assert_eq!(told(&notification, Content::Bare), bare);
+        let whole = told(&notification, Content::Whole);
+        assert_eq!(
+            (&whole["content"], &whole["xfrom"], &whole["mime"]),
+            (&json!("secret"), &json!("usrB"), &json!("text/x-drafty"))
+        );
+        assert_ne!(
+            notification.collapse(&[1; 32]),
+            notification.collapse(&[2; 32])
+        );
+    }
+
+    #[test]
+    fn of_an_edit_nobody_is_told_and_of_a_call_its_beginning_and_its_end() {
+        assert_eq!(
+            Words::of(&data(&json!({"replace": ":3"}), &json!("x"))),
+            None
+        );
+        let call = Words::of(&data(
+            &json!({"webrtc": "started", "aonly": true}),
+            &json!(""),
+        ));
+        let call = notification(call.unwrap());
+        assert_eq!((call.what, call.urgency()), (What::Call, Urgency::High));
+        let fields = told(&call, Content::Bare);
+        assert_eq!(
+            (&fields["webrtc"], &fields["aonly"]),
+            (&json!("started"), &json!("true"))
+        );
+        let over = json!({"webrtc": "missed", "replace": ":3"});
+        let over = notification(Words::of(&data(&over, &json!(""))).unwrap());
+        let fields = told(&over, Content::Bare);
+        assert_eq!(
+            (&fields["webrtc"], &fields["replace"]),
+            (&json!("missed"), &json!(":3"))
+        );
+    }
+
+    #[test]
+    fn what_is_told_always_fits() {
+        let long = "\u{1}".repeat(1000);
+        let mut notification = notification(Words::of(&data(&json!({}), &json!(long))).unwrap());
+        assert_eq!(
+            notification.words.preview.as_ref().unwrap().chars().count(),
+            128
+        );
+        notification.words.mime = Some("\u{1}".repeat(1000));
+        let mime = Words::of(&data(&json!({"mime": "x".repeat(65)}), &json!("")));
+        assert_eq!(mime.unwrap().mime, None);
+        assert!(notification.json(Content::Whole).len() <= TEXT_BYTES_MAX);
+    }
+}

@@ -1,0 +1,187 @@
+//! Notifications that wait to be sent. A later one about the same takes the place of an earlier one; what finds no
+//! room is counted, and lost.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use freehold_proto::UserId;
+use freehold_store::TopicKey;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::notification::{Notification, What};
+
+/// Notifications that wait.
+const WAITING_MAX: usize = 8192;
+/// How long a notification waits for others that may take its place.
+const GATHER: Duration = Duration::from_millis(500);
+
+type Key = (UserId, TopicKey, What);
+
+/// A bounded queue, by when each is due.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    notifications: HashMap<Key, (Instant, Notification)>,
+    due: BTreeSet<(Instant, Key)>,
+    lost: u64,
+}
+
+impl Waiting {
+    /// Queues a notification. Never waits.
+    pub(super) fn put(&self, notification: Notification) {
+        let key = (
+            notification.user.clone(),
+            notification.key,
+            notification.what,
+        );
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let due = match inner.notifications.get(&key) {
+            _ if notification.what == What::Call => now,
+            Some((due, _)) => *due,
+            None => now + GATHER,
+        };
+        inner.remove(&key);
+        if inner.notifications.len() >= WAITING_MAX {
+            inner.lost += 1;
+            return;
+        }
+        inner.due.insert((due, key.clone()));
+        inner.notifications.insert(key, (due, notification));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Somebody has read so far: what waits about that is not sent.
+    pub(super) fn forget_read(&self, user: &UserId, topic: TopicKey, seq: u32) {
+        let key = (user.clone(), topic, What::Message);
+        let mut inner = self.inner.lock();
+        if inner
+            .notifications
+            .get(&key)
+            .is_some_and(|(_, it)| it.seq <= seq)
+        {
+            inner.remove(&key);
+        }
+    }
+
+    /// Waits until a notification is due, and takes it.
+    pub(super) async fn next(&self) -> Notification {
+        loop {
+            let changed = self.changed.notified();
+            let first = self.inner.lock().due.first().map(|(due, _)| *due);
+            match first {
+                Some(due) if due <= Instant::now() => {
+                    if let Some(notification) = self.inner.lock().take_first() {
+                        return notification;
+                    }
+                }
+                Some(due) => tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// How many were lost since this was asked last.
+    pub(super) fn take_lost(&self) -> u64 {
+        std::mem::take(&mut self.inner.lock().lost)
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: &Key) {
+        if let Some((due, _)) = self.notifications.remove(key) {
+            self.due.remove(&(due, key.clone()));
+        }
+    }
+
+    fn take_first(&mut self) -> Option<Notification> {
+        let (_, key) = self.due.pop_first()?;
+        self.notifications
+            .remove(&key)
+            .map(|(_, notification)| notification)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_proto::Timestamp;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn notification(user: u16, what: What, seq: u32) -> Notification {
+        let [high, low] = user.to_be_bytes();
+        let user = UserId::new([high, low, 0, 0, 0, 0, 0, 0], "alpha.test".parse().unwrap());
+        Notification {
+            key: TopicKey::reports(&"alpha.test".parse().unwrap()),
+            user,
+            topic: "usrB".to_owned(),
+            what,
+            seq,
+            at: Timestamp::EPOCH,
+            from: String::new(),
+            words: Default::default(),
+            access: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_of_one_moment_are_one_push_and_a_call_waits_for_none() {
+        let (waiting, start) = (Waiting::default(), Instant::now());
+        for seq in 1..=3 {
+            waiting.put(notification(1, What::Message, seq));
+        }
+        waiting.put(notification(2, What::Message, 9));
+        waiting.put(notification(1, What::Call, 4));
+        let call = waiting.next().await;
+        assert_eq!((call.what, start.elapsed()), (What::Call, Duration::ZERO));
+        assert_eq!(waiting.next().await.seq, 3);
+        assert_eq!(start.elapsed(), GATHER);
+        assert_eq!(waiting.next().await.seq, 9);
+        assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_meanwhile_is_not_sent() {
+        let waiting = Waiting::default();
+        for (user, seq) in [(1, 5), (2, 6)] {
+            waiting.put(notification(user, What::Message, seq));
+            let it = notification(user, What::Message, seq);
+            waiting.forget_read(&it.user, it.key, 5);
+        }
+        assert_eq!(waiting.next().await.seq, 6);
+        assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_finds_no_room_is_counted_and_what_waits_can_still_be_replaced() {
+        let waiting = Waiting::default();
+        let full = u16::try_from(WAITING_MAX).unwrap();
+        for user in 0..full + 3 {
+            waiting.put(notification(user, What::Message, 1));
+        }
+        assert_eq!((waiting.take_lost(), waiting.take_lost()), (3, 0));
+        waiting.put(notification(0, What::Message, 2));
+        assert_eq!(waiting.take_lost(), 0);
+        let mut seen = Vec::new();
+        for _ in 0..full {
+            seen.push(waiting.next().await.seq);
+        }
+        assert!(seen.contains(&2));
+    }
+}
