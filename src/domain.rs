@@ -20,7 +20,7 @@ use crate::{
     edge::{entrance, front::Front, grpc, http, ids::Ids},
     files::{Files, StorageError},
     limits::{self, Limits},
-    listing,
+    listing::{self, Search},
     mail::{MailError, Post},
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
@@ -424,6 +424,7 @@ fn server(
     }: Parts,
 ) -> Result<Arc<Server>, BuildError> {
     let us = keys.domain().clone();
+    let search = Search::new(&clock);
     let outbox = Arc::new(Outbox::new(tables.clone(), keys.signer()).within(waiting));
     let server = Arc::new(Server {
         ids: Ids::new(us.clone()),
@@ -449,7 +450,7 @@ fn server(
         file_bounds: Default::default(),
         directory,
         listing,
-        search: Default::default(),
+        search,
         outbox: Arc::clone(&outbox),
         lives,
         tasks,

@@ -116,7 +116,10 @@ pub(crate) async fn sweep(server: Arc<Server>) {
     let mut ticks = interval(SWEEP_EVERY);
     loop {
         tokio::select! {
-            _ = ticks.tick() => server.limits.sweep(),
+            _ = ticks.tick() => {
+                server.limits.sweep();
+                server.search.sweep();
+            }
             () = stop.cancelled() => return,
         }
     }

@@ -66,8 +66,19 @@ pub struct Directory {
     budget: Mutex<Budget>,
     strangers: Semaphore,
     returning: Semaphore,
+    /// The same for what people search: it holds up nobody's hello.
+    searched: (Semaphore, Mutex<Budget>),
     flights: Mutex<HashMap<DomainName, Weak<AsyncMutex<()>>>>,
     alarms: Alarms,
+}
+
+/// On whose word a domain is looked up.
+#[derive(Clone, Copy)]
+enum Word {
+    /// A peer's.
+    Peers,
+    /// A node's, that found it for somebody who searched.
+    Nodes,
 }
 
 /// How far the record that we have of a domain will do.
@@ -111,6 +122,10 @@ impl Directory {
             budget: Mutex::new(Budget::new(config.negative_cache)),
             strangers: Semaphore::new(STRANGERS_MAX),
             returning: Semaphore::new(STRANGERS_MAX),
+            searched: (
+                Semaphore::new(STRANGERS_MAX),
+                Mutex::new(Budget::new(config.negative_cache)),
+            ),
             flights: Mutex::default(),
             alarms: Alarms::default(),
         })
@@ -161,7 +176,7 @@ impl Directory {
         record_hash: &[u8; 32],
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
         let shown = |record: &VerifiedRecord, due: bool| !due && record.hash() == *record_hash;
-        self.on_the_word_of_others(domain, shown).await
+        self.on_the_word_of_others(domain, Word::Peers, shown).await
     }
 
     /// The record of a domain that somebody else speaks of. Looked up within the ration of
@@ -170,7 +185,15 @@ impl Directory {
         &self,
         domain: &DomainName,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        self.on_the_word_of_others(domain, |_, _| true).await
+        self.on_the_word_of_others(domain, Word::Peers, |_, _| true)
+            .await
+    }
+
+    /// The record of a domain that nodes of the public directory name to somebody who searches. Looked up
+    /// within a ration of its own; a known domain is answered for in any case.
+    async fn searched(&self, domain: &DomainName) -> Result<Arc<VerifiedRecord>, ResolveError> {
+        self.on_the_word_of_others(domain, Word::Nodes, |_, _| true)
+            .await
     }
 
     /// The record of a domain of which something unknown to our copy has been seen, such as a key.
@@ -179,12 +202,14 @@ impl Directory {
         &self,
         domain: &DomainName,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
-        self.on_the_word_of_others(domain, |_, _| false).await
+        self.on_the_word_of_others(domain, Word::Peers, |_, _| false)
+            .await
     }
 
     async fn on_the_word_of_others(
         &self,
         domain: &DomainName,
+        word: Word,
         suffices: impl Fn(&VerifiedRecord, bool) -> bool,
     ) -> Result<Arc<VerifiedRecord>, ResolveError> {
         let sufficient = |standing: &Standing| match standing {
@@ -205,13 +230,14 @@ impl Directory {
             Standing::Good(record) | Standing::Due(record) => Some(record),
             Standing::Gone => None,
         };
-        let places = if met {
-            &self.returning
-        } else {
-            &self.strangers
+        let (places, budget) = match word {
+            Word::Nodes => (&self.searched.0, &self.searched.1),
+            Word::Peers if met => (&self.returning, &self.budget),
+            Word::Peers => (&self.strangers, &self.budget),
         };
+        let admitted = || budget.lock().admit_stranger(domain, met, Instant::now());
         let found = match places.try_acquire() {
-            Ok(_permit) if self.admit_stranger(domain, met) => self.find(domain).await,
+            Ok(_permit) if admitted() => self.find(domain).await,
             _ => Err(ResolveError::Busy),
         };
         match (found, current) {
@@ -385,11 +411,6 @@ impl Directory {
         root: &[u8; 32],
     ) -> Result<VerifiedRecord, RecordFault> {
         VerifiedRecord::verify(bytes, domain, root, self.clock.now())
-    }
-
-    fn admit_stranger(&self, domain: &DomainName, met: bool) -> bool {
-        let now = Instant::now();
-        self.budget.lock().admit_stranger(domain, met, now)
     }
 
     /// Waits until nobody else looks up `domain`. Dropping the guard, also by giving up half-way,

@@ -47,6 +47,8 @@ const FOUND_FOR: Duration = Duration::from_secs(5 * 60);
 const MISSED_FOR: Duration = Duration::from_secs(30);
 /// How long a look will do for the announcements of its domain: it announces every few minutes.
 const ANNOUNCES_FOR: Duration = Duration::from_secs(60 * 60);
+/// Announcements at once, each of at most 256 KiB.
+const ANNOUNCING_MAX: usize = 64;
 /// How often networks are forgotten that have asked for nothing lately.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Looks at once.
@@ -99,6 +101,8 @@ pub struct Node {
     questions: Limiter<Ipv6Addr>,
     looks_asked: Limiter<Ipv6Addr>,
     announcements: Limiter<Ipv6Addr>,
+    /// Announcements that come in or are checked now.
+    announcing: Semaphore,
     listing: RwLock<Listing>,
     proxies: Vec<IpAddr>,
     metrics: Metrics,
@@ -128,6 +132,7 @@ impl Node {
             questions: Limiter::new(config.questions, &clock),
             looks_asked: Limiter::new(config.looks, &clock),
             announcements: Limiter::new(config.announcements, &clock),
+            announcing: Semaphore::new(ANNOUNCING_MAX),
             listing: RwLock::new(Listing::new(config.listing_bytes)),
             clock,
             looks: Cache::builder()
@@ -392,7 +397,7 @@ mod tests {
         };
         let signed = ring.signer().announce(vec![card(1), card(2)], LEASE, now);
         let mut announced = VerifiedAnnouncement::verify(&signed, record, now).unwrap();
-        announced.announcement.domain = format!("d{number}.beta.test").parse().unwrap();
+        announced.announcement.domain = format!("d.d{number}.test").parse().unwrap();
         announced
     }
 
@@ -440,7 +445,8 @@ mod tests {
             };
             node.looks.insert(name, Arc::new(look)).await;
             let announced = announced(&ring, &record, number, now.time);
-            node.listing.write().take(&announced, now).unwrap();
+            let network = Ipv6Addr::from(u128::from(number % 100));
+            node.listing.write().take(&announced, network, now).unwrap();
         }
         node.looks.run_pending_tasks().await;
         let figures = node.listing.read().figures();

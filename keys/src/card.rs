@@ -40,6 +40,19 @@ pub struct VerifiedAnnouncement {
     pub cards: Vec<SignedCard>,
 }
 
+/// What an announcement says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AnnouncementClaim {
+    /// Whose.
+    pub domain: freehold_proto::DomainName,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// What stands under it.
+    pub signature: Bytes,
+    /// How many cards are in it.
+    pub cards: usize,
+}
+
 /// Whose word it is and for when, which cards and announcements say in the same way.
 struct Claim<'a> {
     domain: &'a freehold_proto::DomainName,
@@ -111,10 +124,16 @@ impl SignedCard {
 }
 
 impl VerifiedAnnouncement {
-    /// Reads an encoded `SignedAnnouncement` as far as whose it says it is, so that the record can be had
-    /// that decides whether it is.
-    pub fn domain_of(signed: &[u8]) -> Result<freehold_proto::DomainName, Malformed> {
-        Ok(read(signed)?.1.domain)
+    /// What an encoded `SignedAnnouncement` says it is, so that the record can be had that decides whether
+    /// it is. Nothing is checked.
+    pub fn claim(signed: &[u8]) -> Result<AnnouncementClaim, Malformed> {
+        let (signed, announcement) = read(signed)?;
+        Ok(AnnouncementClaim {
+            domain: announcement.domain,
+            issued: announcement.issued,
+            signature: signed.signature,
+            cards: announcement.cards.len(),
+        })
     }
 
     /// Believes received bytes, an encoded `SignedAnnouncement`, if the domain of `record`, which the caller
@@ -256,8 +275,8 @@ mod tests {
         let holds = VerifiedAnnouncement::verify(&signed, &record, now()).unwrap();
         assert_eq!(holds.cards.len(), 1);
         assert_eq!(holds.cards[0].card().words, words()[0]);
-        let whose = VerifiedAnnouncement::domain_of(&signed).unwrap();
-        assert_eq!(whose.as_str(), "beta.test");
+        let claim = VerifiedAnnouncement::claim(&signed).unwrap();
+        assert_eq!((claim.domain.as_str(), claim.issued), ("beta.test", now()));
         for (record, now) in [
             (alpha.fresh_record(now()), now()),
             (record.clone(), now().plus(LEASE)),

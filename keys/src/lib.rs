@@ -33,7 +33,7 @@ mod secret;
 mod signer;
 mod tls;
 
-pub use card::{CardFault, SignedCard, VerifiedAnnouncement};
+pub use card::{AnnouncementClaim, CardFault, SignedCard, VerifiedAnnouncement};
 pub use client_document::{DocumentFault, SignedClientDocument};
 pub use error::KeyError;
 pub use freshness::SignedFreshness;

@@ -8,7 +8,7 @@ use std::{
 
 use freehold_directory::Listed;
 use freehold_keys::SignedCard;
-use freehold_proto::{AccessMode, card::Subject};
+use freehold_proto::{AccessMode, DomainName, card::Subject};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -40,7 +40,7 @@ pub(super) async fn find(server: &Arc<Server>, asker: &Caller, query: &Query) ->
     let questions = questions(query);
     let asked = questions.iter().flat_map(|(question, typed)| {
         [Listed::Groups, Listed::People].map(|what| async move {
-            let cards = server.search.ask(server, what, question).await;
+            let cards = server.search.ask(server, &asker.user, what, question).await;
             (cards, typed)
         })
     });
@@ -48,8 +48,7 @@ pub(super) async fn find(server: &Arc<Server>, asker: &Caller, query: &Query) ->
     for (cards, typed) in join_all(asked).await {
         for card in cards.iter() {
             let said = card.card();
-            let counts = said.expires > server.clock.now();
-            if !counts || said.domain == server.us || !server.permits(&said.domain) {
+            if said.expires <= server.clock.now() {
                 continue;
             }
             let answer = answers.entry(said.topic()).or_insert_with(|| Answer {
@@ -92,6 +91,11 @@ impl Answer {
             Subject::Group { group, .. } => Found::Group(*group),
             Subject::Person(user) => Found::Person(user.clone()),
         }
+    }
+
+    /// The domain that says so.
+    pub(super) fn home(&self) -> &DomainName {
+        &self.card.card().domain
     }
 
     pub(super) fn matched(&self) -> &BTreeSet<String> {

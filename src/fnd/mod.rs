@@ -71,7 +71,7 @@ pub(crate) async fn search(
     let (matches, listed) =
         tokio::join!(matches(server, &query), listed::find(server, asker, &query));
     let mut matches = matches?;
-    let listed = elsewhere(server, listed, &mut matches).await?;
+    let listed = elsewhere(server, asker, listed, &mut matches).await?;
     let mut rows = Vec::new();
     for (found, matched) in matches {
         if rows.len() >= ROWS_MAX {
@@ -93,6 +93,7 @@ pub(crate) async fn search(
 /// Of what nodes found, what nobody here has to do with yet; the rest goes to what was found here.
 async fn elsewhere(
     server: &Arc<Server>,
+    asker: &Caller,
     listed: Vec<listed::Answer>,
     matches: &mut Matches,
 ) -> Result<Vec<listed::Answer>, Reply> {
@@ -101,10 +102,18 @@ async fn elsewhere(
         let found = answer.here();
         let known = match &found {
             Found::Group(group) => {
-                let key = TopicKey::group(group);
-                let room = server.tables.read(move |tables| tables.room(key)).await?;
-                // A name that an invitation gave is less than what the card says.
-                room.is_some_and(|it| it.home.is_empty() || it.epoch > 0)
+                let (key, user) = (TopicKey::group(group), asker.user.clone());
+                let read = move |tables: &Tables| {
+                    let room = tables.room(key)?;
+                    Ok((room, tables.subscription(&user, key)?))
+                };
+                let (room, own) = server.tables.read(read).await?;
+                // Only its home speaks for a group; what others say of it shows nobody anything of ours.
+                let home = room.as_ref().map(|it| &*it.home);
+                if home.is_some_and(|it| it != answer.home().as_str()) {
+                    continue;
+                }
+                home.is_some() && own.is_some_and(|it| it.deleted == 0)
             }
             Found::Person(user) => server.profile(user).await?.is_some(),
             Found::Channel(_) => false,

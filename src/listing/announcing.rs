@@ -14,6 +14,7 @@ use freehold_proto::{
     card::{CardWords, LEASE, Subject},
 };
 use freehold_store::Tables;
+use tokio::time::sleep;
 
 use super::cards;
 use crate::server::Server;
@@ -30,7 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 struct Last {
     /// A hash of what was said, and when it is to be said again.
     said: Option<(u64, Timestamp)>,
-    /// When what was said last was signed.
+    /// When what a node took last was signed.
     issued: Option<Timestamp>,
     /// What each node said to it.
     heard: BTreeMap<String, Result<(), String>>,
@@ -40,16 +41,23 @@ struct Last {
 pub(crate) async fn announce(server: Arc<Server>) {
     let mut last = Last::default();
     loop {
-        turn(&server, &mut last).await;
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = turn(&server, &mut last) => {}
+            () = server.tasks.stopped() => return,
+        }
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            () = server.tasks.stopped() => return,
+        }
     }
 }
 
 async fn turn(server: &Arc<Server>, last: &mut Last) {
     let (us, findable) = (server.us.clone(), server.rules.findable);
-    let read = move |tables: &Tables| cards::all(tables, &us, findable);
-    let cards = match server.tables.read(read).await {
-        Ok(cards) => cards,
+    let masked = server.rules.masked_tags.clone();
+    let read = move |tables: &Tables| cards::all(tables, &us, findable, &masked);
+    let (cards, beyond) = match server.tables.read(read).await {
+        Ok(read) => read,
         Err(fault) => {
             tracing::error!(%fault, "who wishes to be found cannot be read");
             return;
@@ -64,15 +72,23 @@ async fn turn(server: &Arc<Server>, last: &mut Last) {
     if !due {
         return;
     }
+    if beyond > 0 && last.said.is_none_or(|(said, _)| said != hash) {
+        tracing::warn!(
+            beyond,
+            "more wish to be found than an announcement may hold: these are not listed"
+        );
+    }
     let empty = cards.is_empty();
     // Later than what was said before, whatever the clock says: nodes compare.
     let issued = last
         .issued
         .map_or(now, |it| now.max(it.plus(Duration::from_millis(1))));
-    last.issued = Some(issued);
     let signed = server.signer.announce(cards, LEASE, issued);
     let heard = server.directory.announce(signed.into()).await;
     let all = heard.iter().all(|it| it.outcome.is_ok());
+    if heard.iter().any(|it| it.outcome.is_ok()) {
+        last.issued = Some(issued);
+    }
     tell(heard, &mut last.heard);
     last.said = match empty && all {
         // Everything is withdrawn, and every node knows.

@@ -19,14 +19,19 @@ use crate::{
     topic::{may_be_found, storage},
 };
 
-/// Cards of all who carry the tag, up to as many as an announcement may have. Blocks.
+/// Carriers of the tag that are looked at.
+const OWNERS_MAX: usize = 10_000;
+
+/// Cards of all who carry the tag, and how many of them there are too many for an announcement. Tags of
+/// these kinds are not told. Blocks.
 pub(super) fn all(
     tables: &Tables,
     us: &DomainName,
     people_findable: bool,
-) -> Result<Vec<CardWords>, StoreError> {
+    masked: &[String],
+) -> Result<(Vec<CardWords>, usize), StoreError> {
     let mut cards = Vec::new();
-    for owner in tables.tagged(DISCOVERABLE, CARDS_MAX)? {
+    for owner in tables.tagged(DISCOVERABLE, OWNERS_MAX)? {
         let card = match owner {
             TagOwner::User(local) if people_findable => {
                 let user = UserId::new(local, us.clone());
@@ -48,7 +53,16 @@ pub(super) fn all(
         };
         cards.extend(card);
     }
-    Ok(cards)
+    let told = |tag: &String| {
+        let prefix = tag.split_once(':').map(|it| it.0);
+        !prefix.is_some_and(|it| masked.iter().any(|masked| masked == it))
+    };
+    for card in &mut cards {
+        card.tags.retain(told);
+    }
+    let beyond = cards.len().saturating_sub(CARDS_MAX);
+    cards.truncate(CARDS_MAX);
+    Ok((cards, beyond))
 }
 
 fn access(row: &RoomRow) -> AccessMode {

@@ -673,7 +673,7 @@ impl Actor {
     }
 
     /// A session that is not attached here knows so.
-    fn let_go(&self, session: &Session) {
+    pub(super) fn let_go(&self, session: &Session) {
         if !self.is_attached(session) {
             session.detach(self.key());
         }

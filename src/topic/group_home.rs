@@ -474,7 +474,7 @@ impl Actor {
                 let is_new = !room.followers.contains_key(actor.domain());
                 let changes = self.wanted_from(actor, &want)?;
                 if !want.leaves && (is_new || changes.is_empty()) {
-                    self.confirm(actor, &mut batch);
+                    self.confirm(actor, &mut batch, &mut effects);
                 }
                 self.learn_profile(actor, want.profile.as_ref()).await?;
                 effects.extend(self.access_effects(None, changes));
@@ -514,12 +514,16 @@ impl Actor {
 
     /// Tells a domain what somebody is given who came in by themselves: it may not know the group yet, or
     /// may have forgotten that it asked.
-    fn confirm(&mut self, actor: &UserId, batch: &mut Batch) {
-        let (key, now) = (self.key(), self.now());
+    fn confirm(&mut self, actor: &UserId, batch: &mut Batch, effects: &mut Vec<Effect>) {
+        let (key, now, domain) = (self.key(), self.now(), actor.domain());
+        if *domain == self.server.us || !self.server.outbox.has_room(domain) {
+            return;
+        }
         let owner = self.topic.room().and_then(Room::owner);
         let people = (key, actor, owner.unwrap_or(actor));
         let outbox = &self.server.outbox;
-        outbox.put_invitation(batch, actor.domain(), people, now);
+        outbox.put_invitation(batch, domain, people, now);
+        effects.push(Effect::WakePeers(vec![domain.clone()], key));
     }
 
     /// The account of a member elsewhere is gone, or of somebody who was one.

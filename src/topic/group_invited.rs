@@ -68,8 +68,14 @@ impl Actor {
         let change = is_news
             .then(|| room.rule(&inviter, &ruling, &us, now))
             .flatten();
+        let home = room.home.clone();
+        let behind = room.log.is_none() && room.takes_part(&us);
         let effects = self.access_effects(None, change.into_iter().collect());
         self.decide(Batch::new(), effects, decision, Verdict::Ok);
+        // What happened when they came in may have been passed over: nobody took part here then.
+        if let Some(home) = home.filter(|_| behind) {
+            self.pull(&home);
+        }
     }
 
     /// What is kept of a group in which nobody of ours has a part yet: its name, as text.

@@ -52,9 +52,16 @@ impl Actor {
             .changed_by(mode)
             .map_err(|_| reply::MALFORMED)?;
         let want_version = former.map_or(0, |it| it.want_version) + 1;
-        self.check_home_answers()?;
-        if self.joining.len() >= JOINING_MAX {
-            return Err(reply::UNAVAILABLE.into());
+        let home = self.home_abroad().cloned().ok_or(reply::INTERNAL)?;
+        let ready = self.check_home_answers();
+        self.server.outbox.prepare(&home).await?;
+        let full = self.joining.len() >= JOINING_MAX || !self.server.outbox.has_room(&home);
+        let busy = full.then(|| Err(reply::UNAVAILABLE.into()));
+        if let Err(refusal) = busy.unwrap_or(ready) {
+            // Nothing was touched, and what is known of the group in memory only is to stay for the next try.
+            asked.clone().answer(refusal, self.now());
+            self.let_go(&asked.session);
+            return Ok(());
         }
         let profile = self.server.profile(&asked.user).await?;
         let want = wire::GroupWant {

@@ -227,6 +227,7 @@ impl Actor {
         let mut batch = Batch::new();
         let asked_in = self.take_followers(&mut batch).await?;
         self.take_up_feed().await?;
+        self.index_tags(&mut batch);
         let room = self.room_mut()?;
         room.home = None;
         room.log = Some(Log {

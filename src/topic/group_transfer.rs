@@ -292,6 +292,7 @@ impl Actor {
         let mut batch = Batch::new();
         let asked = self.take_followers(&mut batch).await?;
         self.take_up_feed().await?;
+        self.index_tags(&mut batch);
         self.room_mut()?.home = None;
         self.room_mut()?.dirty = true;
         tracing::info!("this domain is the home of a group now");

@@ -47,14 +47,14 @@ pub struct ListedShown {
 /// Whether a group of ours may be found, and joined, by everybody.
 #[must_use]
 pub(crate) fn may_be_found(row: &RoomRow) -> bool {
-    let joinable = || {
-        let access = row.access_auth.parse().unwrap_or(AccessMode::NONE);
-        row.kind == CHANNEL || access.has(AccessMode::JOIN)
-    };
-    row.home.is_empty()
-        && row.deleted == 0
-        && row.tags.iter().any(|it| it == DISCOVERABLE)
-        && joinable()
+    row.home.is_empty() && is_for_everybody(row)
+}
+
+/// The same wherever it is at home.
+fn is_for_everybody(row: &RoomRow) -> bool {
+    let access = row.access_auth.parse().unwrap_or(AccessMode::NONE);
+    let joinable = row.kind == CHANNEL || access.has(AccessMode::JOIN);
+    row.deleted == 0 && joinable && row.tags.iter().any(|it| it == DISCOVERABLE)
 }
 
 /// The same of one that is loaded, of which the row is not at hand.
@@ -62,13 +62,17 @@ pub(super) fn is_open(room: &Room) -> bool {
     may_be_found(&storage::room_row(room))
 }
 
-/// What strangers see of a group of ours that may be found. Blocks.
+/// What strangers see of a group of ours that may be found; of one that has moved from here, where to. Blocks.
 pub(crate) fn listed_state(
     tables: &Tables,
     group: GroupId,
 ) -> Result<Option<wire::GroupState>, StoreError> {
     let row = tables.room(TopicKey::group(&group))?;
-    let Some(row) = row.filter(|it| it.kind != CHANNEL && may_be_found(it)) else {
+    let shown = |it: &RoomRow| {
+        let known = it.home.is_empty() || (it.begun.is_some() && !it.succession.is_empty());
+        known && it.kind != CHANNEL && is_for_everybody(it)
+    };
+    let Some(row) = row.filter(shown) else {
         return Ok(None);
     };
     let members = storage::people_in(&row);
@@ -94,24 +98,24 @@ pub(crate) async fn meet(
     let read = move |tables: &Tables| tables.room(key);
     let known = server.tables.read(read).await;
     let known = known.map_err(|_| reply::UNAVAILABLE)?;
-    // Of a group that has a copy here, or is at home here, nobody else needs to tell us.
-    let settled = |it: &RoomRow| it.home.is_empty() || it.epoch > 0;
-    if known.as_ref().is_some_and(settled) {
+    // Of a group that is at home here nobody else needs to tell us; of a copy in which nobody takes part any
+    // more nobody does by itself.
+    if known.as_ref().is_some_and(|it| it.home.is_empty()) {
         return Ok(());
     }
     if !server.permits(home) {
         return Err(reply::PERMISSION_DENIED);
     }
-    let asked = timeout(REMOTE_WAIT, ask(server, home, group)).await;
-    let (state, steps) = match asked.unwrap_or(Err(reply::UNAVAILABLE)) {
+    let asked = timeout(REMOTE_WAIT, find_home(server, home, group)).await;
+    let (home, state, steps) = match asked.unwrap_or(Err(reply::UNAVAILABLE)) {
         Ok(shown) => shown,
-        // Somebody of ours has been invited; strangers need not be shown it.
+        // Somebody of ours has a part in it, or has been invited; strangers need not be shown it.
         Err(_) if known.is_some() => return Ok(()),
         Err(refusal) => return Err(refusal),
     };
     let (done, told) = oneshot::channel();
     let shown = ListedShown {
-        home: home.clone(),
+        home,
         state,
         steps,
         done,
@@ -119,6 +123,22 @@ pub(crate) async fn meet(
     let command = Command::Listed(Box::new(shown));
     Hub::send(server, &TopicName::Group(group), command).await;
     told.await.unwrap_or(Err(reply::UNAVAILABLE))
+}
+
+/// Asks the domain that is, or was, the home of a group; and the one that followed, if it says so.
+async fn find_home(
+    server: &Server,
+    home: &DomainName,
+    group: GroupId,
+) -> Result<(DomainName, wire::GroupState, Vec<Entry>), Status> {
+    let (state, steps) = ask(server, home, group).await?;
+    match present_home(&state, group, &steps) {
+        Ok(Some(next)) if next != *home && next != server.us && server.permits(&next) => {
+            let (state, steps) = ask(server, &next, group).await?;
+            Ok((next, state, steps))
+        }
+        _ => Ok((home.clone(), state, steps)),
+    }
 }
 
 async fn ask(
@@ -187,11 +207,12 @@ impl Actor {
             self.set_room(room);
             return Ok(());
         }
+        let us = self.server.us.clone();
         let Ok(room) = self.room_mut() else {
             return Err(nobody());
         };
-        // Somebody of ours may have been invited, and somebody may have come in meanwhile.
-        if room.log.is_none() && room.home.as_ref() == Some(home) {
+        // Where somebody of ours takes part the log says how it stands.
+        if !room.takes_part(&us) && room.home.as_ref() == Some(home) {
             room.describe(described, now);
         }
         Ok(())

@@ -117,6 +117,22 @@ impl Actor {
         Ok(tags)
     }
 
+    /// The group is at home here from now on, and found here: by all its tags but an alias, which somebody
+    /// here may have.
+    pub(super) fn index_tags(&self, batch: &mut Batch) {
+        if let (Ok(owner), Some(room)) = (self.tag_owner(), self.topic.room()) {
+            let plain = |it: &&String| !it.starts_with(UNIQUE_PREFIX);
+            let tags: Vec<String> = room
+                .description
+                .tags
+                .iter()
+                .filter(plain)
+                .cloned()
+                .collect();
+            replace(batch, owner, &[], &tags);
+        }
+    }
+
     /// Takes the tags of a group that ends out of the index.
     pub(super) fn drop_tags(&self, batch: &mut Batch) {
         if let (Ok(owner), Some(room)) = (self.tag_owner(), self.topic.room()) {

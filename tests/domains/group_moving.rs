@@ -34,7 +34,7 @@ impl Club {
 }
 
 /// Says yes to ruling on others.
-async fn becomes_admin(guest: &mut Guest, group: &str) {
+pub(crate) async fn becomes_admin(guest: &mut Guest, group: &str) {
     guest.stands(group, "JRWPS", "JRWPAS").await;
     let body = json!({"topic": group, "sub": {"mode": "JRWPAS"}});
     guest.session.request("set", body).await.unwrap();

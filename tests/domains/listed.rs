@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    group_moving::{HERE, becomes_admin, lives_at},
     guest::{Guest, SOON},
     net::{DirectoryNode, Net},
     raw::http_at,
@@ -41,7 +42,8 @@ impl Guest {
                 Instant::now() < deadline,
                 "{typed}: {topics:?}, not {expected:?}"
             );
-            sleep(Duration::from_millis(200)).await;
+            // Nobody may search all the time, and clocks stand still here.
+            sleep(Duration::from_millis(800)).await;
         }
     }
 
@@ -174,6 +176,65 @@ async fn nobody_is_listed_who_does_not_wish_it_and_nothing_that_strangers_may_no
         let body = json!({"topic": group});
         assert_eq!(ann.is_refused("sub", body).await.0, 404);
     }
+}
+
+#[tokio::test]
+async fn tags_that_the_operator_hides_here_are_told_nobody_elsewhere() {
+    let net = Net::new().await;
+    let node = net.node().await;
+    let masked = format!(
+        "masked_tags = [\"org\"]\n[directory]\nnodes = [\"{}\"]\nannounce = true\n",
+        node.url()
+    );
+    let beta = net.domain_with("beta.test", &masked).await;
+    let mut bob = beta.guest("bob").await;
+    let set = json!({
+        "desc": {"public": {"fn": "Chess"}},
+        "tags": [DISCOVERABLE, "org:secret", "city:turin"],
+    });
+    bob.founds("new1", set).await;
+    let deadline = Instant::now() + SOON;
+    while listed(&node, "turin").await != 1 {
+        assert!(Instant::now() < deadline, "it is not listed");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(listed(&node, "secret").await, 0);
+    assert_eq!(listed(&node, "org").await, 0);
+}
+
+#[tokio::test]
+async fn a_group_that_moved_is_found_at_its_new_home_and_by_its_old_address() {
+    let net = Net::new().await;
+    let node = net.node().await;
+    let alpha = net.listed("alpha.test", &[&node]).await;
+    let beta = net.listed("beta.test", &[&node]).await;
+    let gamma = net.listed("gamma.test", &[&node]).await;
+    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+    let (mut cat, mut carl) = (gamma.guest("cat").await, gamma.guest("carl").await);
+    let group = bob.founds_listed("Bicycle workshop").await;
+    let at_beta = format!("{group}@beta.test");
+    ann.finds_at_last("workshop", std::slice::from_ref(&at_beta))
+        .await;
+    ann.comes_into(&at_beta).await;
+    let name = bob.name_of(&ann);
+    let body = json!({"topic": group, "sub": {"user": name, "mode": "+A"}});
+    bob.session.request("set", body).await.unwrap();
+    becomes_admin(&mut ann, &group).await;
+    let body = json!({"topic": group, "aux": {"fh-home": "alpha.test"}});
+    let deadline = Instant::now() + SOON;
+    // Until it is known there that she has said yes.
+    while let Err(failure) = bob.session.request("set", body.clone()).await {
+        assert!(Instant::now() < deadline, "{failure}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    lives_at(&mut ann, &group, HERE).await;
+    cat.finds_at_last("bicycle", &[format!("{group}@alpha.test")])
+        .await;
+    assert_eq!(cat.comes_into(&at_beta).await, group);
+    cat.says_in(&group, "Found it").await;
+    ann.reads_all(&group, &["Found it"]).await;
+    // Another one of that domain comes in by what is known there.
+    assert_eq!(carl.comes_into(&format!("{group}@alpha.test")).await, group);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! domains, and what is not found may be there all the same.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -11,7 +11,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use freehold_keys::SignedCard;
 use freehold_proto::{DomainName, card::Subject};
-use futures_util::future::join_all;
 use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -25,14 +24,14 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_secs(15);
 /// Addresses behind the name of a node to which is announced: each may be another node.
 const ADDRESSES_MAX: usize = 8;
 /// Time for a node to answer a question by words.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(2500);
+const ANSWERED_WITHIN: Duration = Duration::from_millis(1500);
 /// Nodes that are asked by words.
 const ASKED_MAX: usize = 3;
 /// Cards of one answer that are looked at.
 const CARDS_MAX: usize = 50;
 /// An answer of a node: cards, in words and in base64url.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Domains named in answers whose records are looked at.
+/// Domains named in answers whose records are looked at; each node has its part of them.
 const DOMAINS_MAX: usize = 32;
 
 /// What is looked for by words.
@@ -112,11 +111,17 @@ impl Directory {
         heard
     }
 
-    /// Cards that answer these words, of domains whose records are believed here, each subject once. The
-    /// look-ups of domains that were never met are rationed as those for strangers.
-    pub async fn search(&self, what: Listed, words: &str) -> Vec<SignedCard> {
+    /// Cards that nodes give for these words, of domains that are `wanted`. Nobody has checked them:
+    /// [`Directory::believed`] does.
+    pub async fn listed(
+        &self,
+        what: Listed,
+        words: &str,
+        wanted: impl Fn(&DomainName) -> bool,
+    ) -> BTreeMap<DomainName, Vec<SignedCard>> {
         let mut asked = JoinSet::new();
-        for node in self.nodes.iter().take(ASKED_MAX) {
+        let nodes = self.nodes.len().clamp(1, ASKED_MAX);
+        for node in self.nodes.iter().take(nodes) {
             let path = format!(
                 "/v1/{}?q={}",
                 what.path(),
@@ -127,54 +132,53 @@ impl Directory {
                 let got = nodes::get(&node, &dns, &tls, &path, ANSWER_BYTES_MAX);
                 let answer = timeout(ANSWERED_WITHIN, got).await;
                 let answer = answer.unwrap_or_else(|_| Err("it takes too long".to_owned()));
-                answer
-                    .and_then(|(status, body)| cards(status, &body))
-                    .unwrap_or_else(|error| {
-                        tells_nothing(&node, &error);
-                        Vec::new()
-                    })
+                let cards = answer.and_then(|(status, body)| cards(status, &body));
+                cards.unwrap_or_else(|error| {
+                    tells_nothing(&node, &error);
+                    Vec::new()
+                })
             });
         }
         let mut of_domain: BTreeMap<DomainName, Vec<SignedCard>> = BTreeMap::new();
-        for card in asked.join_all().await.into_iter().flatten() {
-            if what.is_of(card.card().words.subject.clone()) {
-                of_domain
-                    .entry(card.card().domain.clone())
-                    .or_default()
-                    .push(card);
+        for cards in asked.join_all().await {
+            // What a node makes up takes no place of what others know.
+            let mut named = HashSet::new();
+            for card in cards {
+                let domain = &card.card().domain;
+                let fits = what.is_of(&card.card().words.subject) && wanted(domain);
+                let room = named.len() < DOMAINS_MAX / nodes || named.contains(domain);
+                if fits && room {
+                    named.insert(domain.clone());
+                    of_domain.entry(domain.clone()).or_default().push(card);
+                }
             }
         }
-        self.believed(of_domain).await
+        of_domain
     }
 
-    /// Those of the cards that their domains have signed.
-    async fn believed(&self, of_domain: BTreeMap<DomainName, Vec<SignedCard>>) -> Vec<SignedCard> {
-        let checks = of_domain.into_iter().take(DOMAINS_MAX);
-        let checks = checks.map(async |(domain, cards)| {
-            let record = match self.mentioned(&domain).await {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::info!(peer = %domain, %error, "what it announces cannot be checked");
-                    return Vec::new();
-                }
-            };
-            let mut latest: HashMap<String, SignedCard> = HashMap::new();
-            for card in cards {
-                if let Err(fault) = card.check(&record, self.clock.now()) {
-                    tracing::info!(peer = %domain, %fault, "a card is not believed");
-                    continue;
-                }
-                let name = card.card().topic();
-                let newer = latest
-                    .get(&name)
-                    .is_none_or(|it| it.card().issued < card.card().issued);
-                if newer {
-                    latest.insert(name, card);
-                }
+    /// Those of the cards that their domain has signed, each subject once, the latest. The look-up of a domain
+    /// that was never met is rationed, and takes 30 s at most.
+    pub async fn believed(&self, domain: &DomainName, cards: Vec<SignedCard>) -> Vec<SignedCard> {
+        let record = match self.searched(domain).await {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::info!(peer = %domain, %error, "what it announces cannot be checked");
+                return Vec::new();
             }
-            latest.into_values().collect()
-        });
-        join_all(checks).await.concat()
+        };
+        let mut latest: HashMap<String, SignedCard> = HashMap::new();
+        for card in cards {
+            if let Err(fault) = card.check(&record, self.clock.now()) {
+                tracing::info!(peer = %domain, %fault, "a card is not believed");
+                continue;
+            }
+            let name = card.card().topic();
+            let known = latest.get(&name);
+            if known.is_none_or(|it| it.card().issued < card.card().issued) {
+                latest.insert(name, card);
+            }
+        }
+        latest.into_values().collect()
     }
 }
 
@@ -186,7 +190,7 @@ impl Listed {
         }
     }
 
-    fn is_of(self, subject: Subject) -> bool {
+    fn is_of(self, subject: &Subject) -> bool {
         matches!(
             (self, subject),
             (Self::Groups, Subject::Group { .. }) | (Self::People, Subject::Person(_))

@@ -71,8 +71,22 @@ async fn listed(
     let asker = node
         .admit_announcement(asker.0, headers)
         .map_err(|over| too_many(node, over))?;
+    let Ok(_place) = node.announcing.try_acquire() else {
+        let why = "this node hears too many announcements now; announce again in a minute";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, why.to_owned()));
+    };
     let signed = read(body).await?;
-    let domain = VerifiedAnnouncement::domain_of(&signed).map_err(|it| bad(it.to_string()))?;
+    let claim = VerifiedAnnouncement::claim(&signed).map_err(|it| bad(it.to_string()))?;
+    let domain = claim.domain;
+    let refuse = |it: Unlisted| match it {
+        Unlisted::Older => (StatusCode::CONFLICT, it.to_string()),
+        Unlisted::Full | Unlisted::Crowded => (StatusCode::SERVICE_UNAVAILABLE, it.to_string()),
+    };
+    let listing = || node.listing.read();
+    let known = listing().known(&domain, claim.issued, &claim.signature, node.now());
+    if let Some(until) = known.map_err(refuse)? {
+        return Ok(Announced::new(&domain, claim.cards, until));
+    }
     let look = node.look_for_announcing(&domain, asker).await;
     let look = look.map_err(|over| too_many(node, over))?;
     let announced = match believed(node, &look, &signed) {
@@ -86,18 +100,14 @@ async fn listed(
     };
     let (until, figures) = {
         let mut listing = node.listing.write();
-        (listing.take(&announced, node.now()), listing.figures())
+        (
+            listing.take(&announced, asker, node.now()),
+            listing.figures(),
+        )
     };
     node.metrics.listed(figures);
-    let until = until.map_err(|it| match it {
-        Unlisted::Older => (StatusCode::CONFLICT, it.to_string()),
-        Unlisted::Full => (StatusCode::SERVICE_UNAVAILABLE, it.to_string()),
-    })?;
-    Ok(Announced {
-        domain: domain.to_string(),
-        cards: announced.cards.len(),
-        until: until.to_string(),
-    })
+    let until = until.map_err(refuse)?;
+    Ok(Announced::new(&domain, announced.cards.len(), until))
 }
 
 /// What is announced, if the domain that was looked at has signed it and somebody vouches for its key.

@@ -1,7 +1,7 @@
 //! What a node says about a domain, as JSON.
 
 use freehold_keys::{SignedCard, VerifiedRecord, fingerprint_to_text};
-use freehold_proto::{KeyId, card::Subject};
+use freehold_proto::{DomainName, KeyId, Timestamp, card::Subject};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -190,6 +190,16 @@ impl Located {
             connect: document.ok().map(|it| Connect::of(it)),
             why,
             anchors: anchors(seen),
+        }
+    }
+}
+
+impl Announced {
+    pub(super) fn new(domain: &DomainName, cards: usize, until: Timestamp) -> Self {
+        Self {
+            domain: domain.to_string(),
+            cards,
+            until: until.to_string(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem::size_of,
+    net::Ipv6Addr,
     ops::Bound,
     time::Duration,
 };
@@ -19,8 +20,15 @@ use freehold_proto::{
 pub(super) const FOUND_MAX: usize = 50;
 /// Of these, cards of one domain: nobody fills the list alone.
 const FOUND_OF_ONE_MAX: usize = 10;
+/// The same of all domains below one name of two labels: names cost nothing to who has one.
+const FOUND_OF_FAMILY_MAX: usize = 20;
+/// Of all memory, what one such family may have, and what may come from one network.
+const FAMILY_PART: usize = 8;
+const NETWORK_PART: usize = 16;
 /// Cards that are looked at for one question.
-const CANDIDATES_MAX: usize = 5000;
+const CANDIDATES_MAX: usize = 1000;
+/// Words by which one card is found; more are passed over.
+const WORDS_MAX: usize = 64;
 /// Longest word that is kept, in characters; of a longer one, its beginning.
 const WORD_CHARS_MAX: usize = 40;
 /// Words of a question.
@@ -30,7 +38,8 @@ const ASKED_BYTES_MIN: usize = 2;
 /// What a lease weighs beside its cards and names, and a card beside its bytes and words: rows of maps.
 const LEASE_BYTES: usize = size_of::<(DomainName, Lease)>() + 32;
 const ENTRY_BYTES: usize = size_of::<Option<Entry>>() + 48;
-/// What a word weighs in the index for each card that has it, beside itself.
+/// What a word weighs in the index beside itself, and what each card that has it adds.
+const WORD_BYTES: usize = 128;
 const POSTING_BYTES: usize = 16;
 
 /// Groups or people.
@@ -49,6 +58,11 @@ pub(super) enum Unlisted {
     /// There is no room.
     #[error("this node has no room for more cards; ask another node")]
     Full,
+    /// Others of its family or network have taken its part of it.
+    #[error(
+        "this node has no room for more cards of domains with this ending or from this network"
+    )]
+    Crowded,
 }
 
 /// Words somebody looks for: each has to begin a word of what is found.
@@ -88,6 +102,9 @@ struct Lease {
     until: Timestamp,
     over: Duration,
     slots: Vec<u32>,
+    family: String,
+    network: Ipv6Addr,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -110,6 +127,10 @@ pub(super) struct Listing {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     index: BTreeMap<Box<str>, BTreeSet<u32>>,
+    /// What the words in it weigh.
+    index_bytes: usize,
+    families: HashMap<String, usize>,
+    networks: HashMap<Ipv6Addr, usize>,
 }
 
 impl Listing {
@@ -122,32 +143,50 @@ impl Listing {
             entries: Vec::new(),
             free: Vec::new(),
             index: BTreeMap::new(),
+            index_bytes: 0,
+            families: HashMap::new(),
+            networks: HashMap::new(),
         }
     }
 
-    /// Takes what a domain has announced in place of what it had announced before. Says until when.
+    /// Judges an announcement by what is known of its domain, before anybody has checked it: that it is the
+    /// last one again, and until when, or that it is older.
+    pub(super) fn known(
+        &self,
+        domain: &DomainName,
+        issued: Timestamp,
+        signature: &[u8],
+        now: Now,
+    ) -> Result<Option<Timestamp>, Unlisted> {
+        let known = self.leases.get(domain).filter(|it| it.counts(now));
+        match known.filter(|it| it.issued >= issued) {
+            None => Ok(None),
+            Some(known) if *known.signature == *signature => Ok(Some(known.until)),
+            Some(_) => Err(Unlisted::Older),
+        }
+    }
+
+    /// Takes what a domain has announced, from a network, in place of what it had announced before. Says
+    /// until when.
     pub(super) fn take(
         &mut self,
         announced: &VerifiedAnnouncement,
+        network: Ipv6Addr,
         now: Now,
     ) -> Result<Timestamp, Unlisted> {
         let words = &announced.announcement;
-        let known = self.leases.get(&words.domain).filter(|it| it.counts(now));
-        if let Some(known) = known
-            && known.issued >= words.issued
-        {
-            return match known.signature == announced.signature {
-                true => Ok(known.until),
-                false => Err(Unlisted::Older),
-            };
+        let known = self.known(&words.domain, words.issued, &announced.signature, now)?;
+        if let Some(until) = known {
+            return Ok(until);
         }
         let entries = entries(announced);
         let weight: usize = entries.iter().map(Entry::weight).sum::<usize>() + LEASE_BYTES;
-        let before = self.weight_of(&words.domain);
-        if self.bytes - before + weight > self.bytes_max {
-            return Err(Unlisted::Full);
-        }
-        self.bytes = self.bytes - before + weight;
+        let family = family(&words.domain);
+        self.check_room((&words.domain, &family, network), &entries, weight)?;
+        self.uncount(&words.domain);
+        self.bytes += weight;
+        *self.families.entry(family.clone()).or_default() += weight;
+        *self.networks.entry(network).or_default() += weight;
         let until = words.expires.min(now.time.plus(LIFETIME_MAX));
         let slots = self.replace(&words.domain, entries);
         self.leases.insert(
@@ -158,9 +197,59 @@ impl Listing {
                 over: now.elapsed + until.since(now.time),
                 until,
                 slots,
+                family,
+                network,
+                bytes: weight,
             },
         );
         Ok(until)
+    }
+
+    fn check_room(
+        &self,
+        (domain, family, network): (&DomainName, &str, Ipv6Addr),
+        entries: &[Entry],
+        weight: usize,
+    ) -> Result<(), Unlisted> {
+        let before = self.leases.get(domain);
+        let of_before = |same: bool| before.filter(|_| same).map_or(0, |it| it.bytes);
+        let new_words = entries
+            .iter()
+            .flat_map(|it| it.words.split_terminator('\n'));
+        let new_words = new_words.filter(|it| !self.index.contains_key(*it));
+        let new_words: usize = new_words.map(|it| it.len() + WORD_BYTES).sum();
+        let bytes = self.bytes - of_before(true) + self.index_bytes;
+        if bytes + weight + new_words > self.bytes_max {
+            return Err(Unlisted::Full);
+        }
+        let part = |of: Option<&usize>, same| of.copied().unwrap_or(0) - of_before(same) + weight;
+        let of_family = part(
+            self.families.get(family),
+            before.is_some_and(|it| it.family == family),
+        );
+        let of_network = part(
+            self.networks.get(&network),
+            before.is_some_and(|it| it.network == network),
+        );
+        match of_family > self.bytes_max / FAMILY_PART || of_network > self.bytes_max / NETWORK_PART
+        {
+            true => Err(Unlisted::Crowded),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes what a domain weighs out of all sums.
+    fn uncount(&mut self, domain: &DomainName) {
+        let Some(lease) = self.leases.get(domain) else {
+            return;
+        };
+        self.bytes -= lease.bytes;
+        if let Some(sum) = self.families.get_mut(&lease.family) {
+            *sum -= lease.bytes;
+        }
+        if let Some(sum) = self.networks.get_mut(&lease.network) {
+            *sum -= lease.bytes;
+        }
     }
 
     /// Cards that answer a question.
@@ -183,14 +272,19 @@ impl Listing {
             better.then_with(|| (&one.domain, one.subject).cmp(&(&other.domain, other.subject)))
         });
         let mut of_domain: HashMap<&DomainName, usize> = HashMap::new();
+        let mut of_family: HashMap<&str, usize> = HashMap::new();
         let mut page = Page::default();
         for (_, entry) in found {
+            let family = self.leases.get(&entry.domain).map_or("", |it| &*it.family);
             let count = of_domain.entry(&entry.domain).or_default();
-            if *count >= FOUND_OF_ONE_MAX || page.cards.len() >= FOUND_MAX {
+            let count_all = of_family.entry(family).or_default();
+            let one = *count >= FOUND_OF_ONE_MAX || *count_all >= FOUND_OF_FAMILY_MAX;
+            if one || page.cards.len() >= FOUND_MAX {
                 more = true;
                 continue;
             }
             *count += 1;
+            *count_all += 1;
             page.cards.extend(SignedCard::read(&entry.card));
         }
         page.more = more;
@@ -206,10 +300,12 @@ impl Listing {
             .map(|(domain, _)| domain.clone())
             .collect();
         for domain in ended {
-            self.bytes -= self.weight_of(&domain);
+            self.uncount(&domain);
             self.replace(&domain, Vec::new());
             self.leases.remove(&domain);
         }
+        self.families.retain(|_, sum| *sum > 0);
+        self.networks.retain(|_, sum| *sum > 0);
     }
 
     /// How much there is.
@@ -217,22 +313,13 @@ impl Listing {
         Figures {
             domains: self.leases.len(),
             cards: self.entries.len() - self.free.len(),
-            bytes: self.bytes,
+            bytes: self.bytes + self.index_bytes,
         }
     }
 
     fn entry(&self, slot: u32) -> Option<&Entry> {
         let slot = usize::try_from(slot).ok()?;
         self.entries.get(slot)?.as_ref()
-    }
-
-    /// What a domain weighs here now, in bytes.
-    fn weight_of(&self, domain: &DomainName) -> usize {
-        let Some(lease) = self.leases.get(domain) else {
-            return 0;
-        };
-        let entries = lease.slots.iter().filter_map(|it| self.entry(*it));
-        entries.map(Entry::weight).sum::<usize>() + LEASE_BYTES
     }
 
     /// Puts cards in the place of those that a domain has here. A card whose words are the same stays where
@@ -284,7 +371,10 @@ impl Listing {
         for word in entry.words.split_terminator('\n') {
             match self.index.get_mut(word) {
                 Some(slots) => drop(slots.insert(slot)),
-                None => drop(self.index.insert(word.into(), BTreeSet::from([slot]))),
+                None => {
+                    self.index_bytes += word.len() + WORD_BYTES;
+                    drop(self.index.insert(word.into(), BTreeSet::from([slot])));
+                }
             }
         }
         self.put(slot, entry);
@@ -302,6 +392,7 @@ impl Listing {
                 slots.is_empty()
             });
             if ends {
+                self.index_bytes -= word.len() + WORD_BYTES;
                 self.index.remove(word);
             }
         }
@@ -338,8 +429,7 @@ impl Entry {
     /// In bytes.
     fn weight(&self) -> usize {
         let words = self.words.split_terminator('\n').count();
-        // Each word stands here and, at worst, in the index.
-        self.card.len() + 2 * self.words.len() + words * POSTING_BYTES + ENTRY_BYTES
+        self.card.len() + self.words.len() + words * POSTING_BYTES + ENTRY_BYTES
     }
 }
 
@@ -405,9 +495,20 @@ fn words_of(card: &CardWords) -> Box<str> {
         .chain(tags)
         .collect();
     all.into_iter()
+        .take(WORDS_MAX)
         .map(|it| it + "\n")
         .collect::<String>()
         .into()
+}
+
+/// The last two labels of a name: whoever has it has all names below it.
+fn family(domain: &DomainName) -> String {
+    let mut labels = domain.as_str().rsplit('.');
+    let last = labels.next().unwrap_or_default();
+    match labels.next() {
+        Some(before) => format!("{before}.{last}"),
+        None => last.to_owned(),
+    }
 }
 
 /// The words of a text, in small letters.
@@ -425,6 +526,7 @@ mod tests {
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(600);
+    const NET: Ipv6Addr = Ipv6Addr::LOCALHOST;
 
     fn now() -> Now {
         Now {
@@ -515,7 +617,9 @@ mod tests {
             group(3, "Träume", 1),
             group(4, "図書館の友", 1),
         ];
-        listing.take(&beta.announces(cards, now()), now()).unwrap();
+        listing
+            .take(&beta.announces(cards, now()), NET, now())
+            .unwrap();
         check_found(
             &listing,
             "bicycle",
@@ -536,7 +640,9 @@ mod tests {
         let beta = Domain::new("beta.test");
         let mut listing = listing();
         let cards = vec![person("beta.test", "Bob Bee")];
-        listing.take(&beta.announces(cards, now()), now()).unwrap();
+        listing
+            .take(&beta.announces(cards, now()), NET, now())
+            .unwrap();
         for asked in ["bob", "garden", "turin bees"] {
             assert_eq!(titles(&listing, Kind::People, asked, now()), ["Bob Bee"]);
             check_found(&listing, asked, &[]);
@@ -550,10 +656,10 @@ mod tests {
         let first = beta.announces(vec![group(1, "Chess", 1), group(2, "Go", 1)], now());
         let later = after(Duration::from_millis(1));
         let second = beta.announces(vec![group(2, "Go club", 1)], later);
-        let until = listing.take(&first, now()).unwrap();
-        assert_eq!(listing.take(&first, now()), Ok(until));
-        listing.take(&second, later).unwrap();
-        assert_eq!(listing.take(&first, later), Err(Unlisted::Older));
+        let until = listing.take(&first, NET, now()).unwrap();
+        assert_eq!(listing.take(&first, NET, now()), Ok(until));
+        listing.take(&second, NET, later).unwrap();
+        assert_eq!(listing.take(&first, NET, later), Err(Unlisted::Older));
         check_found(&listing, "chess", &[]);
         check_found(&listing, "go", &["Go club"]);
         assert_eq!(listing.figures().cards, 1);
@@ -565,13 +671,13 @@ mod tests {
         let mut listing = listing();
         let first = beta.announces(vec![group(1, "Chess", 1)], now());
         let later = after(Duration::from_millis(1));
-        listing.take(&first, now()).unwrap();
+        listing.take(&first, NET, now()).unwrap();
         listing
-            .take(&beta.announces(Vec::new(), later), later)
+            .take(&beta.announces(Vec::new(), later), NET, later)
             .unwrap();
         let end = after(LEASE);
         listing.sweep(after(LEASE - Duration::from_millis(1)));
-        assert_eq!(listing.take(&first, later), Err(Unlisted::Older));
+        assert_eq!(listing.take(&first, NET, later), Err(Unlisted::Older));
         check_found(&listing, "chess", &[]);
         listing.sweep(after(LEASE + Duration::from_millis(1)));
         assert_eq!(listing.figures(), Figures::default());
@@ -585,7 +691,7 @@ mod tests {
         let beta = Domain::new("beta.test");
         let mut listing = listing();
         let announced = beta.announces(vec![group(1, "Chess", 1)], now());
-        listing.take(&announced, now()).unwrap();
+        listing.take(&announced, NET, now()).unwrap();
         let put_back = Now {
             elapsed: after(LEASE).elapsed,
             ..now()
@@ -598,27 +704,63 @@ mod tests {
         assert!(listing.index.is_empty());
     }
 
+    /// Announces two groups of each of these domains, each from a network of its own, until one is refused;
+    /// how many were taken, and why the last was not.
+    fn fill(
+        listing: &mut Listing,
+        domains: impl Iterator<Item = String>,
+    ) -> Option<(u32, Unlisted)> {
+        for (name, number) in domains.zip(0..) {
+            let cards = vec![group(1, "Chess", 1), group(2, "Chess club", 1)];
+            let announced = Domain::new(&name).announces(cards, now());
+            let network = Ipv6Addr::from(u128::from(number));
+            if let Err(refusal) = listing.take(&announced, network, now()) {
+                return Some((number, refusal));
+            }
+        }
+        None
+    }
+
     #[test]
     fn what_is_full_takes_no_more_and_keeps_what_it_has() {
-        let (beta, gamma) = (Domain::new("beta.test"), Domain::new("gamma.test"));
-        let cards = |count: u8| (0..count).map(|it| group(it, "Chess", 1)).collect();
-        let mut listing = Listing::new(6 * 1024);
-        listing
-            .take(&beta.announces(cards(10), now()), now())
-            .unwrap();
-        let too_many = gamma.announces(cards(10), now());
-        assert_eq!(listing.take(&too_many, now()), Err(Unlisted::Full));
-        let later = after(Duration::from_millis(1));
-        let more = beta.announces(cards(20), later);
-        assert_eq!(listing.take(&more, later), Err(Unlisted::Full));
-        assert_eq!(listing.figures().cards, 10);
-        listing
-            .take(&gamma.announces(cards(1), now()), now())
-            .unwrap();
-        listing
-            .take(&beta.announces(cards(9), later), later)
-            .unwrap();
-        assert!(listing.figures().bytes <= 6 * 1024);
+        let mut listing = Listing::new(32 * 1024);
+        let (taken, refusal) =
+            fill(&mut listing, (0..200).map(|it| format!("d{it}.test"))).unwrap();
+        assert_eq!(refusal, Unlisted::Full);
+        let figures = listing.figures();
+        assert_eq!(figures.domains, usize::try_from(taken).unwrap());
+        assert_eq!(figures.cards, 2 * figures.domains);
+        assert!(figures.bytes <= 32 * 1024, "{figures:?}");
+        listing.sweep(after(LEASE));
+        assert_eq!(listing.figures(), Figures::default());
+        assert!(listing.families.is_empty() && listing.networks.is_empty());
+    }
+
+    #[test]
+    fn who_has_a_name_or_a_network_fills_no_more_than_a_part_with_names_below_it() {
+        let mut listing = Listing::new(64 * 1024);
+        let (below, refusal) =
+            fill(&mut listing, (0..200).map(|it| format!("d{it}.evil.test"))).unwrap();
+        assert_eq!(refusal, Unlisted::Crowded);
+        assert!(below > 2, "{below}");
+        // They fill no answer either.
+        let beta = Domain::new("beta.test");
+        let network = Ipv6Addr::from(9999);
+        let mut taken = 0;
+        for number in 0..200 {
+            let domain = Domain::new(&format!("e{number}.test"));
+            let announced = domain.announces(vec![group(1, "Chess", 1)], now());
+            match listing.take(&announced, network, now()) {
+                Ok(_) => taken += 1,
+                Err(refusal) => {
+                    assert_eq!(refusal, Unlisted::Crowded);
+                    break;
+                }
+            }
+        }
+        assert!((1..199).contains(&taken), "{taken}");
+        let honest = beta.announces(vec![group(1, "Chess", 1)], now());
+        listing.take(&honest, NET, now()).unwrap();
     }
 
     #[test]
@@ -626,9 +768,13 @@ mod tests {
         let (beta, gamma) = (Domain::new("beta.test"), Domain::new("gamma.test"));
         let mut listing = listing();
         let many = (0..40).map(|it| group(it, "Chess", 1000)).collect();
-        listing.take(&beta.announces(many, now()), now()).unwrap();
+        listing
+            .take(&beta.announces(many, now()), NET, now())
+            .unwrap();
         let one = vec![group(99, "Chess for two", 2)];
-        listing.take(&gamma.announces(one, now()), now()).unwrap();
+        listing
+            .take(&gamma.announces(one, now()), NET, now())
+            .unwrap();
         let found = titles(&listing, Kind::Groups, "chess", now());
         assert_eq!(found.len(), FOUND_OF_ONE_MAX + 1);
         assert!(found.contains(&"Chess for two".to_owned()));
