@@ -123,6 +123,10 @@ pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -
                 running.push(Work::new(push, server, directory).all(notification));
                 continue;
             }
+            notification = push.held.next(), if room => {
+                running.push(Work::new(push, server, directory).overdue(notification));
+                continue;
+            }
             () = sleep_until(due), if room && first.is_some() => {
                 if let Some((_, job)) = later.pop_first() {
                     running.push(Work::new(push, server, directory).again(job));
@@ -131,6 +135,8 @@ pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -
             }
             Some(outcomes) = running.next() => outcomes,
             _ = turns.tick() => {
+                // What is looked at no second time was told once.
+                let _unseen = push.held.take_lost();
                 losses.say(push.waiting.take_lost());
                 continue;
             }
@@ -187,35 +193,74 @@ impl<'a> Work<'a> {
     /// Sends a notification to all devices of its person that are not in use.
     fn all(self, notification: Notification) -> Outcomes<'a> {
         Box::pin(async move {
-            let devices = match self.devices(&notification.user).await {
+            let (idle, used) = match self.devices(&notification.user).await {
                 Ok(devices) => devices,
                 Err(why) => return vec![Outcome::Lost(why)],
             };
-            let notification = Arc::new(notification);
-            let jobs = devices.into_iter().map(|token| {
-                self.one(Job {
-                    notification: Arc::clone(&notification),
-                    token,
-                    tries: 0,
-                })
-            });
-            join_all(jobs).await
+            if !used.is_empty() {
+                self.push.look_again(Notification {
+                    only: Some(used),
+                    ..notification.clone()
+                });
+            }
+            self.to(idle, notification).await
         })
+    }
+
+    /// Sends what was told to a session only, if that is gone and nobody has received it.
+    fn overdue(self, notification: Notification) -> Outcomes<'a> {
+        Box::pin(async move {
+            let (user, topic) = (notification.user.clone(), notification.key);
+            if self.server.sessions.is_looking(&user, topic) {
+                return Vec::new();
+            }
+            let read = move |tables: &Tables| tables.subscription(&user, topic);
+            let row = match self.server.tables.read(read).await {
+                Ok(row) => row,
+                Err(fault) => return vec![Outcome::Lost(fault.to_string())],
+            };
+            let seq = notification.seq;
+            if row.is_none_or(|it| it.deleted != 0 || it.received >= seq || it.read >= seq) {
+                return Vec::new();
+            }
+            match self.devices(&notification.user).await {
+                Ok((mut idle, _)) => {
+                    if let Some(only) = &notification.only {
+                        idle.retain(|it| only.contains(it));
+                    }
+                    self.to(idle, notification).await
+                }
+                Err(why) => vec![Outcome::Lost(why)],
+            }
+        })
+    }
+
+    async fn to(self, devices: Vec<String>, notification: Notification) -> Vec<Outcome> {
+        let notification = Arc::new(notification);
+        let jobs = devices.into_iter().map(|token| {
+            self.one(Job {
+                notification: Arc::clone(&notification),
+                token,
+                tries: 0,
+            })
+        });
+        join_all(jobs).await
     }
 
     fn again(self, job: Job) -> Outcomes<'a> {
         Box::pin(async move {
             // It may have come to be in use, or to be somebody else's.
             match self.devices(&job.notification.user).await {
-                Ok(devices) if devices.contains(&job.token) => vec![self.one(job).await],
+                Ok((idle, _)) if idle.contains(&job.token) => vec![self.one(job).await],
                 Ok(_) => Vec::new(),
                 Err(why) => vec![Outcome::Lost(why)],
             }
         })
     }
 
-    /// The devices of somebody with an account in use, but for those that they use right now.
-    async fn devices(self, user: &UserId) -> Result<Vec<String>, String> {
+    /// The devices of somebody with an account in use: those that they do not use right now, and those that they
+    /// do.
+    async fn devices(self, user: &UserId) -> Result<(Vec<String>, Vec<String>), String> {
         let whose = user.clone();
         let read = move |tables: &Tables| {
             let row = tables.account(&whose)?;
@@ -228,7 +273,7 @@ impl<'a> Work<'a> {
         let devices = devices.map_err(|it| it.to_string())?;
         let used = self.server.sessions.devices_in_use(user);
         let tokens = devices.into_iter().map(|it| it.token);
-        Ok(tokens.filter(|it| !used.contains(it)).collect())
+        Ok(tokens.partition(|it| !used.contains(it)))
     }
 
     async fn one(self, mut job: Job) -> Outcome {

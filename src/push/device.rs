@@ -156,6 +156,7 @@ mod tests {
             at: Timestamp::EPOCH,
             from: "usrB".to_owned(),
             words: Words::of(&data).unwrap(),
+            only: None,
             access: None,
         }
     }

@@ -42,6 +42,8 @@ pub struct Push {
     node: NodeAddress,
     content: PushContent,
     waiting: Waiting,
+    /// What was told to sessions only, which may have been dead already.
+    held: Waiting,
     /// What the node relays, as far as it has said so.
     offer: RwLock<Option<Arc<Offer>>>,
     /// Who was told of new messages where.
@@ -56,7 +58,8 @@ impl Push {
         Ok(Self {
             node: config.node,
             content: config.content,
-            waiting: Waiting::default(),
+            waiting: Waiting::to_gather(),
+            held: Waiting::to_look_again(config.look_again_after),
             offer: RwLock::default(),
             shown: Mutex::default(),
             salt: freehold_keys::random()?,
@@ -94,10 +97,20 @@ impl Push {
         self.waiting.put(notification);
     }
 
+    /// Something was told to a session. If that turns out to have been dead, and nobody has received it, it is
+    /// told to the devices after all.
+    pub(crate) fn look_again(&self, notification: Notification) {
+        // A call is over by then, and what was read is no news.
+        if notification.what == What::Message {
+            self.held.put(notification);
+        }
+    }
+
     /// Whether somebody who has read so far has a notification of it on a device, perhaps. What waits about it
     /// is not sent.
     pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
         self.waiting.forget_read(user, topic, seq);
+        self.held.forget_read(user, topic, seq);
         self.shown.lock().remove(&(user.clone(), topic))
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Notification {
     pub(crate) from: String,
     /// Of a message.
     pub(crate) words: Words,
+    /// The devices that are told, if not all.
+    pub(crate) only: Option<Vec<String>>,
     /// Of an invitation: want and given.
     pub(crate) access: Option<(AccessMode, AccessMode)>,
 }
@@ -220,6 +222,7 @@ mod tests {
             at: Timestamp::EPOCH,
             from: "usrB".to_owned(),
             words,
+            only: None,
             access: None,
         }
     }
