@@ -142,36 +142,18 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use freehold_proto::Timestamp;
     use tokio::time::timeout;
 
-    use super::*;
-
-    fn notification(user: u16, what: What, seq: u32) -> Notification {
-        let [high, low] = user.to_be_bytes();
-        let user = UserId::new([high, low, 0, 0, 0, 0, 0, 0], "alpha.test".parse().unwrap());
-        Notification {
-            key: TopicKey::reports(&"alpha.test".parse().unwrap()),
-            user,
-            topic: "usrB".to_owned(),
-            what,
-            seq,
-            at: Timestamp::EPOCH,
-            from: String::new(),
-            words: Default::default(),
-            only: None,
-            access: None,
-        }
-    }
+    use super::{super::notification::sample, *};
 
     #[tokio::test(start_paused = true)]
     async fn messages_of_one_moment_are_one_push_and_a_call_waits_for_none() {
         let (waiting, start) = (Waiting::to_gather(), Instant::now());
         for seq in 1..=3 {
-            waiting.put(notification(1, What::Message, seq));
+            waiting.put(sample(1, What::Message, seq));
         }
-        waiting.put(notification(2, What::Message, 9));
-        waiting.put(notification(1, What::Call, 4));
+        waiting.put(sample(2, What::Message, 9));
+        waiting.put(sample(1, What::Call, 4));
         let call = waiting.next().await;
         assert_eq!((call.what, start.elapsed()), (What::Call, Duration::ZERO));
         assert_eq!(waiting.next().await.seq, 3);
@@ -185,7 +167,7 @@ mod tests {
         let waiting = Waiting::to_look_again(GATHER);
         let start = Instant::now();
         for seq in 1..=4 {
-            waiting.put(notification(1, What::Message, seq));
+            waiting.put(sample(1, What::Message, seq));
             tokio::time::sleep(GATHER / 2).await;
         }
         assert_eq!(waiting.next().await.seq, 4);
@@ -196,8 +178,8 @@ mod tests {
     async fn what_was_read_meanwhile_is_not_sent() {
         let waiting = Waiting::to_gather();
         for (user, seq) in [(1, 5), (2, 6)] {
-            waiting.put(notification(user, What::Message, seq));
-            let it = notification(user, What::Message, seq);
+            waiting.put(sample(user, What::Message, seq));
+            let it = sample(user, What::Message, seq);
             waiting.forget_read(&it.user, it.key, 5);
         }
         assert_eq!(waiting.next().await.seq, 6);
@@ -209,10 +191,10 @@ mod tests {
         let waiting = Waiting::to_gather();
         let full = u16::try_from(WAITING_MAX).unwrap();
         for user in 0..full + 3 {
-            waiting.put(notification(user, What::Message, 1));
+            waiting.put(sample(user, What::Message, 1));
         }
         assert_eq!((waiting.take_lost(), waiting.take_lost()), (3, 0));
-        waiting.put(notification(0, What::Message, 2));
+        waiting.put(sample(0, What::Message, 2));
         assert_eq!(waiting.take_lost(), 0);
         let mut seen = Vec::new();
         for _ in 0..full {
