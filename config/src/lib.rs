@@ -119,6 +119,8 @@ pub struct Push {
     pub node: freehold_directory::NodeAddress,
     /// What others may read.
     pub content: PushContent,
+    /// After how long it is looked again at what was told to a session only: it may have been dead already.
+    pub look_again_after: Duration,
 }
 
 /// What those may read of a push who carry it.

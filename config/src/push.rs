@@ -1,6 +1,6 @@
 //! The sections `[push]`: of a domain, which has pushes relayed, and of a node, which relays them.
 
-use std::mem::take;
+use std::{mem::take, time::Duration};
 
 use freehold_directory::{ApnsConfig, FcmConfig, NodeAddress, PushConfig, VapidConfig};
 use freehold_proto::WebUrl;
@@ -14,6 +14,8 @@ use crate::{
     node,
 };
 
+/// Longer than it takes to find a connection dead.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(75);
 const FCM: &str = "https://fcm.googleapis.com";
 const APNS: &str = "https://api.push.apple.com";
 
@@ -28,7 +30,11 @@ impl Checker<'_> {
         ];
         let content = self.choice("push.content", section.content, &contents);
         let content = content?;
-        Some(node?.map(|node| Push { node, content }))
+        Some(node?.map(|node| Push {
+            node,
+            content,
+            look_again_after: LOOK_AGAIN_AFTER,
+        }))
     }
 
     /// `Some(None)` when nothing is relayed.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use freehold_proto::{Timestamp, UserId};
+use freehold_store::TopicKey;
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -49,6 +50,13 @@ impl LoggedIn {
             .filter(in_use)
             .filter_map(Session::device)
             .collect()
+    }
+
+    /// Whether a person has a topic open, and not in the background.
+    pub fn is_looking(&self, user: &UserId, topic: TopicKey) -> bool {
+        let all = self.sessions.lock();
+        let mut sessions = all.get(user).into_iter().flatten();
+        sessions.any(|it| !it.background() && !it.is_closed() && it.is_attached(topic))
     }
 
     /// Ends a person's sessions, with a last word, except perhaps one.

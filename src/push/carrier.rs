@@ -1,6 +1,6 @@
 //! The task that sends: so many at once, again a few times where the node says "not now", then never.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use freehold_config::PushContent;
 use freehold_directory::{Directory, NodeAddress};
@@ -11,7 +11,11 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Push, device::Device, notification::Notification};
+use super::{
+    Push,
+    device::Device,
+    notification::{Notification, What},
+};
 use crate::{accounts::access::State, server::Server};
 
 /// Where a node takes pushes.
@@ -70,7 +74,7 @@ struct Job {
 
 /// What became of one.
 enum Outcome {
-    Sent,
+    Done,
     Again(Job, Duration),
     Lost(String),
 }
@@ -109,42 +113,61 @@ pub(super) async fn learn(push: &Push, directory: &Directory) -> Infallible {
 
 /// Sends what is put into the queue. Does not return.
 pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
+    let work = Work {
+        push,
+        server,
+        directory,
+    };
+    let (mut later, mut losses) = (Later::default(), Losses::default());
     let mut running = FuturesUnordered::new();
-    let mut later: BTreeMap<(Instant, u64), Job> = BTreeMap::new();
-    let (mut number, mut losses) = (0, Losses::default());
     let mut turns = interval(TOLD_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let room = running.len() < AT_ONCE;
-        let first = later.first_key_value().map(|((due, _), _)| *due);
-        let due = first.unwrap_or_else(|| Instant::now() + TOLD_EVERY);
-        let more = tokio::select! {
-            notification = push.waiting.next(), if room => {
-                running.push(Work::new(push, server, directory).all(notification));
-                continue;
-            }
-            () = sleep_until(due), if room && first.is_some() => {
-                if let Some((_, job)) = later.pop_first() {
-                    running.push(Work::new(push, server, directory).again(job));
-                }
-                continue;
-            }
-            Some(outcomes) = running.next() => outcomes,
+        tokio::select! {
+            new = push.waiting.next(), if room => running.push(work.all(new)),
+            held = push.held.next(), if room => running.push(work.overdue(held)),
+            job = later.next(), if room => running.push(work.again(job)),
+            Some(outcomes) = running.next() => later.settle(outcomes, &mut losses),
             _ = turns.tick() => {
+                // What is looked at no second time was told once.
+                let _unseen = push.held.take_lost();
                 losses.say(push.waiting.take_lost());
-                continue;
             }
-        };
-        for outcome in more {
+        }
+    }
+}
+
+/// Pushes that wait to be tried again, by when.
+#[derive(Default)]
+struct Later {
+    jobs: BTreeMap<(Instant, u64), Job>,
+    number: u64,
+}
+
+impl Later {
+    /// Waits for the first to be due, and takes it.
+    async fn next(&mut self) -> Job {
+        match self.jobs.first_entry() {
+            None => pending().await,
+            Some(first) => {
+                sleep_until(first.key().0).await;
+                first.remove()
+            }
+        }
+    }
+
+    fn settle(&mut self, outcomes: Vec<Outcome>, losses: &mut Losses) {
+        for outcome in outcomes {
             match outcome {
-                Outcome::Sent => {}
+                Outcome::Done => {}
                 Outcome::Lost(why) => losses.add(why),
-                Outcome::Again(..) if later.len() >= LATER_MAX => {
+                Outcome::Again(..) if self.jobs.len() >= LATER_MAX => {
                     losses.add("too many wait to be tried again".to_owned());
                 }
                 Outcome::Again(job, rest) => {
-                    number += 1;
-                    later.insert((Instant::now() + rest, number), job);
+                    self.number += 1;
+                    self.jobs.insert((Instant::now() + rest, self.number), job);
                 }
             }
         }
@@ -176,46 +199,93 @@ struct Work<'a> {
 type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + 'a>>;
 
 impl<'a> Work<'a> {
-    fn new(push: &'a Push, server: &'a Server, directory: &'a Directory) -> Self {
-        Self {
-            push,
-            server,
-            directory,
-        }
-    }
-
     /// Sends a notification to all devices of its person that are not in use.
     fn all(self, notification: Notification) -> Outcomes<'a> {
         Box::pin(async move {
-            let devices = match self.devices(&notification.user).await {
+            let (idle, used) = match self.devices(&notification.user).await {
                 Ok(devices) => devices,
                 Err(why) => return vec![Outcome::Lost(why)],
             };
-            let notification = Arc::new(notification);
-            let jobs = devices.into_iter().map(|token| {
-                self.one(Job {
-                    notification: Arc::clone(&notification),
-                    token,
-                    tries: 0,
-                })
-            });
-            join_all(jobs).await
+            if !used.is_empty() {
+                self.push.look_again(Notification {
+                    only: Some(used),
+                    ..notification.clone()
+                });
+            }
+            self.to(idle, notification).await
         })
+    }
+
+    /// Sends what was told to a session only, if that is gone and nobody has received it.
+    fn overdue(self, notification: Notification) -> Outcomes<'a> {
+        Box::pin(async move {
+            let (user, seq) = (&notification.user, notification.seq);
+            if self.server.sessions.is_looking(user, notification.key) {
+                return Vec::new();
+            }
+            match self.marks(&notification).await {
+                Ok((_, received)) if received < seq => {}
+                Ok(_) => return Vec::new(),
+                Err(why) => return vec![Outcome::Lost(why)],
+            }
+            match self.devices(&notification.user).await {
+                Ok((mut idle, _)) => {
+                    if let Some(only) = &notification.only {
+                        idle.retain(|it| only.contains(it));
+                    }
+                    self.to(idle, notification).await
+                }
+                Err(why) => vec![Outcome::Lost(why)],
+            }
+        })
+    }
+
+    async fn to(self, devices: Vec<String>, notification: Notification) -> Vec<Outcome> {
+        let notification = Arc::new(notification);
+        let jobs = devices.into_iter().map(|token| {
+            self.one(Job {
+                notification: Arc::clone(&notification),
+                token,
+                tries: 0,
+            })
+        });
+        join_all(jobs).await
     }
 
     fn again(self, job: Job) -> Outcomes<'a> {
         Box::pin(async move {
+            let notification = &job.notification;
+            let is_message = notification.what == What::Message;
+            match self.marks(notification).await {
+                // It was read meanwhile, or something later has been told.
+                Ok((read, _)) if is_message && read >= notification.seq => return Vec::new(),
+                _ if self.push.is_late(notification) => return Vec::new(),
+                _ => {}
+            }
             // It may have come to be in use, or to be somebody else's.
-            match self.devices(&job.notification.user).await {
-                Ok(devices) if devices.contains(&job.token) => vec![self.one(job).await],
+            match self.devices(&notification.user).await {
+                Ok((idle, _)) if idle.contains(&job.token) => vec![self.one(job).await],
                 Ok(_) => Vec::new(),
                 Err(why) => vec![Outcome::Lost(why)],
             }
         })
     }
 
-    /// The devices of somebody with an account in use, but for those that they use right now.
-    async fn devices(self, user: &UserId) -> Result<Vec<String>, String> {
+    /// How far somebody has read, and received, what is told; everything, for whoever is not there any more.
+    async fn marks(self, notification: &Notification) -> Result<(u32, u32), String> {
+        let (user, topic) = (notification.user.clone(), notification.key);
+        let read = move |tables: &Tables| tables.subscription(&user, topic);
+        let row = self.server.tables.read(read).await;
+        let row = row.map_err(|it| it.to_string())?;
+        let row = row.filter(|it| it.deleted == 0);
+        Ok(row.map_or((u32::MAX, u32::MAX), |it| {
+            (it.read, it.received.max(it.read))
+        }))
+    }
+
+    /// The devices of somebody with an account in use: those that they do not use right now, and those that they
+    /// do.
+    async fn devices(self, user: &UserId) -> Result<(Vec<String>, Vec<String>), String> {
         let whose = user.clone();
         let read = move |tables: &Tables| {
             let row = tables.account(&whose)?;
@@ -228,7 +298,7 @@ impl<'a> Work<'a> {
         let devices = devices.map_err(|it| it.to_string())?;
         let used = self.server.sessions.devices_in_use(user);
         let tokens = devices.into_iter().map(|it| it.token);
-        Ok(tokens.filter(|it| !used.contains(it)).collect())
+        Ok(tokens.partition(|it| !used.contains(it)))
     }
 
     async fn one(self, mut job: Job) -> Outcome {
@@ -247,7 +317,7 @@ impl<'a> Work<'a> {
         let (wait, why) = match answer {
             Ok((201, ..)) => {
                 self.push.has_shown(&job.notification);
-                return Outcome::Sent;
+                return Outcome::Done;
             }
             Ok((410, ..)) => return self.gone(&job).await,
             Ok((429 | 503, wait, body)) => (wait.unwrap_or(0), said(&body)),
@@ -276,7 +346,7 @@ impl<'a> Work<'a> {
         match self.server.forget_device(user, &job.token).await {
             Ok(()) => {
                 info!(%user, "a device is gone, and forgotten");
-                Outcome::Sent
+                Outcome::Done
             }
             Err(fault) => Outcome::Lost(fault.to_string()),
         }

@@ -127,18 +127,16 @@ fn ttl(notification: &Notification) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use freehold_proto::{PushRequest, Timestamp, UserId};
-    use freehold_store::TopicKey;
+    use freehold_proto::{PushRequest, Timestamp};
     use serde_json::{json, value::to_raw_value};
 
     use super::{
-        super::notification::{What, Words},
+        super::notification::{What, Words, sample},
         *,
     };
     use crate::edge::frames::Data;
 
     fn notification() -> Notification {
-        let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
         let data = Data {
             topic: "usrB".to_owned(),
             from: "usrB".to_owned(),
@@ -148,15 +146,8 @@ mod tests {
             content: Some(to_raw_value(&json!("a secret")).unwrap()),
         };
         Notification {
-            key: TopicKey::saved(&user),
-            user,
-            topic: "usrB".to_owned(),
-            what: What::Message,
-            seq: 7,
-            at: Timestamp::EPOCH,
-            from: "usrB".to_owned(),
             words: Words::of(&data).unwrap(),
-            access: None,
+            ..sample(1, What::Message, 7)
         }
     }
 

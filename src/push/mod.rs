@@ -8,7 +8,7 @@ mod encryption;
 mod notification;
 mod waiting;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use freehold_config::PushContent;
 use freehold_directory::{Directory, NodeAddress};
@@ -42,10 +42,12 @@ pub struct Push {
     node: NodeAddress,
     content: PushContent,
     waiting: Waiting,
+    /// What was told to sessions only, which may have been dead already.
+    held: Waiting,
     /// What the node relays, as far as it has said so.
     offer: RwLock<Option<Arc<Offer>>>,
-    /// Who was told of new messages where.
-    shown: Mutex<HashSet<(UserId, TopicKey)>>,
+    /// Who was told of new messages where, and of which last.
+    shown: Mutex<HashMap<(UserId, TopicKey), u32>>,
     /// Goes into collapse keys, so that they say nothing.
     salt: [u8; 32],
 }
@@ -56,7 +58,8 @@ impl Push {
         Ok(Self {
             node: config.node,
             content: config.content,
-            waiting: Waiting::default(),
+            waiting: Waiting::to_gather(),
+            held: Waiting::to_look_again(config.look_again_after),
             offer: RwLock::default(),
             shown: Mutex::default(),
             salt: freehold_keys::random()?,
@@ -65,23 +68,16 @@ impl Push {
 
     /// Begins to send; ends with the domain.
     pub(crate) fn start(self: &Arc<Self>, server: &Arc<Server>, directory: &Arc<Directory>) {
-        let tasks = &server.tasks;
-        for work in [false, true] {
-            let (push, stop) = (Arc::clone(self), tasks.stop_token());
-            let (server, directory) = (Arc::clone(server), Arc::clone(directory));
-            tasks.spawn("push", async move {
-                let job = async {
-                    match work {
-                        true => carrier::carry(&push, &server, &directory).await,
-                        false => carrier::learn(&push, &directory).await,
-                    }
-                };
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    never = job => match never {},
-                }
-            });
-        }
+        let (push, stop) = (Arc::clone(self), server.tasks.stop_token());
+        let (server, directory) = (Arc::clone(server), Arc::clone(directory));
+        let tasks = server.tasks.clone();
+        tasks.spawn("push", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                never = carrier::learn(&push, &directory) => match never {},
+                never = carrier::carry(&push, &server, &directory) => match never {},
+            }
+        });
     }
 
     /// The key with which browsers subscribe, if the node has said it.
@@ -94,11 +90,28 @@ impl Push {
         self.waiting.put(notification);
     }
 
+    /// Something was told to a session. If that turns out to have been dead, and nobody has received it, it is
+    /// told to the devices after all.
+    pub(crate) fn look_again(&self, notification: Notification) {
+        // A call is over by then, and what was read is no news.
+        if notification.what == What::Message {
+            self.held.put(notification);
+        }
+    }
+
     /// Whether somebody who has read so far has a notification of it on a device, perhaps. What waits about it
     /// is not sent.
     pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
         self.waiting.forget_read(user, topic, seq);
-        self.shown.lock().remove(&(user.clone(), topic))
+        self.held.forget_read(user, topic, seq);
+        self.shown.lock().remove(&(user.clone(), topic)).is_some()
+    }
+
+    /// Whether somebody was told of a later message in the same place already.
+    fn is_late(&self, it: &Notification) -> bool {
+        let shown = self.shown.lock();
+        let last = shown.get(&(it.user.clone(), it.key));
+        it.what == What::Message && last.is_some_and(|last| *last > it.seq)
     }
 
     fn has_shown(&self, notification: &Notification) {
@@ -109,7 +122,9 @@ impl Push {
         if shown.len() >= SHOWN_MAX {
             shown.clear();
         }
-        shown.insert((notification.user.clone(), notification.key));
+        let place = (notification.user.clone(), notification.key);
+        let last = shown.entry(place).or_default();
+        *last = notification.seq.max(*last);
     }
 }
 
@@ -173,5 +188,29 @@ impl Server {
             let _applied = self.tables.commit(batch).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{notification::sample, *};
+
+    #[test]
+    fn what_was_told_is_remembered_until_it_is_read_and_nothing_older_comes_behind_it() {
+        let text = "domain = \"a.test\"\n[push]\nnode = \"http://127.0.0.1:9\"\n";
+        let config = freehold_config::from_toml(text, "/".as_ref()).unwrap();
+        let push = Push::new(config.push.unwrap()).unwrap();
+        let message = |seq| sample(1, What::Message, seq);
+        let (user, topic) = (message(7).user, message(7).key);
+        assert!(!push.was_read(&user, topic, 9), "nothing was told yet");
+        push.has_shown(&message(7));
+        push.has_shown(&message(6));
+        assert!(push.is_late(&message(6)) && !push.is_late(&message(7)));
+        assert!(!push.is_late(&sample(1, What::Invitation, 0)));
+        assert!(!push.is_late(&sample(2, What::Message, 6)));
+        push.has_shown(&sample(2, What::Call, 7));
+        assert!(!push.was_read(&sample(2, What::Call, 7).user, topic, 7));
+        assert!(push.was_read(&user, topic, 7));
+        assert!(!push.was_read(&user, topic, 7), "it is cleared once");
     }
 }

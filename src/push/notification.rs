@@ -30,6 +30,8 @@ pub(crate) struct Notification {
     pub(crate) from: String,
     /// Of a message.
     pub(crate) words: Words,
+    /// The devices that are told, if not all.
+    pub(crate) only: Option<Vec<String>>,
     /// Of an invitation: want and given.
     pub(crate) access: Option<(AccessMode, AccessMode)>,
 }
@@ -192,6 +194,25 @@ impl Notification {
     }
 }
 
+/// A notification of somebody, for tests.
+#[cfg(test)]
+pub(super) fn sample(user: u16, what: What, seq: u32) -> Notification {
+    let [high, low] = user.to_be_bytes();
+    let domain: freehold_proto::DomainName = "alpha.test".parse().unwrap();
+    Notification {
+        user: UserId::new([high, low, 0, 0, 0, 0, 0, 0], domain.clone()),
+        key: TopicKey::reports(&domain),
+        topic: "usrB".to_owned(),
+        what,
+        seq,
+        at: Timestamp::EPOCH,
+        from: "usrB".to_owned(),
+        words: Words::default(),
+        only: None,
+        access: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{json, value::to_raw_value};
@@ -210,17 +231,10 @@ mod tests {
     }
 
     fn notification(words: Words) -> Notification {
-        let user = UserId::new([1; 8], "alpha.test".parse().unwrap());
+        let what = words.what();
         Notification {
-            key: TopicKey::saved(&user),
-            user,
-            topic: "usrB".to_owned(),
-            what: words.what(),
-            seq: 7,
-            at: Timestamp::EPOCH,
-            from: "usrB".to_owned(),
             words,
-            access: None,
+            ..sample(1, what, 7)
         }
     }
 

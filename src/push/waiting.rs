@@ -24,8 +24,12 @@ const GATHER: Duration = Duration::from_millis(500);
 type Key = (UserId, TopicKey, What);
 
 /// A bounded queue, by when each is due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
+    /// How long each waits.
+    wait: Duration,
+    /// A later one waits as long as the first.
+    slides: bool,
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -38,6 +42,25 @@ struct Inner {
 }
 
 impl Waiting {
+    /// Where notifications gather for a moment before they are sent.
+    pub(super) fn to_gather() -> Self {
+        Self::new(GATHER, false)
+    }
+
+    /// Where each waits so long after the last about the same.
+    pub(super) fn to_look_again(after: Duration) -> Self {
+        Self::new(after, true)
+    }
+
+    fn new(wait: Duration, slides: bool) -> Self {
+        Self {
+            wait,
+            slides,
+            inner: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
     /// Queues a notification. Never waits.
     pub(super) fn put(&self, notification: Notification) {
         let key = (
@@ -49,8 +72,8 @@ impl Waiting {
         let mut inner = self.inner.lock();
         let due = match inner.notifications.get(&key) {
             _ if notification.what == What::Call => now,
-            Some((due, _)) => *due,
-            None => now + GATHER,
+            Some((due, _)) if !self.slides => *due,
+            _ => now + self.wait,
         };
         inner.remove(&key);
         if inner.notifications.len() >= WAITING_MAX {
@@ -119,35 +142,18 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use freehold_proto::Timestamp;
     use tokio::time::timeout;
 
-    use super::*;
-
-    fn notification(user: u16, what: What, seq: u32) -> Notification {
-        let [high, low] = user.to_be_bytes();
-        let user = UserId::new([high, low, 0, 0, 0, 0, 0, 0], "alpha.test".parse().unwrap());
-        Notification {
-            key: TopicKey::reports(&"alpha.test".parse().unwrap()),
-            user,
-            topic: "usrB".to_owned(),
-            what,
-            seq,
-            at: Timestamp::EPOCH,
-            from: String::new(),
-            words: Default::default(),
-            access: None,
-        }
-    }
+    use super::{super::notification::sample, *};
 
     #[tokio::test(start_paused = true)]
     async fn messages_of_one_moment_are_one_push_and_a_call_waits_for_none() {
-        let (waiting, start) = (Waiting::default(), Instant::now());
+        let (waiting, start) = (Waiting::to_gather(), Instant::now());
         for seq in 1..=3 {
-            waiting.put(notification(1, What::Message, seq));
+            waiting.put(sample(1, What::Message, seq));
         }
-        waiting.put(notification(2, What::Message, 9));
-        waiting.put(notification(1, What::Call, 4));
+        waiting.put(sample(2, What::Message, 9));
+        waiting.put(sample(1, What::Call, 4));
         let call = waiting.next().await;
         assert_eq!((call.what, start.elapsed()), (What::Call, Duration::ZERO));
         assert_eq!(waiting.next().await.seq, 3);
@@ -157,11 +163,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn it_is_looked_again_a_while_after_the_last_of_many() {
+        let waiting = Waiting::to_look_again(GATHER);
+        let start = Instant::now();
+        for seq in 1..=4 {
+            waiting.put(sample(1, What::Message, seq));
+            tokio::time::sleep(GATHER / 2).await;
+        }
+        assert_eq!(waiting.next().await.seq, 4);
+        assert_eq!(start.elapsed(), GATHER / 2 * 3 + GATHER);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_read_meanwhile_is_not_sent() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::to_gather();
         for (user, seq) in [(1, 5), (2, 6)] {
-            waiting.put(notification(user, What::Message, seq));
-            let it = notification(user, What::Message, seq);
+            waiting.put(sample(user, What::Message, seq));
+            let it = sample(user, What::Message, seq);
             waiting.forget_read(&it.user, it.key, 5);
         }
         assert_eq!(waiting.next().await.seq, 6);
@@ -170,13 +188,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_finds_no_room_is_counted_and_what_waits_can_still_be_replaced() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::to_gather();
         let full = u16::try_from(WAITING_MAX).unwrap();
         for user in 0..full + 3 {
-            waiting.put(notification(user, What::Message, 1));
+            waiting.put(sample(user, What::Message, 1));
         }
         assert_eq!((waiting.take_lost(), waiting.take_lost()), (3, 0));
-        waiting.put(notification(0, What::Message, 2));
+        waiting.put(sample(0, What::Message, 2));
         assert_eq!(waiting.take_lost(), 0);
         let mut seen = Vec::new();
         for _ in 0..full {

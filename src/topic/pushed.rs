@@ -50,22 +50,25 @@ impl Actor {
                 true => String::new(),
                 false => data.from.clone(),
             };
-            push.tell(Notification {
+            let notification = Notification {
                 what: words.what(),
                 seq,
                 from,
                 words: words.clone(),
                 ..self.notification(user, What::Message, data.ts)
-            });
+            };
+            match self.is_looking(user) {
+                true => push.look_again(notification),
+                false => push.tell(notification),
+            }
         }
     }
 
-    /// Whoever wishes to be told of news here, has not written it, and is not looking.
+    /// Whoever wishes to be told of news here and has not written it.
     fn to_push_to<'a>(&'a self, author: &'a UserId) -> impl Iterator<Item = &'a UserId> {
         let wanted = AccessMode::READ.or(AccessMode::PRESENCE);
         let members = self.topic.members(&self.server.ids).map(|(user, _)| user);
-        members
-            .filter(move |&user| user != author && self.may(user, wanted) && !self.is_looking(user))
+        members.filter(move |&user| user != author && self.may(user, wanted))
     }
 
     fn is_looking(&self, user: &UserId) -> bool {
@@ -106,6 +109,7 @@ impl Actor {
             at,
             from: String::new(),
             words: Words::default(),
+            only: None,
             access: None,
         }
     }

@@ -25,6 +25,9 @@ use crate::guest::Guest;
 
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// A line in the section `[push]`: what was told to a session is soon looked at again.
+pub(crate) const LOOK_AGAIN_SOON: &str = "# look again soon";
+
 /// What all domains of a scene share.
 pub(crate) struct Net {
     pub(crate) clock: Arc<ManualClock>,
@@ -203,6 +206,12 @@ fn impatient(settings: &str, folder: &Path) -> Config {
     };
     config.waiting.takeover_after = Some(millis(1500));
     config.files.collect_every = millis(20);
+    if settings.contains(LOOK_AGAIN_SOON)
+        && let Some(push) = &mut config.push
+    {
+        // Longer than marks take to be written.
+        push.look_again_after = Duration::from_secs(8);
+    }
     config
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     guest::{Guest, SOON},
-    net::{House, Net},
+    net::{House, LOOK_AGAIN_SOON, Net},
     relay::{Browser, Pushed, Relay},
 };
 
@@ -148,6 +148,35 @@ async fn who_is_looking_gets_none_nor_a_device_in_use_nor_who_has_muted_the_chat
     let read = [desk.opens(&pushed[0]), phone.opens(&pushed[1])];
     assert_eq!(read.each_ref().map(|it| &it["seq"]), ["6", "6"]);
     assert_eq!(scene.relay.pushed().len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_told_to_a_connection_that_breaks_is_pushed_if_nobody_has_received_it() {
+    let mut scene = Scene::with(LOOK_AGAIN_SOON).await;
+    let phone = Browser::new(&scene.relay, "phone");
+    scene.ann.has_device(&phone.device()).await;
+    // She has two chats open when her connection breaks, and has said that she got what Bob wrote.
+    let mut amy = scene.alpha.guest("amy").await;
+    amy.opens(&scene.ann).await;
+    scene.ann.opens(&amy).await;
+    scene.bob.says(&scene.ann, "received").await;
+    scene.ann.hears(&scene.bob, "received").await;
+    scene.ann.notes(&scene.bob, "recv", 3).await;
+    scene.bob.notices(FrameKind::Info, &scene.ann, "recv").await;
+    amy.says(&scene.ann, "lost on the way").await;
+    scene.ann_leaves().await;
+    let mut count = 1;
+    loop {
+        let pushed = scene.relay.has_pushed(count).await;
+        let read: Vec<Value> = pushed.iter().map(|it| phone.opens(it)).collect();
+        // That Amy has opened a chat may be news for the device.
+        let words = read.iter().filter_map(|it| it["content"].as_str());
+        let words: Vec<&str> = words.collect();
+        if !words.is_empty() {
+            break assert_eq!(words, ["lost on the way"]);
+        }
+        count = pushed.len() + 1;
+    }
 }
 
 #[tokio::test]
@@ -318,17 +347,27 @@ async fn messages_flow_while_the_relay_is_away_and_are_pushed_once_it_is_back() 
     scene.bob.says(&scene.ann, "hello").await;
     scene.relay.has_pushed(1).await;
     scene.relay.answers(201);
-    // The node says when to ask again, which is later than this scene lasts; what comes next goes at once.
-    scene.bob.says(&scene.ann, "again").await;
     let pushed = scene.relay.has_pushed(2).await;
-    assert_eq!(phone.opens(&pushed[1])["seq"], "4");
+    let read = [phone.opens(&pushed[0]), phone.opens(&pushed[1])];
+    assert_eq!(read.each_ref().map(|it| &it["seq"]), ["3", "3"]);
 
-    // Nobody listens where the node should be.
-    let mut gamma = scene
-        .net
-        .domain_with("gamma.test", "[push]\nnode = \"http://127.0.0.1:9\"\n")
-        .await;
-    let (mut cat, mut dan) = (gamma.guest("cat").await, gamma.guest("dan").await);
+    // Nobody listens where the node should be, or somebody who never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = (silent.local_addr().unwrap(), silent);
+    for (name, node) in [
+        ("gamma.test", "127.0.0.1:9".to_owned()),
+        ("delta.test", silent.0.to_string()),
+    ] {
+        let section = format!("[push]\nnode = \"http://{node}\"\n");
+        let mut house = scene.net.domain_with(name, &section).await;
+        talk(&house, &phone).await;
+        house.stop().await;
+    }
+}
+
+/// Two people talk, of whom one has a device and is away for most of it.
+async fn talk(house: &House, phone: &Browser) {
+    let (mut cat, mut dan) = (house.guest("cat").await, house.guest("dan").await);
     let mut away = Guest {
         person: cat.person.clone(),
         session: cat.person.come_back_in_background().await.unwrap(),
@@ -343,7 +382,6 @@ async fn messages_flow_while_the_relay_is_away_and_are_pushed_once_it_is_back() 
     cat.opens(&dan).await;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     cat.reads(&dan, &texts).await;
-    gamma.stop().await;
 }
 
 #[tokio::test]

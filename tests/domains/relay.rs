@@ -185,7 +185,9 @@ async fn take(mut stream: TlsStream<TcpStream>, heard: &Mutex<Vec<Pushed>>, stat
         }
     };
     heard.lock().push(whole);
-    let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let answer = format!(
+        "HTTP/1.1 {status} So\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(answer.as_bytes()).await.ok();
     stream.shutdown().await.ok();
 }

@@ -7,6 +7,7 @@ mod apns;
 mod fcm;
 pub(super) mod http;
 mod jwt;
+mod places;
 mod replays;
 mod web;
 
@@ -17,11 +18,12 @@ use std::{
 use freehold_keys::{PushFault, SignedPush};
 use freehold_proto::{Clock, DomainName, PushTarget, WebUrl};
 use rustls::ClientConfig;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use self::{
     apns::Apns,
     fcm::Fcm,
+    places::Places,
     replays::{Replays, Taken},
     web::Web,
 };
@@ -32,10 +34,10 @@ use super::{
 };
 use crate::{Directory, DirectoryError, Limiter, Over, Rate, well_known};
 
-/// Pushes on their way at once.
-const PUSHES_MAX: usize = 256;
 /// Time for a service to take one.
 const SENT_WITHIN: Duration = Duration::from_secs(10);
+/// When to ask again if this node is busy; pushes are on their way for no longer than twice that.
+const BUSY_REST: Duration = Duration::from_secs(5);
 /// When to ask again if nobody says when.
 const REST: Duration = Duration::from_secs(30);
 /// The longest wait that is passed on: who asked keeps the push no longer.
@@ -103,7 +105,7 @@ pub(super) struct Push {
     networks: Limiter<Ipv6Addr>,
     domains: Limiter<DomainName>,
     replays: Replays,
-    places: Semaphore,
+    places: Places,
 }
 
 /// Why a push was not handed on.
@@ -160,7 +162,7 @@ impl Push {
             networks: Limiter::new(config.from_network, clock),
             domains: Limiter::new(config.from_domain, clock),
             replays: Replays::default(),
-            places: Semaphore::new(PUSHES_MAX),
+            places: Places::default(),
         })
     }
 
@@ -272,10 +274,11 @@ async fn admit(
 }
 
 async fn send(node: &Node, push: &Push, signed: &SignedPush) -> Result<(), Unsent> {
-    let Ok(_place) = push.places.try_acquire() else {
-        return Err(Unsent::Busy("this node relays too many pushes now"));
+    let request = signed.request();
+    let Some(_place) = push.places.take(&request.domain) else {
+        return Err(Unsent::Busy("too many pushes are on their way now"));
     };
-    let draft = &signed.request().draft;
+    let draft = &request.draft;
     let sent = async {
         match &draft.target {
             PushTarget::Web {

@@ -95,7 +95,10 @@ pub fn drop_devices(tables: &Tables, batch: &mut Batch, user: &UserId) -> Result
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
+    use super::{
+        super::{accounts::erase_account, rows::AccountRow},
+        *,
+    };
     use crate::MemoryEngine;
 
     fn user(number: u8) -> UserId {
@@ -146,5 +149,18 @@ mod tests {
         assert!(tokens(&tables, &ann).is_empty());
         assert!(!tables.has_device(&ann, "n3").unwrap());
         assert_eq!(tokens(&tables, &bob), ["a"]);
+    }
+    #[test]
+    fn devices_go_with_the_account() {
+        let tables = Tables::open(Arc::new(MemoryEngine::default())).unwrap();
+        let (ann, bob) = (user(1), user(2));
+        put(&tables, &ann, "a", 1);
+        put(&tables, &bob, "b", 1);
+        let mut batch = Batch::new();
+        erase_account(&tables, &mut batch, &ann, &AccountRow::default(), &[], 1).unwrap();
+        let _applied = tables.commit(batch).wait_blocking().unwrap();
+        assert!(tokens(&tables, &ann).is_empty());
+        assert!(!tables.has_device(&ann, "a").unwrap());
+        assert_eq!(tokens(&tables, &bob), ["b"]);
     }
 }

@@ -26,13 +26,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ANSWER_BYTES_MAX, PUSHES_MAX, Unsent, alert::aps, fcm::place, jwt::EcKey};
+use super::{ANSWER_BYTES_MAX, Unsent, alert::aps, fcm::place, jwt::EcKey};
 use crate::{
     ApnsConfig, Directory, DirectoryError, NodeAddress, directory::retry_after, nodes::Stream,
 };
 
 /// How long one token is shown: Apple wants a new one after 20 to 60 minutes.
 const TOKEN_FOR: Duration = Duration::from_secs(40 * 60);
+/// Pushes that wait for a connection.
+const WAITING_MAX: usize = 256;
 /// Time to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Time for an answer. After that the connection counts as broken.
@@ -65,7 +67,7 @@ impl Apns {
                 "the service is not reached by https".to_owned(),
             )
         };
-        let (lines, wanted) = mpsc::channel(PUSHES_MAX);
+        let (lines, wanted) = mpsc::channel(WAITING_MAX);
         Ok(Self {
             at: place(&config.url).ok_or_else(wrong)?,
             key: EcKey::read(WHAT, &config.key)?,

@@ -121,7 +121,7 @@ fn said(unsent: Unsent) -> Response {
         Unsent::Gone => (StatusCode::GONE, None),
         Unsent::TooMuch(over) => (StatusCode::TOO_MANY_REQUESTS, Some(over.wait)),
         Unsent::Refused(_) => (StatusCode::BAD_GATEWAY, None),
-        Unsent::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(super::REST)),
+        Unsent::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(super::BUSY_REST)),
         Unsent::Later { wait, .. } => (StatusCode::SERVICE_UNAVAILABLE, Some(*wait)),
     };
     let mut response = refused(status, unsent.to_string());
