@@ -98,18 +98,20 @@ impl Online {
         before != here.is_seen()
     }
 
-    /// A session's person does something; the program if others know of another one.
-    pub fn uses(&self, user: &UserId, session: &Session) -> Option<String> {
+    /// A session's person does something; true if others know of another program, and may be told.
+    pub fn uses(&self, user: &UserId, session: &Session) -> bool {
         let mut all = self.people.lock();
-        let here = all.get_mut(user).filter(|it| it.is_seen())?;
-        let agent = session.agent();
+        let Some(here) = all.get_mut(user).filter(|it| it.is_seen()) else {
+            return false;
+        };
         let soon = here.told.is_some_and(|it| it.elapsed() < AGENT_EVERY);
+        let agent = session.agent();
         if soon || here.agent == agent || !here.sessions.contains(session) {
-            return None;
+            return false;
         }
-        here.agent.clone_from(&agent);
+        here.agent = agent;
         here.told = Some(Instant::now());
-        Some(agent)
+        true
     }
 
     /// True when the person is here and may be seen.
@@ -125,6 +127,13 @@ impl Online {
         all.get(user)
             .map(|it| it.sessions.clone())
             .unwrap_or_default()
+    }
+
+    /// True when there is a session of the person on `me` that `choose` picks.
+    pub fn any(&self, user: &UserId, choose: impl Fn(&Session) -> bool) -> bool {
+        let all = self.people.lock();
+        all.get(user)
+            .is_some_and(|it| it.sessions.iter().any(choose))
     }
 
     /// Sends to the person's sessions on `me` that `choose` picks.

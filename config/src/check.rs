@@ -195,7 +195,7 @@ impl Checker<'_> {
         let websocket_read_buffer = self.number(
             "clients.websocket_read_buffer",
             section.websocket_read_buffer,
-            4096,
+            1024,
             (1024, MIB),
         );
         Some(Clients {

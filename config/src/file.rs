@@ -151,7 +151,7 @@ pub(crate) struct Clients {
 
     /// Read buffer of each connected client, in bytes. Idle clients cost this much memory.
     ///
-    /// Default: `4096`
+    /// Default: `1024`
     pub(crate) websocket_read_buffer: Given<u64>,
 
     #[serde(flatten)]

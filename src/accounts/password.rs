@@ -3,9 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::{
+        self,
+        phc::{Output, ParamsString, PasswordHash, Salt},
+    },
 };
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::AccountError;
@@ -24,6 +28,7 @@ const WAITING_MAX: usize = 64;
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    memory: Memory,
     /// Checked when there is no such account, so that the answer takes as long.
     decoy: Arc<str>,
 }
@@ -35,13 +40,14 @@ impl Passwords {
         let decoy = match DECOY.get() {
             Some(decoy) => Arc::clone(decoy),
             None => {
-                let made = hash("no account has this")?.into();
+                let made = hash(&Memory::default(), "no account has this")?.into();
                 Arc::clone(DECOY.get_or_init(|| made))
             }
         };
         Ok(Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Arc::new(Semaphore::new(AT_ONCE + WAITING_MAX)),
+            memory: Memory::default(),
             decoy,
         })
     }
@@ -51,7 +57,8 @@ impl Passwords {
         if !(BYTES_MIN..=BYTES_MAX).contains(&password.len()) {
             return Err(AccountError::Password);
         }
-        self.work(move || hash(&password)).await
+        let memory = self.memory.clone();
+        self.work(move || hash(&memory, &password)).await
     }
 
     /// True when the password fits the stored hash; `None` is an account that does not exist.
@@ -63,15 +70,13 @@ impl Passwords {
         if password.len() > BYTES_MAX {
             return Ok(false);
         }
-        let decoy = Arc::clone(&self.decoy);
+        let (decoy, memory) = (Arc::clone(&self.decoy), self.memory.clone());
         self.work(move || {
             let text = stored.as_deref().unwrap_or(&decoy);
-            let hash =
-                PasswordHash::new(text).map_err(|it| AccountError::Internal(it.to_string()))?;
-            let fits = Argon2::default()
-                .verify_password(password.as_bytes(), &hash)
-                .is_ok();
-            Ok(fits && stored.is_some())
+            let hash = PasswordHash::new(text).map_err(internal)?;
+            let derived = memory.derive(&password, &hash).map_err(internal)?;
+            // Compares in constant time.
+            Ok(hash.hash == Some(derived) && stored.is_some())
         })
         .await
     }
@@ -93,17 +98,56 @@ impl Passwords {
     }
 }
 
-fn hash(password: &str) -> Result<String, AccountError> {
-    let fault = |what: String| AccountError::Internal(what);
-    let salt: [u8; 16] = freehold_keys::random().map_err(|it| fault(it.to_string()))?;
-    let hash = Argon2::default()
-        .hash_password_with_salt(password.as_bytes(), &salt)
-        .map_err(|it| fault(it.to_string()))?;
+/// Memory to hash in, used again and again: as much as was ever needed at once, which `AT_ONCE` bounds.
+/// Given back each time, it stays with the allocator's arena of that thread, and there are many threads.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<Vec<Vec<Block>>>>);
+
+impl Memory {
+    /// What a password is with the algorithm, the cost and the salt of a hash.
+    fn derive(&self, password: &str, like: &PasswordHash) -> password_hash::Result<Output> {
+        let algorithm = Algorithm::try_from(like.algorithm.as_str())?;
+        let version = like
+            .version
+            .map_or(Ok(Version::default()), Version::try_from)?;
+        let params = Params::try_from(like)?;
+        let salt = like.salt.ok_or(password_hash::Error::SaltInvalid)?;
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        let out = buffer.get_mut(..length);
+        let out = out.ok_or(password_hash::Error::OutputSize)?;
+        let mut blocks = self.0.lock().pop().unwrap_or_default();
+        blocks.resize(params.block_count(), Block::default());
+        let argon2 = Argon2::new(algorithm, version, params);
+        let done =
+            argon2.hash_password_into_with_memory(password.as_bytes(), &salt, out, &mut *blocks);
+        self.0.lock().push(blocks);
+        done?;
+        Ok(Output::new(out)?)
+    }
+}
+
+fn hash(memory: &Memory, password: &str) -> Result<String, AccountError> {
+    let salt: [u8; 16] = freehold_keys::random().map_err(internal)?;
+    let argon2 = Argon2::default();
+    let mut hash = PasswordHash {
+        algorithm: Algorithm::default().ident(),
+        version: Some(Version::default().into()),
+        params: ParamsString::try_from(argon2.params()).map_err(internal)?,
+        salt: Some(Salt::new(&salt).map_err(internal)?),
+        hash: None,
+    };
+    hash.hash = Some(memory.derive(password, &hash).map_err(internal)?);
     Ok(hash.to_string())
+}
+
+fn internal(fault: impl ToString) -> AccountError {
+    AccountError::Internal(fault.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
     use futures_util::future::join_all;
 
     use super::*;
@@ -121,6 +165,24 @@ mod tests {
         for answer in join_all(crowd).await {
             assert!(matches!(answer, Err(AccountError::Busy)));
         }
+    }
+
+    /// Hashes are kept for years: those made by the library alone fit, and ours fit there.
+    #[test]
+    fn memory_that_was_used_before_makes_no_difference() {
+        let memory = Memory::default();
+        for password in ["correct horse", "battery staple"] {
+            let ours = hash(&memory, password).unwrap();
+            let fits = Argon2::default().verify_password(password.as_bytes(), ours.as_str());
+            assert!(fits.is_ok(), "{ours}");
+            let theirs =
+                Argon2::default().hash_password_with_salt(password.as_bytes(), b"saltsaltsalt");
+            let theirs = theirs.unwrap();
+            let derived = memory.derive(password, &theirs).unwrap();
+            assert_eq!(Some(derived), theirs.hash);
+            assert_ne!(memory.derive("another", &theirs).unwrap(), derived);
+        }
+        assert_eq!(memory.0.lock().len(), 1);
     }
 
     #[tokio::test]

@@ -576,8 +576,10 @@ impl Connection {
         if !open && !self.session.is_attached(name.key()) {
             return Err(reply::ATTACH_FIRST.into());
         }
-        let (server, session) = (Arc::clone(&self.server), self.session.clone());
-        self.beside(me::tell_agent(server, caller.user.clone(), session));
+        if self.server.online.uses(&caller.user, &self.session) {
+            let (server, session) = (Arc::clone(&self.server), self.session.clone());
+            self.beside(me::tell_agent(server, caller.user.clone(), session));
+        }
         let draft = Draft {
             head: publish.head.unwrap_or_default(),
             content: publish

@@ -20,7 +20,7 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Instant, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ use crate::{accounts::attempts::Origin, server::Server};
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// A client that shows no sign of life for so long is gone.
 const SILENT_MAX: Duration = Duration::from_secs(55);
+/// Probes of one client that may wait for their answers; whoever sends more is cut off.
+const PROBES_MAX: usize = 4;
 /// Time for a client to take a frame.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -76,14 +78,15 @@ pub(super) async fn upgrade(
     // axum runs the conversation on a task of its own; shutdown waits for it all the same.
     let counted = server.tasks.token();
     upgrade
-        // The default of 128 KiB would cost each idle client 130 KiB.
+        // The default of 128 KiB would cost each idle client as much.
         .read_buffer_size(rules.websocket_read_buffer)
         .write_buffer_size(0)
         // What is a little too long gets an answer; what is much too long ends the connection.
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
         .on_upgrade(async move |socket| {
-            converse(server, socket, origin).await;
+            // Of its own: an idle client would take up the room of this twice.
+            Box::pin(converse(server, socket, origin)).await;
             drop(counted);
         })
 }
@@ -95,10 +98,17 @@ async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
-    // Pongs and probe answers go out between queued frames.
-    let (urgent, urgent_queue) = mpsc::channel(4);
-    let writer = write(server, session, sink, queue, urgent_queue, closed.clone());
-    let reader = read(connection, stream, urgent, closed.clone());
+    // Probe answers go out between queued frames; here they are counted.
+    let probes = Arc::new(Semaphore::new(0));
+    let writer = write(
+        server,
+        session,
+        sink,
+        queue,
+        Arc::clone(&probes),
+        closed.clone(),
+    );
+    let reader = read(connection, stream, probes, closed.clone());
     let end = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -106,7 +116,8 @@ async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>
         }
         closed.cancel();
     };
-    tokio::join!(writer, reader, end);
+    // Of their own, as above.
+    tokio::join!(Box::pin(writer), Box::pin(reader), end);
 }
 
 /// Sends what is queued until the session ends, then says good-bye.
@@ -115,7 +126,7 @@ async fn write(
     session: Session,
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: mpsc::Receiver<Vec<Encoded>>,
-    mut urgent: mpsc::Receiver<Message>,
+    probes: Arc<Semaphore>,
     closed: CancellationToken,
 ) {
     let mut ping = interval(PING_EVERY);
@@ -123,7 +134,10 @@ async fn write(
         let sent = tokio::select! {
             biased;
             () = closed.cancelled() => break,
-            Some(message) = urgent.recv() => send(&mut sink, [message]).await,
+            Ok(probe) = probes.acquire() => {
+                probe.forget();
+                send(&mut sink, [Message::Text("0".into())]).await
+            }
             Some(frames) = queue.recv() => {
                 let sent = send(&mut sink, frames.iter().cloned().map(Message::from)).await;
                 session.sent(&frames);
@@ -177,7 +191,7 @@ async fn send(
 async fn read(
     mut connection: Connection,
     mut stream: SplitStream<WebSocket>,
-    urgent: mpsc::Sender<Message>,
+    probes: Arc<Semaphore>,
     closed: CancellationToken,
 ) {
     let mut heard = Instant::now();
@@ -202,13 +216,15 @@ async fn read(
             }
         };
         if &*frame == b"1" {
-            if urgent.try_send(Message::Text("0".into())).is_err() {
+            if probes.available_permits() >= PROBES_MAX {
                 break;
             }
+            probes.add_permits(1);
         } else if !frame.is_empty() {
-            connection.handle(frame).await;
+            // Of its own, so that it takes up nothing while the client is idle.
+            Box::pin(connection.handle(frame)).await;
         }
     }
     closed.cancel();
-    connection.end().await;
+    Box::pin(connection.end()).await;
 }

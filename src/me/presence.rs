@@ -71,9 +71,7 @@ pub(crate) async fn come_forward(server: Arc<Server>, user: UserId, session: Ses
 
 /// Somebody uses another program than their contacts know of.
 pub(crate) async fn tell_agent(server: Arc<Server>, user: UserId, session: Session) {
-    if server.online.uses(&user, &session).is_some()
-        && tell_presence(&server, &user, &session, "ua").await.is_err()
-    {
+    if tell_presence(&server, &user, &session, "ua").await.is_err() {
         tracing::warn!(%user, "could not tell what somebody uses");
     }
 }

@@ -143,6 +143,12 @@ impl Actor {
         self.server.online.tell(user, frame, unattached);
     }
 
+    /// Whether `tell_elsewhere` has anybody to tell: of a message in a group, each member is asked.
+    fn is_elsewhere(&self, user: &UserId, except: Option<&Session>) -> bool {
+        let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
+        self.server.online.any(user, unattached)
+    }
+
     fn tell_message(&self, seq: u32, row: &MessageRow, author: &UserId, except: Option<&Session>) {
         // Only a message that refers to others reads the store here, and few do.
         let shown = message::shown(&self.server.tables, &self.server.ids, self.key(), seq, row);
@@ -178,7 +184,9 @@ impl Actor {
         seq: u32,
         except: Option<&Session>,
     ) {
-        if !self.may(user, AccessMode::READ.or(AccessMode::PRESENCE)) {
+        if !self.may(user, AccessMode::READ.or(AccessMode::PRESENCE))
+            || !self.is_elsewhere(user, except)
+        {
             return;
         }
         let pres = Pres {

@@ -150,8 +150,13 @@ impl Options {
     }
 }
 
+/// As stock clients are: on `me`, and in the group.
 async fn join(domain: &Place, group: &str) -> Result<Session> {
     let mut person = people::arrive(domain).await?;
+    person
+        .session
+        .request("sub", json!({"topic": "me"}))
+        .await?;
     person
         .session
         .request("sub", json!({"topic": group}))

@@ -44,6 +44,13 @@ impl Options {
         report.set("hold", self.hold);
         allow_connections(self.connections)?;
         let domain = place.place().await?;
+        // Before memory is read for the first time: a server may keep some of what it stored at hand.
+        let tokens = people::many(self.connections, |_| async {
+            let person = people::arrive(&domain).await?;
+            Ok(person.token)
+        });
+        let tokens = tokens.await?;
+        progress(&format!("{} accounts are there", tokens.len()));
         sleep(SETTLE).await;
         let resident = || {
             domain
@@ -55,7 +62,8 @@ impl Options {
         for stage in 1..=STAGES {
             let to = self.connections * stage / STAGES;
             let from = stages.last().map_or(0, |it| it.0);
-            come(&domain, &mut crowd, from..to, &times).await?;
+            let coming = tokens.iter().enumerate().take(to).skip(from);
+            come(&domain, &mut crowd, coming, &times).await?;
             sleep(SETTLE).await;
             stages.push((to, resident()?));
             progress(&format!(
@@ -83,13 +91,13 @@ impl Options {
     }
 }
 
-async fn come(
+async fn come<'a>(
     domain: &Place,
     crowd: &mut Crowd,
-    numbers: std::ops::Range<usize>,
+    coming: impl Iterator<Item = (usize, &'a String)>,
     times: &Times,
 ) -> Result<()> {
-    let arrivals = stream::iter(numbers).map(|number| one(domain, number, times));
+    let arrivals = stream::iter(coming).map(|(number, token)| one(domain, number, token, times));
     let mut arrivals = pin!(arrivals.buffer_unordered(people::AT_ONCE));
     // Whoever has come is listened to at once: a server cuts off who does not answer its pings.
     while let Some(session) = arrivals.next().await {
@@ -98,14 +106,11 @@ async fn come(
     Ok(())
 }
 
-async fn one(domain: &Place, number: usize, times: &Times) -> Result<Session> {
+async fn one(domain: &Place, number: usize, token: &str, times: &Times) -> Result<Session> {
     let begun = now();
     let local = domain.door.address.ip().is_loopback();
-    // An account is made from the usual address: from others a server may let few be made.
-    let person = people::arrive(domain).await?;
-    let (from, token) = (local.then(|| source(number)), person.token);
-    drop(person.session);
-    let mut person = people::come_in(domain, from, "token", &token).await?;
+    let from = local.then(|| source(number));
+    let mut person = people::come_in(domain, from, "token", token).await?;
     person
         .session
         .request("sub", json!({"topic": "me"}))
