@@ -205,7 +205,8 @@ pub(crate) async fn accept(session: &mut Session, topic: &str) -> Result<()> {
 
 /// Makes a group that everybody may join; its name. Whoever has no password may not found one.
 pub(crate) async fn found(founder: &mut Session) -> Result<String> {
-    let access = json!({"auth": "JRWPS", "anon": "JRWPS"});
+    // Without S: each of those who have it is told of every newcomer.
+    let access = json!({"auth": "JRWP", "anon": "JRWP"});
     let set = json!({"desc": {"public": {"fn": "bench"}, "defacs": access}});
     let body = json!({"topic": "newbench", "set": set});
     let answer = founder.request("sub", body).await?;

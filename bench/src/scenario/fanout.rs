@@ -47,15 +47,16 @@ impl Options {
         report.set("bytes", self.bytes);
         allow_connections(self.members)?;
         let domain = place.place().await?;
-        let mut founder = people::named(&domain).await?.session;
-        let group = people::found(&mut founder).await?;
+        let mut founder = people::named(&domain).await?;
+        let group = people::found(&mut founder.session).await?;
+        // Who founds a group is told of everybody who joins, and is not here for it.
+        drop(founder.session);
         let came = Arc::new(Semaphore::new(0));
         let mut crowd = Crowd::new();
         self.gather(&domain, &group, &came, &mut crowd).await?;
-        // What the joining has left in the writer's queue is read.
-        founder
-            .request("get", json!({"topic": group, "what": "desc"}))
-            .await?;
+        let writer = people::come_in(&domain, None, "token", &founder.token);
+        let mut founder = writer.await?.session;
+        founder.request("sub", json!({"topic": group})).await?;
         for _ in 0..WARM_UP {
             self.say(&mut founder, &group, &came, None).await?;
         }
