@@ -28,7 +28,7 @@ test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv gr
 		echo 'cargo-deny is not installed: dependencies are not checked against deny.toml'; \
 	fi
 
-# The quick set of docs/PERFORMANCE.md, about two minutes; documents go to $(TARGET)/bench/.
+# The quick set of docs/PERFORMANCE.md, three or four minutes; documents go to $(TARGET)/bench/.
 BENCH := "idle" "publish" "publish --rate 1000" "fanout" "online" "login-storm" "sync" "history" "mixed" \
 	"federate" "federate --rate 500" "federate --group --pairs 8 --rate 200"
 
