@@ -179,6 +179,7 @@ impl Domain {
             message_bytes_max: config.clients.message_bytes_max,
             file_bytes_max: config.files.file_bytes_max,
             websocket_read_buffer: config.clients.websocket_read_buffer,
+            connections_max: config.clients.connections_max,
             registration: config.clients.registration,
             anonymous: config.clients.anonymous,
             required_credentials: config.clients.required_credentials,

@@ -64,6 +64,8 @@ pub struct ClientRules {
     pub file_bytes_max: u64,
     /// Read buffer of one WebSocket, in bytes.
     pub websocket_read_buffer: usize,
+    /// Connections of clients at once.
+    pub connections_max: usize,
     /// Who may make an account.
     pub registration: Registration,
     /// People may come in without name and password.

@@ -27,6 +27,8 @@ use crate::{
 /// How many times longer the longest wait is once a domain has been away for a day.
 const LATER: u64 = 6;
 const MIB: u64 = 1024 * 1024;
+/// Connections of clients at once.
+const CLIENT_CONNECTIONS_MAX: u64 = 100_000;
 /// Time to connect and finish TLS, and for the hello (PROTOCOL.md section 10).
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -192,6 +194,12 @@ impl Checker<'_> {
             0,
             (0, 315_360_000),
         );
+        let connections_max = self.number(
+            "clients.connections_max",
+            section.connections_max,
+            CLIENT_CONNECTIONS_MAX,
+            (10, 10_000_000),
+        );
         let websocket_read_buffer = self.number(
             "clients.websocket_read_buffer",
             section.websocket_read_buffer,
@@ -207,6 +215,7 @@ impl Checker<'_> {
             api_keys: api_keys?,
             message_bytes_max: usize::try_from(message_bytes_max?).ok()?,
             websocket_read_buffer: usize::try_from(websocket_read_buffer?).ok()?,
+            connections_max: usize::try_from(connections_max?).ok()?,
             registration: registration?,
             findable: findable?,
             group_members_max: usize::try_from(group_members_max?).ok()?,

@@ -154,6 +154,12 @@ pub(crate) struct Clients {
     /// Default: `1024`
     pub(crate) websocket_read_buffer: Given<u64>,
 
+    /// Connections of clients at once, WebSockets among them. More are not accepted until one ends. The
+    /// system's limit of open files counts too.
+    ///
+    /// Default: `100000`
+    pub(crate) connections_max: Given<u64>,
+
     #[serde(flatten)]
     pub(crate) unknown: Unknown,
 }

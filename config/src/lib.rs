@@ -286,6 +286,8 @@ pub struct Clients {
     pub message_bytes_max: usize,
     /// Read buffer of each WebSocket, in bytes.
     pub websocket_read_buffer: usize,
+    /// Connections of clients at once.
+    pub connections_max: usize,
     /// Who may make an account.
     pub registration: Registration,
     /// Whether people may be found by their exact address unless they decide otherwise.

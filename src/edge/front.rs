@@ -25,11 +25,13 @@ use tokio::{
 use tracing::{Instrument as _, Span, debug, warn};
 
 use super::{
-    http::{CONNECTIONS_MAX, ClientAddress, FAREWELL, http1, router},
+    http::{ClientAddress, FAREWELL, Place, http1, router},
     websocket,
 };
 use crate::server::Server;
 
+/// Client connections at once, of all domains together.
+const CONNECTIONS_MAX: usize = 100_000;
 /// Pause after the system refused us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,11 +91,9 @@ impl Front {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let connection = connection(self.clone(), tasks.clone(), stream, address);
-                    tasks.spawn("client", async move {
-                        connection.await;
-                        drop(permit);
-                    });
+                    let from = (address, Place::new(permit));
+                    let connection = connection(self.clone(), tasks.clone(), stream, from);
+                    tasks.spawn("client", connection);
                 }
                 Err(fault) => {
                     warn!(%fault, "cannot accept a client");
@@ -104,7 +104,12 @@ impl Front {
     }
 }
 
-async fn connection(front: Front, tasks: Tasks, stream: TcpStream, address: SocketAddr) {
+async fn connection(
+    front: Front,
+    tasks: Tasks,
+    stream: TcpStream,
+    (address, place): (SocketAddr, Place),
+) {
     if let Err(fault) = stream.set_nodelay(true) {
         debug!(%fault, %address, "a client left at once");
         return;
@@ -113,6 +118,7 @@ async fn connection(front: Front, tasks: Tasks, stream: TcpStream, address: Sock
     http1(&mut http);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
+        request.extensions_mut().insert(place.clone());
         let app = front.of(&request);
         async move {
             Ok::<Response, Infallible>(match app {

@@ -25,7 +25,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
@@ -38,8 +38,6 @@ use super::{
 };
 use crate::server::Server;
 
-/// Client connections at once.
-pub(super) const CONNECTIONS_MAX: usize = 50_000;
 /// Time for a client to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest head of a request, in bytes.
@@ -52,11 +50,23 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
+/// The place that a connection takes among all, until it ends: also as the WebSocket that it may become.
+#[derive(Clone, Debug)]
+pub(super) struct Place(
+    #[expect(dead_code, reason = "it is held, not read")] Arc<OwnedSemaphorePermit>,
+);
+
+impl Place {
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(permit))
+    }
+}
+
 /// Serves clients until the domain stops.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<PathBuf>) {
     let app = router(Arc::clone(&server), web_root);
     let stop = server.tasks.stop_token();
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let free = Arc::new(Semaphore::new(server.rules.connections_max));
     loop {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
             return;
@@ -67,11 +77,9 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<
         };
         match accepted {
             Ok((stream, address)) => {
-                let connection = connection(Arc::clone(&server), app.clone(), stream, address);
-                server.tasks.spawn("client", async move {
-                    connection.await;
-                    drop(permit);
-                });
+                let from = (address, Place::new(permit));
+                let connection = connection(Arc::clone(&server), app.clone(), stream, from);
+                server.tasks.spawn("client", connection);
             }
             Err(fault) => {
                 // Out of descriptors, most likely: give some time to come free.
@@ -90,7 +98,12 @@ pub(super) fn http1(http: &mut auto::Builder<websocket::Spawner>) {
         .max_buf_size(HEAD_BYTES_MAX);
 }
 
-async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address: SocketAddr) {
+async fn connection(
+    server: Arc<Server>,
+    app: Router,
+    stream: TcpStream,
+    (address, place): (SocketAddr, Place),
+) {
     // Small frames must not wait for each other.
     if let Err(fault) = stream.set_nodelay(true) {
         debug!(%fault, %address, "a client left at once");
@@ -101,6 +114,7 @@ async fn connection(server: Arc<Server>, app: Router, stream: TcpStream, address
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
+        request.extensions_mut().insert(place.clone());
         app.call(request)
     });
     let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));

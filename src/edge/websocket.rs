@@ -30,7 +30,7 @@ use super::{
     apikey,
     connection::Connection,
     encoding::{Encoded, Encoding},
-    http::{ClientAddress, refusal},
+    http::{ClientAddress, Place, refusal},
     origin::origin,
     reply,
     session::Session,
@@ -62,6 +62,7 @@ where
 pub(super) async fn upgrade(
     State(server): State<Arc<Server>>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(place): Extension<Place>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
@@ -87,7 +88,7 @@ pub(super) async fn upgrade(
         .on_upgrade(async move |socket| {
             // Of its own: an idle client would take up the room of this twice.
             Box::pin(converse(server, socket, origin)).await;
-            drop(counted);
+            drop((counted, place));
         })
 }
 

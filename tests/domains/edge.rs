@@ -1,6 +1,6 @@
 //! Bad input at the clients' edge: each gets its refusal, and changes nothing.
 
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use freehold_interop::STOCK_API_KEY;
@@ -21,6 +21,27 @@ const HI: &str = r#"{"hi":{"id":"hi","ver":"0.25.3","ua":"raw/1"}}"#;
 const MALFORMED: (u64, &str) = (400, "malformed");
 const HUNG_UP: [ErrorKind; 2] = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
 const NOT_FOUND: (u64, &str) = (404, "topic not found");
+
+#[tokio::test]
+async fn a_connection_that_became_a_websocket_keeps_its_place_among_all() {
+    let net = Net::new().await;
+    let alpha = net.domain_with("alpha.test", "connections_max = 10").await;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::connect(&alpha).await;
+        assert_eq!(raw.asks(HI).await.0, 201);
+        open.push(raw);
+    }
+    let one_more = async {
+        let mut raw = Raw::connect(&alpha).await;
+        raw.asks(HI).await.0
+    };
+    tokio::pin!(one_more);
+    let waits = tokio::time::timeout(Duration::from_millis(300), &mut one_more).await;
+    assert!(waits.is_err(), "there was no place, and still: {waits:?}");
+    open.pop();
+    assert_eq!(one_more.await, 201);
+}
 
 /// One domain with Ann, whose chat with Amy shows whether anything changed, and a session of hers that
 /// misbehaves.

@@ -112,6 +112,21 @@ impl Guest {
         frame.message_of(&topic).unwrap()
     }
 
+    /// Waits until a message is there, whether it came before the chat was opened or after.
+    pub(crate) async fn has(&mut self, other: &Self, text: &str) {
+        let topic = self.name_of(other);
+        let deadline = Instant::now() + SOON;
+        loop {
+            let history = self.session.history(&topic, 1).await.unwrap();
+            if history.iter().any(|it| it.content == text) {
+                return;
+            }
+            let who = self.session.who();
+            assert!(Instant::now() < deadline, "{who} does not have {text:?}");
+            sleep(POLL).await;
+        }
+    }
+
     /// Waits for a frame about a chat: pres on `me`, or pres or info in the chat.
     pub(crate) async fn notices(&mut self, kind: FrameKind, other: &Self, what: &str) -> Frame {
         let name = self.name_of(other);

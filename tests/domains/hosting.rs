@@ -141,8 +141,8 @@ async fn customers_of_one_process_meet_each_other_and_the_world_by_their_names()
     bob.session = bob.person.come_back().await.unwrap();
     bob.opens(&ann).await;
     bob.opens(&cat).await;
-    bob.hears(&ann, "are you moving?").await;
-    bob.hears(&cat, "nobody home?").await;
+    bob.has(&ann, "are you moving?").await;
+    bob.has(&cat, "nobody home?").await;
     company.loses(alpha).await;
     company.loses(beta).await;
     company.tasks.drain(Duration::from_secs(5)).await;
