@@ -5,6 +5,7 @@
 mod announcing;
 mod answers;
 mod asker;
+mod family;
 mod http;
 mod listing;
 mod metrics;

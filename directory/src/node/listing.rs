@@ -16,6 +16,8 @@ use freehold_proto::{
     card::{CardWords, LIFETIME_MAX, Subject},
 };
 
+use super::family::family;
+
 /// Cards in one answer.
 pub(super) const FOUND_MAX: usize = 50;
 /// Of these, cards of one domain: nobody fills the list alone.
@@ -499,16 +501,6 @@ fn words_of(card: &CardWords) -> Box<str> {
         .map(|it| it + "\n")
         .collect::<String>()
         .into()
-}
-
-/// The last two labels of a name: whoever has it has all names below it.
-fn family(domain: &DomainName) -> String {
-    let mut labels = domain.as_str().rsplit('.');
-    let last = labels.next().unwrap_or_default();
-    match labels.next() {
-        Some(before) => format!("{before}.{last}"),
-        None => last.to_owned(),
-    }
 }
 
 /// The words of a text, in small letters.

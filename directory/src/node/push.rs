@@ -275,7 +275,7 @@ async fn admit(
 
 async fn send(node: &Node, push: &Push, signed: &SignedPush) -> Result<(), Unsent> {
     let request = signed.request();
-    let Some(_place) = push.places.take(&request.domain) else {
+    let Some(_place) = push.places.take(&request.domain, &request.draft.target) else {
         return Err(Unsent::Busy("too many pushes are on their way now"));
     };
     let draft = &request.draft;

@@ -530,8 +530,10 @@ async fn google_is_shown_a_token_that_was_asked_for_with_the_service_account() {
         (
             403,
             r#"{"error":{"details":[{"errorCode":"SENDER_ID_MISMATCH"}]}}"#,
-            410,
+            502,
         ),
+        // A node that is set up wrongly makes no domain forget its devices.
+        (404, "<html>no such page</html>", 503),
         (403, "{}", 502),
         (400, "{}", 502),
         (429, "{}", 503),

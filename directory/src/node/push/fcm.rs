@@ -11,7 +11,7 @@ use hyper::{
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     ANSWER_BYTES_MAX, Unsent,
@@ -26,6 +26,12 @@ const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const ACCESS_FOR: Duration = Duration::from_secs(60 * 60);
 /// So much before its end another one is asked for.
 const EARLY: Duration = Duration::from_secs(60);
+/// Time to be given one: who pushes to others waits for it in the same places.
+const ACCESS_WITHIN: Duration = Duration::from_secs(5);
+/// After a refusal it is not asked again for so long.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// What a device of Apple's is refused with whose certificate the project does not have.
+const THIRD_PARTY: &str = "THIRD_PARTY_AUTH_ERROR";
 const WHAT: &str = "the service account";
 
 /// What it takes to hand pushes to Google.
@@ -34,8 +40,8 @@ pub(super) struct Fcm {
     tokens_at: (NodeAddress, String),
     account: Account,
     key: RsaKey,
-    /// The access token, and until when it counts by the clock that never goes back.
-    access: Mutex<Option<(String, Duration)>>,
+    /// The access token, or why there is none, and until when that counts by the clock that never goes back.
+    access: Mutex<Option<(Result<String, Unsent>, Duration)>>,
 }
 
 /// A service account, as Google's console writes it into a file.
@@ -104,9 +110,10 @@ impl Fcm {
         let host = self.at.authority();
         let answer = web::post(stream, &host, &path, headers, body, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(failed)?;
-        if answer.status() == 401 {
+        if answer.status() == 401 && !codes(&answer).iter().any(|it| it == THIRD_PARTY) {
             // It counts no more, whatever was said of its end.
-            self.access.lock().await.take();
+            let mut known = self.access.lock().await;
+            known.take_if(|it| it.0.as_ref().is_ok_and(|it| *it == access));
         }
         judge(&answer)
     }
@@ -119,20 +126,27 @@ impl Fcm {
         clock: &dyn Clock,
     ) -> Result<String, Unsent> {
         let mut access = self.access.lock().await;
-        if let Some((token, until)) = &*access
+        if let Some((known, until)) = &*access
             && clock.elapsed() < *until
         {
-            return Ok(token.clone());
+            return known.clone();
         }
-        let given = self.ask_for_access(directory, tls, clock).await;
-        let given = given.map_err(|why| {
-            tracing::warn!(error = why, "Google does not let this node push");
-            Unsent::later(format!("Google's service: {why}"), None)
-        })?;
-        let lasts = Duration::from_secs(given.expires_in).min(ACCESS_FOR);
-        let until = clock.elapsed() + lasts.saturating_sub(EARLY);
-        *access = Some((given.access_token.clone(), until));
-        Ok(given.access_token)
+        let asked = self.ask_for_access(directory, tls, clock);
+        let given = timeout(ACCESS_WITHIN, asked).await;
+        let given = given.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+        let (known, lasts) = match given {
+            Ok(given) => {
+                let lasts = Duration::from_secs(given.expires_in).min(ACCESS_FOR);
+                (Ok(given.access_token), lasts.saturating_sub(EARLY))
+            }
+            Err(why) => {
+                tracing::warn!(error = why, "Google does not let this node push");
+                let why = format!("Google's service: {why}");
+                (Err(Unsent::later(why, None)), REFUSED_FOR)
+            }
+        };
+        *access = Some((known.clone(), clock.elapsed() + lasts));
+        known
     }
 
     async fn ask_for_access(
@@ -196,37 +210,54 @@ fn message(draft: &PushDraft, token: &Token) -> Value {
         Urgency::High => ("HIGH", "5"),
         Urgency::Low => ("NORMAL", "5"),
     };
+    let kind = if shown { "alert" } else { "background" };
+    let collapse = Some(&*draft.collapse).filter(|it| !it.is_empty());
+    let headers = [
+        ("apns-priority", Some(apple)),
+        ("apns-push-type", Some(kind)),
+        ("apns-collapse-id", collapse),
+    ];
+    let headers: Map<_, _> = headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
     json!({"message": {
         "token": token.token,
         "data": data,
         // No collapse key: the service keeps four of a device and forgets the others.
         "android": {"priority": android, "ttl": format!("{}s", draft.ttl.as_secs())},
         "apns": {
-            "headers": {
-                "apns-priority": apple,
-                "apns-push-type": if shown { "alert" } else { "background" },
-                "apns-collapse-id": draft.collapse,
-            },
+            "headers": headers,
             "payload": {"aps": aps},
         },
     }})
 }
 
-fn judge(answer: &Response<Bytes>) -> Result<(), Unsent> {
-    let status = answer.status();
+/// Why Google's service refuses, in its words.
+fn codes(answer: &Response<Bytes>) -> Vec<String> {
     let words: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let details = words.pointer("/error/details").and_then(Value::as_array);
-    let mut codes = details
-        .into_iter()
-        .flatten()
-        .filter_map(|it| it.get("errorCode")?.as_str());
-    // Of another app than this node's: it was never ours to reach.
-    let unknown = codes.any(|it| matches!(it, "UNREGISTERED" | "SENDER_ID_MISMATCH"));
-    let why = || format!("Google's service answers {status}");
+    let codes = details.into_iter().flatten();
+    let codes = codes.filter_map(|it| it.get("errorCode")?.as_str());
+    let plain = |it: &&str| it.len() <= 64 && it.bytes().all(|it| it.is_ascii_graphic());
+    codes.filter(plain).take(8).map(str::to_owned).collect()
+}
+
+fn judge(answer: &Response<Bytes>) -> Result<(), Unsent> {
+    let status = answer.status();
+    let codes = codes(answer);
+    let why = || format!("Google's service answers {status} {}", codes.join(" "));
     match status.as_u16() {
         200 => Ok(()),
-        _ if unknown => Err(Unsent::Gone),
-        404 => Err(Unsent::Gone),
+        // Only this says that there is no such device. Another 404 may be the fault of this node's settings, for
+        // which no domain is to forget anything.
+        _ if codes.iter().any(|it| it == "UNREGISTERED") => Err(Unsent::Gone),
+        404 => {
+            tracing::warn!(
+                "Google's service does not know what it is asked for: look at fcm_url and the service account"
+            );
+            Err(Unsent::later(why(), retry_after(answer)))
+        }
         401 | 429 | 500..=599 => Err(Unsent::later(why(), retry_after(answer))),
         _ => Err(Unsent::Refused(why())),
     }
