@@ -154,10 +154,16 @@ async fn cuts_and_kills(stage: &mut Stage) -> Result<()> {
 async fn agree(stage: &Stage, club: &Club, readers: &mut [Reader]) -> Result<()> {
     let ledger = &club.members[ANN].ledger;
     let deadline = Instant::now() + WITHIN;
-    for reader in &mut *readers {
-        while Instant::now() < deadline && !reader.faults(ledger).await?.is_empty() {
-            sleep(POLL).await;
+    loop {
+        // All of them each time: a client that is silent for a minute is cut off.
+        let mut agreed = true;
+        for reader in &mut *readers {
+            agreed &= reader.faults(ledger).await?.is_empty();
         }
+        if agreed || Instant::now() > deadline {
+            break;
+        }
+        sleep(POLL).await;
     }
     sleep(LINGER).await;
     for reader in readers {
