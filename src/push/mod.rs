@@ -26,7 +26,11 @@ use parking_lot::{Mutex, RwLock};
 pub use self::carrier::Offer;
 pub(crate) use self::notification::{Notification, What, Words};
 use self::{device::Device, waiting::Waiting};
-use crate::server::Server;
+use crate::{
+    accounts::{Caller, access::holds},
+    edge::session::Session,
+    server::Server,
+};
 
 /// What a client says when its device is to have no pushes any more.
 pub(crate) const NONE: &str = "\u{2421}";
@@ -129,31 +133,40 @@ impl Push {
 }
 
 impl Server {
-    /// Keeps a device for pushes to somebody who has logged in with it, whosever it was. Says whether it can be
-    /// reached at all.
-    pub(crate) async fn keep_device(&self, user: &UserId, token: &str) -> Result<bool, StoreError> {
-        if self.push.is_none() || Device::read(token).is_none() {
-            return Ok(false);
-        }
+    /// Keeps the device of a session for pushes to whoever has logged in with it, whosever it was, unless it can
+    /// never be reached or the log-in has ended.
+    pub(crate) async fn keep_device(
+        &self,
+        caller: &Caller,
+        session: &Session,
+    ) -> Result<(), StoreError> {
+        let device = session.device();
+        let device = device.filter(|it| Device::read(it).is_some());
+        let (Some(token), true) = (device, self.push.is_some()) else {
+            return Ok(());
+        };
         let row = DeviceRow {
-            token: token.to_owned(),
+            token,
             seen: self.clock.now().as_millis(),
         };
-        let _turn = self.account_turn(user).await;
-        let user = user.clone();
+        let _turn = self.account_turn(&caller.user).await;
+        // Whoever ended its log-in meanwhile has forgotten all devices, and none comes after that.
+        if session.is_closed() {
+            return Ok(());
+        }
+        let caller = caller.clone();
         let gather = move |tables: &Tables| {
-            let mut batch = Batch::new();
-            let known = tables.devices(&user)?;
+            let (mut batch, user) = (Batch::new(), &caller.user);
+            let known = tables.devices(user)?;
             let known = known.iter().find(|it| it.token == row.token);
             let fresh = known.is_some_and(|it| row.seen - it.seen < SEEN_FOR);
             // An account that was deleted meanwhile leaves nothing behind.
-            if !fresh && tables.account(&user)?.is_some() {
-                put_device(tables, &mut batch, &user, &row)?;
+            if !fresh && tables.account(user)?.is_some_and(|it| holds(&it, &caller)) {
+                put_device(tables, &mut batch, user, &row)?;
             }
             Ok(batch)
         };
-        self.write(gather).await?;
-        Ok(true)
+        self.write(gather).await
     }
 
     /// Forgets a device of somebody.
