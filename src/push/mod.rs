@@ -108,7 +108,10 @@ impl Push {
     pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
         self.waiting.forget_read(user, topic, seq);
         self.held.forget_read(user, topic, seq);
-        self.shown.lock().remove(&(user.clone(), topic)).is_some()
+        let (mut shown, place) = (self.shown.lock(), (user.clone(), topic));
+        // Of what is read in part something is still to be read.
+        let all = shown.get(&place).is_some_and(|last| *last <= seq);
+        all && shown.remove(&place).is_some()
     }
 
     /// Whether somebody was told of a later message in the same place already.
@@ -223,6 +226,8 @@ mod tests {
         assert!(!push.is_late(&sample(2, What::Message, 6)));
         push.has_shown(&sample(2, What::Call, 7));
         assert!(!push.was_read(&sample(2, What::Call, 7).user, topic, 7));
+        assert!(!push.was_read(&user, topic, 6), "one is still unread");
+        assert!(push.is_late(&message(6)));
         assert!(push.was_read(&user, topic, 7));
         assert!(!push.was_read(&user, topic, 7), "it is cleared once");
     }
