@@ -6,6 +6,7 @@ mod carrier;
 mod device;
 mod encryption;
 mod notification;
+mod reachable;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use self::carrier::Offer;
 pub(crate) use self::notification::{Notification, What, Words};
-use self::{device::Device, waiting::Waiting};
+use self::{device::Device, reachable::Reachable, waiting::Waiting};
 use crate::{
     accounts::{Caller, access::holds},
     edge::session::Session,
@@ -48,6 +49,8 @@ pub struct Push {
     waiting: Waiting,
     /// What was told to sessions only, which may have been dead already.
     held: Waiting,
+    /// Who has devices.
+    reachable: Reachable,
     /// What the node relays, as far as it has said so.
     offer: RwLock<Option<Arc<Offer>>>,
     /// Who was told of new messages where, and of which last.
@@ -64,6 +67,7 @@ impl Push {
             content: config.content,
             waiting: Waiting::to_gather(),
             held: Waiting::to_look_again(config.look_again_after),
+            reachable: Reachable::default(),
             offer: RwLock::default(),
             shown: Mutex::default(),
             salt: freehold_keys::random()?,
@@ -78,6 +82,7 @@ impl Push {
         tasks.spawn("push", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
+                never = carrier::know(&push, &server) => match never {},
                 never = carrier::learn(&push, &directory) => match never {},
                 never = carrier::carry(&push, &server, &directory) => match never {},
             }
@@ -91,14 +96,21 @@ impl Push {
 
     /// Something is to be told.
     pub(crate) fn tell(&self, notification: Notification) {
-        self.waiting.put(notification);
+        if self.reaches(&notification.user) {
+            self.waiting.put(notification);
+        }
+    }
+
+    /// Whether somebody may have devices.
+    pub(crate) fn reaches(&self, user: &UserId) -> bool {
+        self.reachable.has(user)
     }
 
     /// Something was told to a session. If that turns out to have been dead, and nobody has received it, it is
     /// told to the devices after all.
     pub(crate) fn look_again(&self, notification: Notification) {
         // A call is over by then, and what was read is no news.
-        if notification.what == What::Message {
+        if notification.what == What::Message && self.reaches(&notification.user) {
             self.held.put(notification);
         }
     }
@@ -152,7 +164,10 @@ impl Server {
             token,
             seen: self.clock.now().as_millis(),
         };
-        let _turn = self.account_turn(&caller.user).await;
+        let (_turn, local) = (
+            self.account_turn(&caller.user).await,
+            caller.user.local_bytes(),
+        );
         // Whoever ended its log-in meanwhile has forgotten all devices, and none comes after that.
         if session.is_closed() {
             return Ok(());
@@ -169,7 +184,23 @@ impl Server {
             }
             Ok(batch)
         };
-        self.write(gather).await
+        self.write(gather).await?;
+        // After it is written and within the turn, so that nobody takes it back who saw nothing written.
+        if let Some(push) = &self.push {
+            push.reachable.add(local);
+        }
+        Ok(())
+    }
+
+    /// Somebody had no device a moment ago: unless one has come, nothing is queued for them any more.
+    pub(crate) async fn note_without_device(&self, user: &UserId) -> Result<(), StoreError> {
+        let _turn = self.account_turn(user).await;
+        let whose = user.clone();
+        let devices = self.tables.read(move |it| it.devices(&whose)).await?;
+        if let Some(push) = self.push.as_ref().filter(|_| devices.is_empty()) {
+            push.reachable.remove(user);
+        }
+        Ok(())
     }
 
     /// Forgets a device of somebody.

@@ -17,7 +17,8 @@ impl Actor {
         let Some(push) = &self.server.push else {
             return;
         };
-        let told: Vec<&UserId> = self.to_push_to(author).collect();
+        let told = self.to_push_to(author).filter(|it| push.reaches(it));
+        let told: Vec<&UserId> = told.collect();
         if told.is_empty() {
             return;
         }
