@@ -2,7 +2,10 @@
 
 use freehold_store::tables::rows::AccountRow;
 
-use super::{AccountError, Level, token::Grant};
+use super::{
+    AccountError, Caller, Level,
+    token::{Grant, LoginId},
+};
 
 /// Whether an account may be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,8 +79,19 @@ pub fn level_of(row: &AccountRow) -> Level {
 /// was spared when the generation changed.
 #[must_use]
 pub fn takes(row: &AccountRow, grant: &Grant) -> bool {
-    let spared = !row.spared.is_empty() && *row.spared == grant.login;
-    grant.generation == row.generation || spared
+    counts(row, grant.generation, grant.login)
+}
+
+/// Whether somebody who has logged in is still in: their account is in use, and no new password has ended
+/// their log-in.
+#[must_use]
+pub fn holds(row: &AccountRow, caller: &Caller) -> bool {
+    State::of(row) == State::Ok && counts(row, caller.generation, caller.login)
+}
+
+fn counts(row: &AccountRow, generation: u32, login: LoginId) -> bool {
+    let spared = !row.spared.is_empty() && *row.spared == login;
+    generation == row.generation || spared
 }
 
 /// The methods by which an account must still confirm a credential.

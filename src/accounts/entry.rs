@@ -192,6 +192,7 @@ impl Server {
                 user: proven.user.clone(),
                 level,
                 login: proven.login,
+                generation: row.generation,
                 admin: (level == Level::Root).then(|| proven.user.clone()),
             },
             missing,

@@ -101,6 +101,8 @@ pub struct Caller {
     pub level: Level,
     /// The log-in this goes back to.
     pub login: LoginId,
+    /// The generation of the account's tokens it is of.
+    pub generation: u32,
     /// The administrator who asks, for themselves or for somebody else.
     pub admin: Option<UserId>,
 }

@@ -179,8 +179,8 @@ impl Connection {
     /// Whoever has logged in gets pushes on the device from then on. That it cannot be written down keeps nobody
     /// out.
     pub(super) async fn keep_device(&self) {
-        if let (Some(device), Some(caller)) = (self.session.device(), &self.caller)
-            && let Err(fault) = self.server.keep_device(&caller.user, &device).await
+        if let Some(caller) = &self.caller
+            && let Err(fault) = self.server.keep_device(caller, &self.session).await
         {
             tracing::warn!(%fault, "a device could not be kept");
         }
@@ -278,6 +278,41 @@ mod tests {
             assert_eq!(refusal.status.code, code);
             assert!(connection.caller.is_none());
         }
+        stage.close().await;
+    }
+
+    #[tokio::test]
+    async fn no_device_is_kept_after_a_new_password_for_a_log_in_that_it_ended() {
+        let stage = Stage::with("[push]\nnode = \"http://127.0.0.1:9\"").await;
+        let server = &stage.server;
+        let new = NewAccount {
+            way_in: Some(("ann".to_owned(), "secret of ann".to_owned())),
+            ..NewAccount::default()
+        };
+        let (ann, _) = server.create_account(new, Permit::Free).await.unwrap();
+        let mut callers = Vec::new();
+        for device in ["thief", "owner"] {
+            let (session, _queue) = Session::new(Encoding::Json, CancellationToken::new());
+            session.set_device(Some(device.to_owned()));
+            let password = "secret of ann".to_owned();
+            let proven = server.prove_by_password("ann", password, None).await;
+            let row = server.account(&ann).await.unwrap();
+            let admission = server.admit(&proven.unwrap(), &row).unwrap();
+            callers.push((admission.caller, session));
+        }
+        let spared = Some(callers[1].0.login);
+        let secret = ("", "another secret".to_owned());
+        server.change_secret(&ann, secret, spared).await.unwrap();
+        for (caller, session) in &callers {
+            server.keep_device(caller, session).await.unwrap();
+        }
+        let (owner, gone) = &callers[1];
+        gone.set_device(Some("too-late".to_owned()));
+        gone.close();
+        server.keep_device(owner, gone).await.unwrap();
+        let devices = server.tables.read(move |it| it.devices(&ann)).await;
+        let devices = devices.unwrap().into_iter().map(|it| it.token);
+        assert_eq!(devices.collect::<Vec<_>>(), ["owner"]);
         stage.close().await;
     }
 }

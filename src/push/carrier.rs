@@ -111,6 +111,15 @@ pub(super) async fn learn(push: &Push, directory: &Directory) -> Infallible {
     }
 }
 
+/// Reads who has devices, again after a while where the store cannot be read. Does not return.
+pub(super) async fn know(push: &Push, server: &Server) -> Infallible {
+    while let Err(fault) = push.reachable.load(server).await {
+        warn!(%fault, "who has devices cannot be read");
+        sleep(LEARN_AGAIN).await;
+    }
+    pending().await
+}
+
 /// Sends what is put into the queue. Does not return.
 pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
     let work = Work {
@@ -296,6 +305,10 @@ impl<'a> Work<'a> {
         };
         let devices = self.server.tables.read(read).await;
         let devices = devices.map_err(|it| it.to_string())?;
+        if devices.is_empty() {
+            let noted = self.server.note_without_device(user).await;
+            noted.map_err(|it| it.to_string())?;
+        }
         let used = self.server.sessions.devices_in_use(user);
         let tokens = devices.into_iter().map(|it| it.token);
         Ok(tokens.partition(|it| !used.contains(it)))

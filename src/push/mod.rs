@@ -6,6 +6,7 @@ mod carrier;
 mod device;
 mod encryption;
 mod notification;
+mod reachable;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,8 +26,12 @@ use parking_lot::{Mutex, RwLock};
 
 pub use self::carrier::Offer;
 pub(crate) use self::notification::{Notification, What, Words};
-use self::{device::Device, waiting::Waiting};
-use crate::server::Server;
+use self::{device::Device, reachable::Reachable, waiting::Waiting};
+use crate::{
+    accounts::{Caller, access::holds},
+    edge::session::Session,
+    server::Server,
+};
 
 /// What a client says when its device is to have no pushes any more.
 pub(crate) const NONE: &str = "\u{2421}";
@@ -44,6 +49,8 @@ pub struct Push {
     waiting: Waiting,
     /// What was told to sessions only, which may have been dead already.
     held: Waiting,
+    /// Who has devices.
+    reachable: Reachable,
     /// What the node relays, as far as it has said so.
     offer: RwLock<Option<Arc<Offer>>>,
     /// Who was told of new messages where, and of which last.
@@ -60,6 +67,7 @@ impl Push {
             content: config.content,
             waiting: Waiting::to_gather(),
             held: Waiting::to_look_again(config.look_again_after),
+            reachable: Reachable::default(),
             offer: RwLock::default(),
             shown: Mutex::default(),
             salt: freehold_keys::random()?,
@@ -74,6 +82,7 @@ impl Push {
         tasks.spawn("push", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
+                never = carrier::know(&push, &server) => match never {},
                 never = carrier::learn(&push, &directory) => match never {},
                 never = carrier::carry(&push, &server, &directory) => match never {},
             }
@@ -87,14 +96,21 @@ impl Push {
 
     /// Something is to be told.
     pub(crate) fn tell(&self, notification: Notification) {
-        self.waiting.put(notification);
+        if self.reaches(&notification.user) {
+            self.waiting.put(notification);
+        }
+    }
+
+    /// Whether somebody may have devices.
+    pub(crate) fn reaches(&self, user: &UserId) -> bool {
+        self.reachable.has(user)
     }
 
     /// Something was told to a session. If that turns out to have been dead, and nobody has received it, it is
     /// told to the devices after all.
     pub(crate) fn look_again(&self, notification: Notification) {
         // A call is over by then, and what was read is no news.
-        if notification.what == What::Message {
+        if notification.what == What::Message && self.reaches(&notification.user) {
             self.held.put(notification);
         }
     }
@@ -104,7 +120,10 @@ impl Push {
     pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
         self.waiting.forget_read(user, topic, seq);
         self.held.forget_read(user, topic, seq);
-        self.shown.lock().remove(&(user.clone(), topic)).is_some()
+        let (mut shown, place) = (self.shown.lock(), (user.clone(), topic));
+        // Of what is read in part something is still to be read.
+        let all = shown.get(&place).is_some_and(|last| *last <= seq);
+        all && shown.remove(&place).is_some()
     }
 
     /// Whether somebody was told of a later message in the same place already.
@@ -129,31 +148,59 @@ impl Push {
 }
 
 impl Server {
-    /// Keeps a device for pushes to somebody who has logged in with it, whosever it was. Says whether it can be
-    /// reached at all.
-    pub(crate) async fn keep_device(&self, user: &UserId, token: &str) -> Result<bool, StoreError> {
-        if self.push.is_none() || Device::read(token).is_none() {
-            return Ok(false);
-        }
+    /// Keeps the device of a session for pushes to whoever has logged in with it, whosever it was, unless it can
+    /// never be reached or the log-in has ended.
+    pub(crate) async fn keep_device(
+        &self,
+        caller: &Caller,
+        session: &Session,
+    ) -> Result<(), StoreError> {
+        let device = session.device();
+        let device = device.filter(|it| Device::read(it).is_some());
+        let (Some(token), true) = (device, self.push.is_some()) else {
+            return Ok(());
+        };
         let row = DeviceRow {
-            token: token.to_owned(),
+            token,
             seen: self.clock.now().as_millis(),
         };
-        let _turn = self.account_turn(user).await;
-        let user = user.clone();
+        let (_turn, local) = (
+            self.account_turn(&caller.user).await,
+            caller.user.local_bytes(),
+        );
+        // Whoever ended its log-in meanwhile has forgotten all devices, and none comes after that.
+        if session.is_closed() {
+            return Ok(());
+        }
+        let caller = caller.clone();
         let gather = move |tables: &Tables| {
-            let mut batch = Batch::new();
-            let known = tables.devices(&user)?;
+            let (mut batch, user) = (Batch::new(), &caller.user);
+            let known = tables.devices(user)?;
             let known = known.iter().find(|it| it.token == row.token);
             let fresh = known.is_some_and(|it| row.seen - it.seen < SEEN_FOR);
             // An account that was deleted meanwhile leaves nothing behind.
-            if !fresh && tables.account(&user)?.is_some() {
-                put_device(tables, &mut batch, &user, &row)?;
+            if !fresh && tables.account(user)?.is_some_and(|it| holds(&it, &caller)) {
+                put_device(tables, &mut batch, user, &row)?;
             }
             Ok(batch)
         };
         self.write(gather).await?;
-        Ok(true)
+        // After it is written and within the turn, so that nobody takes it back who saw nothing written.
+        if let Some(push) = &self.push {
+            push.reachable.add(local);
+        }
+        Ok(())
+    }
+
+    /// Somebody had no device a moment ago: unless one has come, nothing is queued for them any more.
+    pub(crate) async fn note_without_device(&self, user: &UserId) -> Result<(), StoreError> {
+        let _turn = self.account_turn(user).await;
+        let whose = user.clone();
+        let devices = self.tables.read(move |it| it.devices(&whose)).await?;
+        if let Some(push) = self.push.as_ref().filter(|_| devices.is_empty()) {
+            push.reachable.remove(user);
+        }
+        Ok(())
     }
 
     /// Forgets a device of somebody.
@@ -210,6 +257,8 @@ mod tests {
         assert!(!push.is_late(&sample(2, What::Message, 6)));
         push.has_shown(&sample(2, What::Call, 7));
         assert!(!push.was_read(&sample(2, What::Call, 7).user, topic, 7));
+        assert!(!push.was_read(&user, topic, 6), "one is still unread");
+        assert!(push.is_late(&message(6)));
         assert!(push.was_read(&user, topic, 7));
         assert!(!push.was_read(&user, topic, 7), "it is cleared once");
     }

@@ -7,13 +7,20 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::encryption::TEXT_BYTES_MAX;
-use crate::edge::{frames::Data, ids::Head};
+use crate::{
+    edge::{frames::Data, ids::Head},
+    topic::message,
+};
 
 /// Longest beginning of a message that is told, in characters.
 const PREVIEW_CHARS: usize = 128;
 
 /// Longest key of a message's head that is told, in bytes.
 const WORD_BYTES_MAX: usize = 64;
+
+/// How a call stands that rings, and how it may stand later (PROTOCOL.md section 7.8).
+const STARTED: &str = "started";
+const LATER: [&str; 5] = ["accepted", "finished", "declined", "missed", "disconnected"];
 
 /// Something that a person's devices are told.
 #[derive(Clone, Debug)]
@@ -73,24 +80,41 @@ pub(super) enum Content {
 impl Words {
     /// Reads a message; `None` for one that nobody need be told of: an edit.
     pub(crate) fn of(data: &Data) -> Option<Self> {
-        let head = data.head.as_ref();
-        let head = head.and_then(|it| serde_json::from_str::<Head>(it.get()).ok());
-        let head = head.unwrap_or_default();
+        let head = head(data);
         let text = |key: &str| {
             let text = head.get(key).and_then(Value::as_str);
             text.filter(|it| it.len() <= WORD_BYTES_MAX)
                 .map(str::to_owned)
         };
-        let (call, replace) = (text("webrtc"), text("replace"));
-        if replace.is_some() && call.is_none() {
+        if head.contains_key("replace") {
             return None;
         }
         Some(Self {
-            audio_only: head.get("aonly").and_then(Value::as_bool) == Some(true),
             mime: text("mime"),
             preview: data.content.as_ref().and_then(|it| preview(it.get())),
-            call,
-            replace,
+            ..Self::default()
+        })
+    }
+
+    /// The same between two people, of whom one may call. `begins` for the message that began the call which rings
+    /// here. What another domain's head says besides is not told: these words reach vendors.
+    pub(crate) fn between_two(data: &Data, begins: bool) -> Option<Self> {
+        let head = head(data);
+        let text = |key: &str| head.get(key).and_then(Value::as_str);
+        let (stands, replaced) = (text("webrtc"), message::replaced(&head).ok().flatten());
+        let call = match replaced {
+            None => stands.filter(|it| begins && *it == STARTED),
+            Some(_) => stands.filter(|it| LATER.contains(it)),
+        };
+        let Some(call) = call else {
+            return Self::of(data);
+        };
+        Some(Self {
+            call: Some(call.to_owned()),
+            audio_only: head.get("aonly").and_then(Value::as_bool) == Some(true),
+            replace: replaced.map(|seq| format!(":{seq}")),
+            mime: None,
+            preview: data.content.as_ref().and_then(|it| preview(it.get())),
         })
     }
 
@@ -101,6 +125,12 @@ impl Words {
             None => What::Message,
         }
     }
+}
+
+fn head(data: &Data) -> Head {
+    let head = data.head.as_ref();
+    let head = head.and_then(|it| serde_json::from_str(it.get()).ok());
+    head.unwrap_or_default()
 }
 
 /// How a message begins: of plain text and of formatted text.
@@ -269,10 +299,8 @@ mod tests {
             Words::of(&data(&json!({"replace": ":3"}), &json!("x"))),
             None
         );
-        let call = Words::of(&data(
-            &json!({"webrtc": "started", "aonly": true}),
-            &json!(""),
-        ));
+        let begun = data(&json!({"webrtc": "started", "aonly": true}), &json!(""));
+        let call = Words::between_two(&begun, true);
         let call = notification(call.unwrap());
         assert_eq!((call.what, call.urgency()), (What::Call, Urgency::High));
         let fields = told(&call, Content::Bare);
@@ -281,12 +309,39 @@ mod tests {
             (&json!("started"), &json!("true"))
         );
         let over = json!({"webrtc": "missed", "replace": ":3"});
-        let over = notification(Words::of(&data(&over, &json!(""))).unwrap());
+        let over = Words::between_two(&data(&over, &json!("")), false);
+        let over = notification(over.unwrap());
         let fields = told(&over, Content::Bare);
         assert_eq!(
             (&fields["webrtc"], &fields["replace"]),
             (&json!("missed"), &json!(":3"))
         );
+    }
+
+    #[test]
+    fn nobody_makes_a_call_of_a_message_nor_sends_vendors_words_of_their_own() {
+        let bare =
+            json!({"what": "msg", "topic": "usrB", "seq": "7", "ts": "1970-01-01T00:00:00.000Z"});
+        let started = json!({"webrtc": "started", "aonly": true});
+        let heads = [
+            started.clone(),
+            json!({"webrtc": "missed"}),
+            json!({"webrtc": "read this"}),
+        ];
+        for head in &heads {
+            let words = Words::between_two(&data(head, &json!("")), false).unwrap();
+            assert_eq!(told(&notification(words), Content::Bare), bare, "{head}");
+        }
+        let words = Words::of(&data(&started, &json!(""))).unwrap();
+        assert_eq!(words.what(), What::Message, "in a group nobody calls");
+        for head in [
+            json!({"webrtc": "read this", "replace": ":3"}),
+            json!({"webrtc": "missed", "replace": "read this"}),
+            json!({"webrtc": "started", "replace": ":3"}),
+        ] {
+            let words = Words::between_two(&data(&head, &json!("")), true);
+            assert_eq!(words, None, "{head}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ use super::notification::{Notification, What};
 
 /// Notifications that wait.
 const WAITING_MAX: usize = 8192;
+/// Calls that find room besides.
+const CALLS_MAX: usize = 1024;
 /// How long a notification waits for others that may take its place.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -37,7 +39,8 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 struct Inner {
     notifications: HashMap<Key, (Instant, Notification)>,
-    due: BTreeSet<(Instant, Key)>,
+    /// Calls come first.
+    due: BTreeSet<(bool, Instant, Key)>,
     lost: u64,
 }
 
@@ -76,11 +79,15 @@ impl Waiting {
             _ => now + self.wait,
         };
         inner.remove(&key);
-        if inner.notifications.len() >= WAITING_MAX {
+        let room = match notification.what {
+            What::Call => WAITING_MAX + CALLS_MAX,
+            What::Message | What::Invitation | What::Read => WAITING_MAX,
+        };
+        if inner.notifications.len() >= room {
             inner.lost += 1;
             return;
         }
-        inner.due.insert((due, key.clone()));
+        inner.due.insert((is_no_call(&key), due, key.clone()));
         inner.notifications.insert(key, (due, notification));
         drop(inner);
         self.changed.notify_one();
@@ -103,7 +110,7 @@ impl Waiting {
     pub(super) async fn next(&self) -> Notification {
         loop {
             let changed = self.changed.notified();
-            let first = self.inner.lock().due.first().map(|(due, _)| *due);
+            let first = self.inner.lock().due.first().map(|(_, due, _)| *due);
             match first {
                 Some(due) if due <= Instant::now() => {
                     if let Some(notification) = self.inner.lock().take_first() {
@@ -125,15 +132,19 @@ impl Waiting {
     }
 }
 
+fn is_no_call((.., what): &Key) -> bool {
+    *what != What::Call
+}
+
 impl Inner {
     fn remove(&mut self, key: &Key) {
         if let Some((due, _)) = self.notifications.remove(key) {
-            self.due.remove(&(due, key.clone()));
+            self.due.remove(&(is_no_call(key), due, key.clone()));
         }
     }
 
     fn take_first(&mut self) -> Option<Notification> {
-        let (_, key) = self.due.pop_first()?;
+        let (.., key) = self.due.pop_first()?;
         self.notifications
             .remove(&key)
             .map(|(_, notification)| notification)
@@ -184,6 +195,19 @@ mod tests {
         }
         assert_eq!(waiting.next().await.seq, 6);
         assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_finds_room_where_there_is_none_and_comes_before_what_is_overdue() {
+        let waiting = Waiting::to_gather();
+        for user in 0..u16::try_from(WAITING_MAX).unwrap() {
+            waiting.put(sample(user, What::Message, 1));
+        }
+        tokio::time::sleep(GATHER * 2).await;
+        waiting.put(sample(7, What::Call, 2));
+        assert_eq!(waiting.next().await.what, What::Call);
+        assert_eq!(waiting.next().await.what, What::Message);
+        assert_eq!(waiting.take_lost(), 0);
     }
 
     #[tokio::test(start_paused = true)]

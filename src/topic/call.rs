@@ -269,10 +269,14 @@ impl Actor {
     /// The message that began a call rings at the other one's clients that do not have the topic open
     /// too. COMPAT web app: it rings for `{data}` only.
     pub(super) fn ring_elsewhere(&self, seq: u32, author: &UserId, data: &ServerFrame) {
-        let begun = self.call.as_ref().is_some_and(|it| it.call.seq == seq);
-        if let Some(pair) = self.topic.pair().filter(|_| begun) {
+        if let Some(pair) = self.topic.pair().filter(|_| self.rings_at(seq)) {
             self.tell_elsewhere(&pair.other(author).id, data, None);
         }
+    }
+
+    /// Whether the message at `seq` began the call that there is.
+    pub(super) fn rings_at(&self, seq: u32) -> bool {
+        self.call.as_ref().is_some_and(|it| it.call.seq == seq)
     }
 
     /// A client says something about the call.

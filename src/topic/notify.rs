@@ -29,7 +29,6 @@ impl Actor {
     /// Does what follows a commit.
     pub(super) fn perform(&mut self, effect: Effect) {
         self.tell_plugins(&effect);
-        self.push(&effect);
         match effect {
             Effect::Reply(session, frames) => session.send_all(&frames),
             Effect::Appended {
@@ -37,11 +36,17 @@ impl Actor {
                 row,
                 author,
                 except,
-            } => self.tell_message(seq, &row, &author, except.as_ref()),
-            Effect::Access(change, except) => match self.topic.room() {
-                Some(_) => self.tell_access_in_room(&change, except.as_ref()),
-                None => self.tell_access(&change, except.as_ref()),
-            },
+            } => {
+                self.tell_message(seq, &row, &author, except.as_ref());
+                self.push_message(seq, &row, &author);
+            }
+            Effect::Access(change, except) => {
+                match self.topic.room() {
+                    Some(_) => self.tell_access_in_room(&change, except.as_ref()),
+                    None => self.tell_access(&change, except.as_ref()),
+                }
+                self.push_invitation(&change);
+            }
             Effect::Evicted {
                 user,
                 sessions,
@@ -54,7 +59,10 @@ impl Actor {
             Effect::Pinned(except) => self.tell_inside("aux", except.as_ref()),
             Effect::Deleted(deletion) => self.tell_deleted(&deletion),
             Effect::Referred(held) => drop(held),
-            Effect::Moved(user, moved, except) => self.tell_progress(&user, moved, except.as_ref()),
+            Effect::Moved(user, moved, except) => {
+                self.tell_progress(&user, moved, except.as_ref());
+                self.push_read(&user, moved);
+            }
             Effect::Left(user, session) => self.tell_left(&user, &session),
             Effect::Annotated(user, session) => {
                 let pres = self.pres_on_me(&user, "upd");

@@ -5,34 +5,20 @@ use freehold_proto::{AccessMode, Timestamp, UserId};
 use freehold_store::tables::rows::MessageRow;
 
 use super::{
-    actor::{Actor, Effect},
+    actor::Actor,
     message,
-    standing::AccessChange,
+    standing::{AccessChange, CursorMove},
 };
-use crate::push::{Notification, Push, What, Words};
+use crate::push::{Notification, What, Words};
 
 impl Actor {
-    /// Pushes what follows a commit.
-    pub(super) fn push(&self, effect: &Effect) {
+    /// A message, after whoever is here was told of it.
+    pub(super) fn push_message(&self, seq: u32, row: &MessageRow, author: &UserId) {
         let Some(push) = &self.server.push else {
             return;
         };
-        match effect {
-            Effect::Appended {
-                seq, row, author, ..
-            } => self.push_message(push, *seq, row, author),
-            Effect::Access(change, _) => self.push_invitation(push, change),
-            Effect::Moved(user, moved, _) => {
-                if let Some(seq) = moved.read {
-                    self.push_read(push, user, seq);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn push_message(&self, push: &Push, seq: u32, row: &MessageRow, author: &UserId) {
-        let told: Vec<&UserId> = self.to_push_to(author).collect();
+        let told = self.to_push_to(author).filter(|it| push.reaches(it));
+        let told: Vec<&UserId> = told.collect();
         if told.is_empty() {
             return;
         }
@@ -42,7 +28,11 @@ impl Actor {
         let Ok(data) = shown else {
             return;
         };
-        let Some(words) = Words::of(&data) else {
+        let words = match self.topic.pair() {
+            Some(_) => Words::between_two(&data, self.rings_at(seq)),
+            None => Words::of(&data),
+        };
+        let Some(words) = words else {
             return;
         };
         for user in told {
@@ -76,7 +66,10 @@ impl Actor {
         sessions.any(|it| !it.background())
     }
 
-    fn push_invitation(&self, push: &Push, change: &AccessChange) {
+    pub(super) fn push_invitation(&self, change: &AccessChange) {
+        let Some(push) = &self.server.push else {
+            return;
+        };
         let (user, given) = (&change.user, change.given.1);
         let invited = change.fresh && !change.gone && change.actor != *user;
         let may_come = given.has(AccessMode::JOIN.or(AccessMode::PRESENCE));
@@ -90,7 +83,11 @@ impl Actor {
         });
     }
 
-    fn push_read(&self, push: &Push, user: &UserId, seq: u32) {
+    /// What somebody has read is cleared on their devices.
+    pub(super) fn push_read(&self, user: &UserId, moved: CursorMove) {
+        let (Some(push), Some(seq)) = (&self.server.push, moved.read) else {
+            return;
+        };
         if self.server.ids.is_ours(user) && push.was_read(user, self.key(), seq) {
             push.tell(Notification {
                 seq,

@@ -1,6 +1,6 @@
 //! Devices of our people to which pushes go. A device is one person's: of whoever logged in with it last.
 
-use freehold_proto::UserId;
+use freehold_proto::{DomainName, UserId};
 use prost::Message as _;
 
 use super::{
@@ -27,6 +27,33 @@ impl Tables {
         Ok(theirs)
     }
 
+    /// Of our people those with devices, a page from `first` on, in the order of the local parts of their ids. Some
+    /// may be among them whose devices have all come to be others'. Blocks.
+    pub fn people_with_devices(
+        &self,
+        us: &DomainName,
+        first: [u8; 8],
+        limit: usize,
+    ) -> Result<Vec<[u8; 8]>, StoreError> {
+        let rows_of = |local| keys::devices(&UserId::new(local, us.clone()));
+        let start = rows_of(first);
+        let prefix = &start[..start.len() - first.len()];
+        let (mut people, mut from) = (Vec::new(), Some(first));
+        while let Some(next) = from.filter(|_| people.len() < limit) {
+            let range = KeyRange::prefix(prefix).starting_at(rows_of(next));
+            let page = self.page(&range, Order::Ascending, 1)?;
+            let Some((key, _)) = page.first() else {
+                break;
+            };
+            let local = key.get(prefix.len()..start.len());
+            let local = local.and_then(|it| <[u8; 8]>::try_from(it).ok());
+            let local = local.ok_or_else(|| super::damaged(key))?;
+            people.push(local);
+            from = following(local);
+        }
+        Ok(people)
+    }
+
     /// Everything under a person, the one seen last first.
     fn device_rows(&self, user: &UserId) -> Result<Vec<DeviceRow>, StoreError> {
         let range = KeyRange::prefix(&keys::devices(user));
@@ -42,6 +69,13 @@ impl Tables {
         let row: Option<OwnerRow> = self.row(&keys::device_owner(token))?;
         Ok(row.is_some_and(|it| *it.owner == user.local_bytes()))
     }
+}
+
+/// The local part after this one.
+#[must_use]
+pub fn following(local: [u8; 8]) -> Option<[u8; 8]> {
+    let next = u64::from_be_bytes(local).checked_add(1);
+    next.map(u64::to_be_bytes)
 }
 
 /// Makes a device this person's, whosever it was; what is more than [`DEVICES_MAX`] goes, the one not seen for
@@ -140,6 +174,13 @@ mod tests {
         assert_eq!(kept.len(), DEVICES_MAX);
         assert!(!kept.contains(&"b".to_owned()), "{kept:?}");
         assert!(!tables.has_device(&ann, "b").unwrap());
+
+        let us = ann.domain();
+        let people = |first, limit| tables.people_with_devices(us, first, limit).unwrap();
+        assert_eq!(people([0; 8], 9), [[1; 8], [2; 8]]);
+        assert_eq!(people([0; 8], 1), [[1; 8]]);
+        assert_eq!(people(following([1; 8]).unwrap(), 9), [[2; 8]]);
+        assert!(people([3; 8], 9).is_empty() && following([255; 8]).is_none());
 
         let mut batch = Batch::new();
         // It is somebody else's, so nothing happens.
