@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, convert::Infallible, future::pending, sync::Arc
 
 use freehold_config::PushContent;
 use freehold_directory::{Directory, NodeAddress};
-use freehold_proto::UserId;
-use freehold_store::Tables;
+use freehold_proto::{AccessMode, UserId};
+use freehold_store::{Tables, tables::rows::SubscriptionRow};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -233,7 +233,7 @@ impl<'a> Work<'a> {
                 return Vec::new();
             }
             match self.marks(&notification).await {
-                Ok((_, received)) if received < seq => {}
+                Ok(Some((_, received))) if received < seq && !self.push.is_late(&notification) => {}
                 Ok(_) => return Vec::new(),
                 Err(why) => return vec![Outcome::Lost(why)],
             }
@@ -267,7 +267,8 @@ impl<'a> Work<'a> {
             let is_message = notification.what == What::Message;
             match self.marks(notification).await {
                 // It was read meanwhile, or something later has been told.
-                Ok((read, _)) if is_message && read >= notification.seq => return Vec::new(),
+                Ok(Some((read, _))) if is_message && read >= notification.seq => return Vec::new(),
+                Ok(None) => return Vec::new(),
                 _ if self.push.is_late(notification) => return Vec::new(),
                 _ => {}
             }
@@ -280,16 +281,30 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// How far somebody has read, and received, what is told; everything, for whoever is not there any more.
-    async fn marks(self, notification: &Notification) -> Result<(u32, u32), String> {
+    /// How far somebody has read, and received, what is told; nothing for whoever is not there any more, may not
+    /// read it or has muted it, and when it was deleted.
+    async fn marks(self, notification: &Notification) -> Result<Option<(u32, u32)>, String> {
         let (user, topic) = (notification.user.clone(), notification.key);
-        let read = move |tables: &Tables| tables.subscription(&user, topic);
-        let row = self.server.tables.read(read).await;
-        let row = row.map_err(|it| it.to_string())?;
-        let row = row.filter(|it| it.deleted == 0);
-        Ok(row.map_or((u32::MAX, u32::MAX), |it| {
-            (it.read, it.received.max(it.read))
-        }))
+        let (what, seq) = (notification.what, notification.seq);
+        if what == What::Read {
+            return Ok(Some((seq, seq)));
+        }
+        let read = move |tables: &Tables| {
+            let row = tables.subscription(&user, topic)?;
+            let Some(row) = row.filter(|it| it.deleted == 0) else {
+                return Ok(None);
+            };
+            let is_there = match what {
+                What::Invitation | What::Read => true,
+                What::Message | What::Call => {
+                    let place = (seq, seq.saturating_add(1));
+                    is_told(&row) && tables.last_visible(topic, &user, place)?.is_some()
+                }
+            };
+            Ok(is_there.then(|| (row.read, row.received.max(row.read))))
+        };
+        let marks = self.server.tables.read(read).await;
+        marks.map_err(|it| it.to_string())
     }
 
     /// The devices of somebody with an account in use: those that they do not use right now, and those that they
@@ -318,6 +333,10 @@ impl<'a> Work<'a> {
         let Some(device) = Device::read(&job.token) else {
             return Outcome::Lost("a device cannot be read".to_owned());
         };
+        if job.notification.rest() == Some(Duration::ZERO) {
+            // Nobody is to run for a call that is over.
+            return Outcome::Done;
+        }
         let offer = self.push.offer.read().clone();
         if offer.is_some_and(|it| !it.kinds.iter().any(|it| it == device.kind())) {
             return Outcome::Lost(format!("the node does not relay {}", device.kind()));
@@ -348,7 +367,11 @@ impl<'a> Work<'a> {
     fn signed(self, notification: &Notification, device: &Device) -> Option<Vec<u8>> {
         let content: PushContent = self.push.content;
         let node = self.push.node.authority();
-        let draft = device.draft(notification, content, (&node, &self.push.salt))?;
+        let mut draft = device.draft(notification, content, (&node, &self.push.salt))?;
+        if let Some(rest) = notification.rest() {
+            // At least a second: with none a push service tries once, now.
+            draft.ttl = draft.ttl.min(rest.max(Duration::from_secs(1)));
+        }
         let now = self.server.clock.now();
         Some(self.server.signer.ask_for_push(draft, now).to_bytes())
     }
@@ -364,6 +387,13 @@ impl<'a> Work<'a> {
             Err(fault) => Outcome::Lost(fault.to_string()),
         }
     }
+}
+
+/// Whether somebody reads a conversation, and is told of news there.
+fn is_told(row: &SubscriptionRow) -> bool {
+    let [want, given] = [&row.want, &row.given].map(|it| it.parse().unwrap_or(AccessMode::NONE));
+    let mode = want.and(given);
+    mode.has(AccessMode::READ.or(AccessMode::PRESENCE))
 }
 
 /// What a node says is wrong, cut to a length that can be logged.

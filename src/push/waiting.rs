@@ -93,14 +93,14 @@ impl Waiting {
         self.changed.notify_one();
     }
 
-    /// Somebody has read so far: what waits about that is not sent.
-    pub(super) fn forget_read(&self, user: &UserId, topic: TopicKey, seq: u32) {
+    /// What waits about a message is not sent if that is gone, or was read.
+    pub(super) fn forget(&self, user: &UserId, topic: TopicKey, gone: impl Fn(u32) -> bool) {
         let key = (user.clone(), topic, What::Message);
         let mut inner = self.inner.lock();
         if inner
             .notifications
             .get(&key)
-            .is_some_and(|(_, it)| it.seq <= seq)
+            .is_some_and(|(_, it)| gone(it.seq))
         {
             inner.remove(&key);
         }
@@ -191,7 +191,7 @@ mod tests {
         for (user, seq) in [(1, 5), (2, 6)] {
             waiting.put(sample(user, What::Message, seq));
             let it = sample(user, What::Message, seq);
-            waiting.forget_read(&it.user, it.key, 5);
+            waiting.forget(&it.user, it.key, |seq| seq <= 5);
         }
         assert_eq!(waiting.next().await.seq, 6);
         assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
