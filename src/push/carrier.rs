@@ -15,6 +15,7 @@ use super::{
     Push,
     device::Device,
     notification::{Notification, What},
+    turns::Turns,
 };
 use crate::{accounts::access::State, server::Server};
 
@@ -24,6 +25,10 @@ const PATH: &str = "/v1/push";
 const AT_ONCE: usize = 32;
 /// Pushes that wait to be tried again.
 const LATER_MAX: usize = 1024;
+/// Of them those of one person.
+const LATER_OF_ONE: usize = 16;
+/// How long a push waits while another one is under way to its device.
+const BEHIND: Duration = Duration::from_secs(1);
 /// How long one waits at least before it is tried again. After that it is given up.
 const REST: [Duration; 3] = [
     Duration::from_secs(5),
@@ -122,23 +127,25 @@ pub(super) async fn know(push: &Push, server: &Server) -> Infallible {
 
 /// Sends what is put into the queue. Does not return.
 pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
+    let turns = Turns::default();
     let work = Work {
         push,
         server,
         directory,
+        turns: &turns,
     };
     let (mut later, mut losses) = (Later::default(), Losses::default());
     let mut running = FuturesUnordered::new();
-    let mut turns = interval(TOLD_EVERY);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(TOLD_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let room = running.len() < AT_ONCE;
         tokio::select! {
-            new = push.waiting.next(), if room => running.push(work.all(new)),
-            held = push.held.next(), if room => running.push(work.overdue(held)),
-            job = later.next(), if room => running.push(work.again(job)),
+            new = push.waiting.next(|it| turns.are_left(it)), if room => running.push(work.all(new)),
+            held = push.held.next(|it| turns.are_left(it)), if room => running.push(work.overdue(held)),
+            job = later.next(&turns), if room => running.push(work.again(job)),
             Some(outcomes) = running.next() => later.settle(outcomes, &mut losses),
-            _ = turns.tick() => {
+            _ = ticks.tick() => {
                 // What is looked at no second time was told once.
                 let _unseen = push.held.take_lost();
                 losses.say(push.waiting.take_lost());
@@ -155,15 +162,26 @@ struct Later {
 }
 
 impl Later {
-    /// Waits for the first to be due, and takes it.
-    async fn next(&mut self) -> Job {
-        match self.jobs.first_entry() {
-            None => pending().await,
-            Some(first) => {
-                sleep_until(first.key().0).await;
-                first.remove()
+    /// Waits for the first to be due of those whose turn it may be, and takes it.
+    async fn next(&mut self, turns: &Turns) -> Job {
+        let mut jobs = self.jobs.iter();
+        let first = jobs.find(|(_, job)| turns.are_left(&job.notification));
+        let first = first.map(|(at, _)| *at);
+        if let Some(at) = first {
+            sleep_until(at.0).await;
+            if let Some(job) = self.jobs.remove(&at) {
+                return job;
             }
         }
+        pending().await
+    }
+
+    fn has_room(&self, user: &UserId) -> bool {
+        let theirs = self
+            .jobs
+            .values()
+            .filter(|it| it.notification.user == *user);
+        self.jobs.len() < LATER_MAX && theirs.count() < LATER_OF_ONE
     }
 
     fn settle(&mut self, outcomes: Vec<Outcome>, losses: &mut Losses) {
@@ -171,7 +189,7 @@ impl Later {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Lost(why) => losses.add(why),
-                Outcome::Again(..) if self.jobs.len() >= LATER_MAX => {
+                Outcome::Again(job, _) if !self.has_room(&job.notification.user) => {
                     losses.add("too many wait to be tried again".to_owned());
                 }
                 Outcome::Again(job, rest) => {
@@ -203,6 +221,7 @@ struct Work<'a> {
     push: &'a Push,
     server: &'a Server,
     directory: &'a Directory,
+    turns: &'a Turns,
 }
 
 type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + 'a>>;
@@ -210,7 +229,9 @@ type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send +
 impl<'a> Work<'a> {
     /// Sends a notification to all devices of its person that are not in use.
     fn all(self, notification: Notification) -> Outcomes<'a> {
+        let turn = self.turns.take(&notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let (idle, used) = match self.devices(&notification.user).await {
                 Ok(devices) => devices,
                 Err(why) => return vec![Outcome::Lost(why)],
@@ -227,7 +248,9 @@ impl<'a> Work<'a> {
 
     /// Sends what was told to a session only, if that is gone and nobody has received it.
     fn overdue(self, notification: Notification) -> Outcomes<'a> {
+        let turn = self.turns.take(&notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let (user, seq) = (&notification.user, notification.seq);
             if self.server.sessions.is_looking(user, notification.key) {
                 return Vec::new();
@@ -262,7 +285,9 @@ impl<'a> Work<'a> {
     }
 
     fn again(self, job: Job) -> Outcomes<'a> {
+        let turn = self.turns.take(&job.notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let notification = &job.notification;
             let is_message = notification.what == What::Message;
             match self.marks(notification).await {
@@ -340,6 +365,10 @@ impl<'a> Work<'a> {
         let offer = self.push.offer.read().clone();
         if offer.is_some_and(|it| !it.kinds.iter().any(|it| it == device.kind())) {
             return Outcome::Lost(format!("the node does not relay {}", device.kind()));
+        }
+        let under_way = self.turns.to_device(&job.token);
+        if under_way.is_none() && job.notification.what != What::Call {
+            return Outcome::Again(job, BEHIND);
         }
         let Some(signed) = self.signed(&job.notification, &device) else {
             return Outcome::Lost("it cannot be encrypted".to_owned());

@@ -7,6 +7,7 @@ mod device;
 mod encryption;
 mod notification;
 mod reachable;
+mod turns;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc};
