@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, convert::Infallible, future::pending, sync::Arc
 
 use freehold_config::PushContent;
 use freehold_directory::{Directory, NodeAddress};
-use freehold_proto::UserId;
-use freehold_store::Tables;
+use freehold_proto::{AccessMode, UserId};
+use freehold_store::{Tables, tables::rows::SubscriptionRow};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -15,6 +15,7 @@ use super::{
     Push,
     device::Device,
     notification::{Notification, What},
+    turns::Turns,
 };
 use crate::{accounts::access::State, server::Server};
 
@@ -24,6 +25,10 @@ const PATH: &str = "/v1/push";
 const AT_ONCE: usize = 32;
 /// Pushes that wait to be tried again.
 const LATER_MAX: usize = 1024;
+/// Of them those of one person.
+const LATER_OF_ONE: usize = 16;
+/// How long a push waits while another one is under way to its device.
+const BEHIND: Duration = Duration::from_secs(1);
 /// How long one waits at least before it is tried again. After that it is given up.
 const REST: [Duration; 3] = [
     Duration::from_secs(5),
@@ -122,23 +127,25 @@ pub(super) async fn know(push: &Push, server: &Server) -> Infallible {
 
 /// Sends what is put into the queue. Does not return.
 pub(super) async fn carry(push: &Push, server: &Server, directory: &Directory) -> Infallible {
+    let turns = Turns::default();
     let work = Work {
         push,
         server,
         directory,
+        turns: &turns,
     };
     let (mut later, mut losses) = (Later::default(), Losses::default());
     let mut running = FuturesUnordered::new();
-    let mut turns = interval(TOLD_EVERY);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(TOLD_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let room = running.len() < AT_ONCE;
         tokio::select! {
-            new = push.waiting.next(), if room => running.push(work.all(new)),
-            held = push.held.next(), if room => running.push(work.overdue(held)),
-            job = later.next(), if room => running.push(work.again(job)),
+            new = push.waiting.next(|it| turns.are_left(it)), if room => running.push(work.all(new)),
+            held = push.held.next(|it| turns.are_left(it)), if room => running.push(work.overdue(held)),
+            job = later.next(&turns), if room => running.push(work.again(job)),
             Some(outcomes) = running.next() => later.settle(outcomes, &mut losses),
-            _ = turns.tick() => {
+            _ = ticks.tick() => {
                 // What is looked at no second time was told once.
                 let _unseen = push.held.take_lost();
                 losses.say(push.waiting.take_lost());
@@ -155,15 +162,26 @@ struct Later {
 }
 
 impl Later {
-    /// Waits for the first to be due, and takes it.
-    async fn next(&mut self) -> Job {
-        match self.jobs.first_entry() {
-            None => pending().await,
-            Some(first) => {
-                sleep_until(first.key().0).await;
-                first.remove()
+    /// Waits for the first to be due of those whose turn it may be, and takes it.
+    async fn next(&mut self, turns: &Turns) -> Job {
+        let mut jobs = self.jobs.iter();
+        let first = jobs.find(|(_, job)| turns.are_left(&job.notification));
+        let first = first.map(|(at, _)| *at);
+        if let Some(at) = first {
+            sleep_until(at.0).await;
+            if let Some(job) = self.jobs.remove(&at) {
+                return job;
             }
         }
+        pending().await
+    }
+
+    fn has_room(&self, user: &UserId) -> bool {
+        let theirs = self
+            .jobs
+            .values()
+            .filter(|it| it.notification.user == *user);
+        self.jobs.len() < LATER_MAX && theirs.count() < LATER_OF_ONE
     }
 
     fn settle(&mut self, outcomes: Vec<Outcome>, losses: &mut Losses) {
@@ -171,7 +189,7 @@ impl Later {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Lost(why) => losses.add(why),
-                Outcome::Again(..) if self.jobs.len() >= LATER_MAX => {
+                Outcome::Again(job, _) if !self.has_room(&job.notification.user) => {
                     losses.add("too many wait to be tried again".to_owned());
                 }
                 Outcome::Again(job, rest) => {
@@ -203,6 +221,7 @@ struct Work<'a> {
     push: &'a Push,
     server: &'a Server,
     directory: &'a Directory,
+    turns: &'a Turns,
 }
 
 type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send + 'a>>;
@@ -210,7 +229,9 @@ type Outcomes<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Outcome>> + Send +
 impl<'a> Work<'a> {
     /// Sends a notification to all devices of its person that are not in use.
     fn all(self, notification: Notification) -> Outcomes<'a> {
+        let turn = self.turns.take(&notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let (idle, used) = match self.devices(&notification.user).await {
                 Ok(devices) => devices,
                 Err(why) => return vec![Outcome::Lost(why)],
@@ -227,13 +248,15 @@ impl<'a> Work<'a> {
 
     /// Sends what was told to a session only, if that is gone and nobody has received it.
     fn overdue(self, notification: Notification) -> Outcomes<'a> {
+        let turn = self.turns.take(&notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let (user, seq) = (&notification.user, notification.seq);
             if self.server.sessions.is_looking(user, notification.key) {
                 return Vec::new();
             }
             match self.marks(&notification).await {
-                Ok((_, received)) if received < seq => {}
+                Ok(Some((_, received))) if received < seq && !self.push.is_late(&notification) => {}
                 Ok(_) => return Vec::new(),
                 Err(why) => return vec![Outcome::Lost(why)],
             }
@@ -262,12 +285,15 @@ impl<'a> Work<'a> {
     }
 
     fn again(self, job: Job) -> Outcomes<'a> {
+        let turn = self.turns.take(&job.notification.user);
         Box::pin(async move {
+            let _turn = turn;
             let notification = &job.notification;
             let is_message = notification.what == What::Message;
             match self.marks(notification).await {
                 // It was read meanwhile, or something later has been told.
-                Ok((read, _)) if is_message && read >= notification.seq => return Vec::new(),
+                Ok(Some((read, _))) if is_message && read >= notification.seq => return Vec::new(),
+                Ok(None) => return Vec::new(),
                 _ if self.push.is_late(notification) => return Vec::new(),
                 _ => {}
             }
@@ -280,16 +306,30 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// How far somebody has read, and received, what is told; everything, for whoever is not there any more.
-    async fn marks(self, notification: &Notification) -> Result<(u32, u32), String> {
+    /// How far somebody has read, and received, what is told; nothing for whoever is not there any more, may not
+    /// read it or has muted it, and when it was deleted.
+    async fn marks(self, notification: &Notification) -> Result<Option<(u32, u32)>, String> {
         let (user, topic) = (notification.user.clone(), notification.key);
-        let read = move |tables: &Tables| tables.subscription(&user, topic);
-        let row = self.server.tables.read(read).await;
-        let row = row.map_err(|it| it.to_string())?;
-        let row = row.filter(|it| it.deleted == 0);
-        Ok(row.map_or((u32::MAX, u32::MAX), |it| {
-            (it.read, it.received.max(it.read))
-        }))
+        let (what, seq) = (notification.what, notification.seq);
+        if what == What::Read {
+            return Ok(Some((seq, seq)));
+        }
+        let read = move |tables: &Tables| {
+            let row = tables.subscription(&user, topic)?;
+            let Some(row) = row.filter(|it| it.deleted == 0) else {
+                return Ok(None);
+            };
+            let is_there = match what {
+                What::Invitation | What::Read => true,
+                What::Message | What::Call => {
+                    let place = (seq, seq.saturating_add(1));
+                    is_told(&row) && tables.last_visible(topic, &user, place)?.is_some()
+                }
+            };
+            Ok(is_there.then(|| (row.read, row.received.max(row.read))))
+        };
+        let marks = self.server.tables.read(read).await;
+        marks.map_err(|it| it.to_string())
     }
 
     /// The devices of somebody with an account in use: those that they do not use right now, and those that they
@@ -318,9 +358,17 @@ impl<'a> Work<'a> {
         let Some(device) = Device::read(&job.token) else {
             return Outcome::Lost("a device cannot be read".to_owned());
         };
+        if job.notification.rest() == Some(Duration::ZERO) {
+            // Nobody is to run for a call that is over.
+            return Outcome::Done;
+        }
         let offer = self.push.offer.read().clone();
         if offer.is_some_and(|it| !it.kinds.iter().any(|it| it == device.kind())) {
             return Outcome::Lost(format!("the node does not relay {}", device.kind()));
+        }
+        let under_way = self.turns.to_device(&job.token);
+        if under_way.is_none() && job.notification.what != What::Call {
+            return Outcome::Again(job, BEHIND);
         }
         let Some(signed) = self.signed(&job.notification, &device) else {
             return Outcome::Lost("it cannot be encrypted".to_owned());
@@ -348,7 +396,11 @@ impl<'a> Work<'a> {
     fn signed(self, notification: &Notification, device: &Device) -> Option<Vec<u8>> {
         let content: PushContent = self.push.content;
         let node = self.push.node.authority();
-        let draft = device.draft(notification, content, (&node, &self.push.salt))?;
+        let mut draft = device.draft(notification, content, (&node, &self.push.salt))?;
+        if let Some(rest) = notification.rest() {
+            // At least a second: with none a push service tries once, now.
+            draft.ttl = draft.ttl.min(rest.max(Duration::from_secs(1)));
+        }
         let now = self.server.clock.now();
         Some(self.server.signer.ask_for_push(draft, now).to_bytes())
     }
@@ -364,6 +416,13 @@ impl<'a> Work<'a> {
             Err(fault) => Outcome::Lost(fault.to_string()),
         }
     }
+}
+
+/// Whether somebody reads a conversation, and is told of news there.
+fn is_told(row: &SubscriptionRow) -> bool {
+    let [want, given] = [&row.want, &row.given].map(|it| it.parse().unwrap_or(AccessMode::NONE));
+    let mode = want.and(given);
+    mode.has(AccessMode::READ.or(AccessMode::PRESENCE))
 }
 
 /// What a node says is wrong, cut to a length that can be logged.

@@ -7,6 +7,7 @@ mod device;
 mod encryption;
 mod notification;
 mod reachable;
+mod turns;
 mod waiting;
 
 use std::{collections::HashMap, sync::Arc};
@@ -41,6 +42,9 @@ const SHOWN_MAX: usize = 100_000;
 /// How long a device is not written down anew, ms.
 const SEEN_FOR: i64 = 24 * 60 * 60 * 1000;
 
+/// Positions in conversations of people; at most [`SHOWN_MAX`].
+type Seqs = Mutex<HashMap<(UserId, TopicKey), u32>>;
+
 /// Where notifications are handed in.
 #[derive(Debug)]
 pub struct Push {
@@ -54,7 +58,11 @@ pub struct Push {
     /// What the node relays, as far as it has said so.
     offer: RwLock<Option<Arc<Offer>>>,
     /// Who was told of new messages where, and of which last.
-    shown: Mutex<HashMap<(UserId, TopicKey), u32>>,
+    shown: Seqs,
+    /// How far people have read of late.
+    read: Seqs,
+    /// The last that was said of calls.
+    calls: Seqs,
     /// Goes into collapse keys, so that they say nothing.
     salt: [u8; 32],
 }
@@ -69,7 +77,9 @@ impl Push {
             held: Waiting::to_look_again(config.look_again_after),
             reachable: Reachable::default(),
             offer: RwLock::default(),
-            shown: Mutex::default(),
+            shown: Seqs::default(),
+            read: Seqs::default(),
+            calls: Seqs::default(),
             salt: freehold_keys::random()?,
         })
     }
@@ -97,6 +107,10 @@ impl Push {
     /// Something is to be told.
     pub(crate) fn tell(&self, notification: Notification) {
         if self.reaches(&notification.user) {
+            if notification.what == What::Call {
+                let place = (notification.user.clone(), notification.key);
+                raise(&self.calls, place, notification.seq);
+            }
             self.waiting.put(notification);
         }
     }
@@ -118,33 +132,51 @@ impl Push {
     /// Whether somebody who has read so far has a notification of it on a device, perhaps. What waits about it
     /// is not sent.
     pub(crate) fn was_read(&self, user: &UserId, topic: TopicKey, seq: u32) -> bool {
-        self.waiting.forget_read(user, topic, seq);
-        self.held.forget_read(user, topic, seq);
+        self.forget(user, topic, |told| told <= seq);
+        if self.reaches(user) {
+            raise(&self.read, (user.clone(), topic), seq);
+        }
         let (mut shown, place) = (self.shown.lock(), (user.clone(), topic));
         // Of what is read in part something is still to be read.
         let all = shown.get(&place).is_some_and(|last| *last <= seq);
         all && shown.remove(&place).is_some()
     }
 
-    /// Whether somebody was told of a later message in the same place already.
+    /// What waits about messages that are gone, or were read, is not sent.
+    pub(crate) fn forget(&self, user: &UserId, topic: TopicKey, gone: impl Fn(u32) -> bool) {
+        self.waiting.forget(user, topic, &gone);
+        self.held.forget(user, topic, gone);
+    }
+
+    /// Whether somebody was told of a later message in the same place already, has read it, or the call stands
+    /// differently by now. The store learns a few seconds later what was read.
     fn is_late(&self, it: &Notification) -> bool {
-        let shown = self.shown.lock();
-        let last = shown.get(&(it.user.clone(), it.key));
-        it.what == What::Message && last.is_some_and(|last| *last > it.seq)
+        let place = (it.user.clone(), it.key);
+        let last = |of: &Seqs| of.lock().get(&place).copied().unwrap_or_default();
+        match it.what {
+            What::Message => last(&self.shown) > it.seq || last(&self.read) >= it.seq,
+            What::Call => last(&self.calls) > it.seq,
+            What::Invitation | What::Read => false,
+        }
     }
 
     fn has_shown(&self, notification: &Notification) {
         if notification.what != What::Message {
             return;
         }
-        let mut shown = self.shown.lock();
-        if shown.len() >= SHOWN_MAX {
-            shown.clear();
-        }
         let place = (notification.user.clone(), notification.key);
-        let last = shown.entry(place).or_default();
-        *last = notification.seq.max(*last);
+        raise(&self.shown, place, notification.seq);
     }
+}
+
+/// Notes how far somebody has come in a conversation.
+fn raise(seqs: &Seqs, place: (UserId, TopicKey), seq: u32) {
+    let mut seqs = seqs.lock();
+    if seqs.len() >= SHOWN_MAX {
+        seqs.clear();
+    }
+    let last = seqs.entry(place).or_default();
+    *last = seq.max(*last);
 }
 
 impl Server {
@@ -249,7 +281,7 @@ mod tests {
         let push = Push::new(config.push.unwrap()).unwrap();
         let message = |seq| sample(1, What::Message, seq);
         let (user, topic) = (message(7).user, message(7).key);
-        assert!(!push.was_read(&user, topic, 9), "nothing was told yet");
+        assert!(!push.was_read(&user, topic, 5), "nothing was told yet");
         push.has_shown(&message(7));
         push.has_shown(&message(6));
         assert!(push.is_late(&message(6)) && !push.is_late(&message(7)));
@@ -259,7 +291,15 @@ mod tests {
         assert!(!push.was_read(&sample(2, What::Call, 7).user, topic, 7));
         assert!(!push.was_read(&user, topic, 6), "one is still unread");
         assert!(push.is_late(&message(6)));
+        assert!(!push.is_late(&message(7)));
         assert!(push.was_read(&user, topic, 7));
         assert!(!push.was_read(&user, topic, 7), "it is cleared once");
+        assert!(push.is_late(&message(7)), "it was read");
+        push.tell(sample(2, What::Call, 9));
+        assert!(
+            push.is_late(&sample(2, What::Call, 7)),
+            "it stands differently"
+        );
+        assert!(!push.is_late(&sample(2, What::Call, 9)));
     }
 }

@@ -1,10 +1,13 @@
 //! What a device is told: as little as it takes to fetch the rest from here, or more where nobody on the way
 //! can read it (fact sheet, section 8).
 
+use std::time::Duration;
+
 use freehold_proto::{AccessMode, Timestamp, Urgency, UserId};
 use freehold_store::TopicKey;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::encryption::TEXT_BYTES_MAX;
 use crate::{
@@ -41,6 +44,8 @@ pub(crate) struct Notification {
     pub(crate) only: Option<Vec<String>>,
     /// Of an invitation: want and given.
     pub(crate) access: Option<(AccessMode, AccessMode)>,
+    /// Of a call that rings: when it has rung long enough.
+    pub(crate) until: Option<Instant>,
 }
 
 /// Kinds of notifications. A later one takes the place of an earlier one of the same kind about the same topic.
@@ -145,6 +150,12 @@ fn preview(content: &str) -> Option<String> {
 }
 
 impl Notification {
+    /// How long a device may still be told of it, if that is short.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let until = self.until?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
     /// How soon it is to come.
     pub(super) fn urgency(&self) -> Urgency {
         match self.what {
@@ -240,6 +251,7 @@ pub(super) fn sample(user: u16, what: What, seq: u32) -> Notification {
         words: Words::default(),
         only: None,
         access: None,
+        until: None,
     }
 }
 

@@ -93,30 +93,29 @@ impl Waiting {
         self.changed.notify_one();
     }
 
-    /// Somebody has read so far: what waits about that is not sent.
-    pub(super) fn forget_read(&self, user: &UserId, topic: TopicKey, seq: u32) {
+    /// What waits about a message is not sent if that is gone, or was read.
+    pub(super) fn forget(&self, user: &UserId, topic: TopicKey, gone: impl Fn(u32) -> bool) {
         let key = (user.clone(), topic, What::Message);
         let mut inner = self.inner.lock();
         if inner
             .notifications
             .get(&key)
-            .is_some_and(|(_, it)| it.seq <= seq)
+            .is_some_and(|(_, it)| gone(it.seq))
         {
             inner.remove(&key);
         }
     }
 
-    /// Waits until a notification is due, and takes it.
-    pub(super) async fn next(&self) -> Notification {
+    /// Waits until a notification is due of somebody whose turn it may be, and takes it. Turns that come back are
+    /// not noticed: then this is asked again.
+    pub(super) async fn next(&self, may_go: impl Fn(&Notification) -> bool) -> Notification {
         loop {
             let changed = self.changed.notified();
-            let first = self.inner.lock().due.first().map(|(_, due, _)| *due);
-            match first {
-                Some(due) if due <= Instant::now() => {
-                    if let Some(notification) = self.inner.lock().take_first() {
-                        return notification;
-                    }
-                }
+            let (found, later) = self.inner.lock().take_first(&may_go);
+            if let Some(notification) = found {
+                return notification;
+            }
+            match later {
                 Some(due) => tokio::select! {
                     () = sleep_until(due) => {}
                     () = changed => {}
@@ -143,11 +142,29 @@ impl Inner {
         }
     }
 
-    fn take_first(&mut self) -> Option<Notification> {
-        let (.., key) = self.due.pop_first()?;
-        self.notifications
-            .remove(&key)
-            .map(|(_, notification)| notification)
+    /// The first that is due and may go; else when the next is due.
+    fn take_first(
+        &mut self,
+        may_go: impl Fn(&Notification) -> bool,
+    ) -> (Option<Notification>, Option<Instant>) {
+        let (now, mut found, mut later) = (Instant::now(), None, None);
+        for (_, due, key) in &self.due {
+            if *due > now {
+                later = Some(*due);
+                break;
+            }
+            let waits = self.notifications.get(key);
+            if waits.is_some_and(|(_, it)| may_go(it)) {
+                found = Some(key.clone());
+                break;
+            }
+        }
+        let taken = found.and_then(|key| {
+            let (due, notification) = self.notifications.remove(&key)?;
+            self.due.remove(&(is_no_call(&key), due, key));
+            Some(notification)
+        });
+        (taken, later)
     }
 }
 
@@ -165,12 +182,12 @@ mod tests {
         }
         waiting.put(sample(2, What::Message, 9));
         waiting.put(sample(1, What::Call, 4));
-        let call = waiting.next().await;
+        let call = waiting.next(|_| true).await;
         assert_eq!((call.what, start.elapsed()), (What::Call, Duration::ZERO));
-        assert_eq!(waiting.next().await.seq, 3);
+        assert_eq!(waiting.next(|_| true).await.seq, 3);
         assert_eq!(start.elapsed(), GATHER);
-        assert_eq!(waiting.next().await.seq, 9);
-        assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
+        assert_eq!(waiting.next(|_| true).await.seq, 9);
+        assert!(timeout(GATHER * 10, waiting.next(|_| true)).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,7 +198,7 @@ mod tests {
             waiting.put(sample(1, What::Message, seq));
             tokio::time::sleep(GATHER / 2).await;
         }
-        assert_eq!(waiting.next().await.seq, 4);
+        assert_eq!(waiting.next(|_| true).await.seq, 4);
         assert_eq!(start.elapsed(), GATHER / 2 * 3 + GATHER);
     }
 
@@ -191,10 +208,10 @@ mod tests {
         for (user, seq) in [(1, 5), (2, 6)] {
             waiting.put(sample(user, What::Message, seq));
             let it = sample(user, What::Message, seq);
-            waiting.forget_read(&it.user, it.key, 5);
+            waiting.forget(&it.user, it.key, |seq| seq <= 5);
         }
-        assert_eq!(waiting.next().await.seq, 6);
-        assert!(timeout(GATHER * 10, waiting.next()).await.is_err());
+        assert_eq!(waiting.next(|_| true).await.seq, 6);
+        assert!(timeout(GATHER * 10, waiting.next(|_| true)).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,9 +222,22 @@ mod tests {
         }
         tokio::time::sleep(GATHER * 2).await;
         waiting.put(sample(7, What::Call, 2));
-        assert_eq!(waiting.next().await.what, What::Call);
-        assert_eq!(waiting.next().await.what, What::Message);
+        assert_eq!(waiting.next(|_| true).await.what, What::Call);
+        assert_eq!(waiting.next(|_| true).await.what, What::Message);
         assert_eq!(waiting.take_lost(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_turn_keeps_nobody_waiting() {
+        let waiting = Waiting::to_gather();
+        waiting.put(sample(1, What::Message, 1));
+        waiting.put(sample(2, What::Message, 2));
+        let busy = sample(1, What::Message, 1).user;
+        let next = waiting.next(|it| it.user != busy).await;
+        assert_eq!(next.seq, 2);
+        let none = waiting.next(|it| it.user != busy);
+        assert!(timeout(GATHER * 10, none).await.is_err());
+        assert_eq!(waiting.next(|_| true).await.seq, 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,7 +252,7 @@ mod tests {
         assert_eq!(waiting.take_lost(), 0);
         let mut seen = Vec::new();
         for _ in 0..full {
-            seen.push(waiting.next().await.seq);
+            seen.push(waiting.next(|_| true).await.seq);
         }
         assert!(seen.contains(&2));
     }

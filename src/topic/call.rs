@@ -279,6 +279,11 @@ impl Actor {
         self.call.as_ref().is_some_and(|it| it.call.seq == seq)
     }
 
+    /// Until when the call rings that the message at `seq` began.
+    pub(super) fn rings_until(&self, seq: u32) -> Option<Instant> {
+        self.call.as_ref().filter(|it| it.call.seq == seq)?.until
+    }
+
     /// A client says something about the call.
     pub(super) fn call_event(
         &mut self,

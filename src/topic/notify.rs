@@ -57,7 +57,10 @@ impl Actor {
             Effect::Closed(except) => self.tell_closed(except.as_ref()),
             Effect::Redescribed(except) => self.tell_redescribed(except.as_ref()),
             Effect::Pinned(except) => self.tell_inside("aux", except.as_ref()),
-            Effect::Deleted(deletion) => self.tell_deleted(&deletion),
+            Effect::Deleted(deletion) => {
+                self.tell_deleted(&deletion);
+                self.push_no_deleted(&deletion);
+            }
             Effect::Referred(held) => drop(held),
             Effect::Moved(user, moved, except) => {
                 self.tell_progress(&user, moved, except.as_ref());

@@ -6,6 +6,7 @@ use freehold_store::tables::rows::MessageRow;
 
 use super::{
     actor::Actor,
+    deletion::Deletion,
     message,
     standing::{AccessChange, CursorMove},
 };
@@ -45,6 +46,7 @@ impl Actor {
                 seq,
                 from,
                 words: words.clone(),
+                until: self.rings_until(seq),
                 ..self.notification(user, What::Message, data.ts)
             };
             match self.is_looking(user) {
@@ -96,6 +98,25 @@ impl Actor {
         }
     }
 
+    /// Of messages that are gone nobody is told any more.
+    pub(super) fn push_no_deleted(&self, deletion: &Deletion) {
+        let Some(push) = &self.server.push else {
+            return;
+        };
+        let gone = |seq| {
+            let mut spans = deletion.spans.iter();
+            spans.any(|it| (it.low..it.high).contains(&seq))
+        };
+        if !deletion.hard {
+            return push.forget(&deletion.by, self.key(), gone);
+        }
+        for (user, _) in self.topic.members(&self.server.ids) {
+            if push.reaches(user) {
+                push.forget(user, self.key(), gone);
+            }
+        }
+    }
+
     fn notification(&self, user: &UserId, what: What, at: Timestamp) -> Notification {
         Notification {
             user: user.clone(),
@@ -108,6 +129,7 @@ impl Actor {
             words: Words::default(),
             only: None,
             access: None,
+            until: None,
         }
     }
 }

@@ -467,7 +467,11 @@ async fn a_call_rings_a_device_at_once_and_stops_ringing_when_it_is_over() {
         }
         pushed = relay.has_pushed(pushed.len() + 1).await;
     };
-    assert!(rings[0].head.contains("ttl: 30\r\n"), "{}", rings[0].head);
+    // Nothing waits for a device longer than the call rings.
+    let rest = ["ttl: 1\r\n", "ttl: 2\r\n"];
+    let first = &rings[0].head;
+    assert!(rest.iter().any(|it| first.contains(it)), "{first}");
+    assert!(rings[1].head.contains("ttl: 30\r\n"), "{}", rings[1].head);
     let read = [phone.opens(rings[0]), phone.opens(rings[1])];
     assert_eq!(
         read.each_ref().map(|it| &it["webrtc"]),
