@@ -39,6 +39,7 @@ use freehold_store::{
 };
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::{
     compose::{Composed, compose},
@@ -271,10 +272,10 @@ impl Outbox {
         now: Timestamp,
         items_max: usize,
     ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
-        let queued = {
+        let (queued, is_quiet) = {
             let mut stream = stream.lock();
             stream.cells_held.retain(|_, until| now < *until);
-            stream.next
+            (stream.next, stream.is_quiet(Instant::now()))
         };
         let (mut free, mut after, mut seen) = (Vec::new(), 0, 0);
         let mut marks = HashSet::new();
@@ -295,10 +296,12 @@ impl Outbox {
         }
         let mut stream = stream.lock();
         if stream.parked.is_empty() && stream.next == queued {
-            // All of it was seen: the count is right again, whatever failed before.
-            stream.waiting = seen;
-            stream.bytes *= usize::from(seen > 0);
             stream.keep_marks(&marks);
+            if is_quiet {
+                // All of it was seen: the count is right again, whatever failed before.
+                stream.waiting = seen;
+                stream.bytes *= usize::from(seen > 0);
+            }
         }
         Ok(free)
     }

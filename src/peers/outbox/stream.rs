@@ -1,6 +1,9 @@
 //! What memory keeps of our stream to one peer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use freehold_proto::{DomainName, Timestamp, UserId};
 use freehold_store::{
@@ -17,6 +20,9 @@ use super::marks::{Gathered, is_marks};
 /// Parked rows looked at in one go.
 pub(super) const PARKED_PAGE: usize = 1000;
 
+/// From the position of an item to its row on disk takes no longer than this.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
+
 /// An author and a topic, within which order holds.
 pub(super) type Pair = (TopicKey, UserId);
 
@@ -26,6 +32,8 @@ pub(super) struct Stream {
     pub(super) epoch: u64,
     /// The position that the next item gets.
     pub(super) next: u64,
+    /// When the last item got its position.
+    pub(super) added: Instant,
     /// The last position that the peer has decided.
     pub(super) decided: u64,
     /// On disk it says that no position above this one has been offered.
@@ -204,6 +212,7 @@ impl Stream {
         let stream = Self {
             epoch,
             next: head + 1,
+            added: Instant::now(),
             decided: stored.as_ref().map_or(0, |it| it.position),
             reserved: stored.as_ref().map_or(0, |it| it.offered),
             forgot: Timestamp::EPOCH,
@@ -237,8 +246,14 @@ impl Stream {
     pub(super) fn take_position(&mut self) -> u64 {
         let position = self.next;
         self.next += 1;
+        self.added = Instant::now();
         self.waiting += 1;
         position
+    }
+
+    /// True if every item that has a position was written by now, or never will be.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.added + WRITTEN_WITHIN
     }
 
     /// What is stored of it.

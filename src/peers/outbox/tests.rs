@@ -490,6 +490,25 @@ async fn a_queue_has_an_end() {
     assert!(!stage.outbox.has_room(&beta()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_not_written_yet_has_its_place_in_the_queue() {
+    let stage = Stage::new().await;
+    stage.knows_alice().await;
+    let stream = stage.outbox.stream_to(&beta()).await.unwrap();
+    let mut batch = Batch::new();
+    let alice = alice();
+    stage
+        .outbox
+        .put_message(&mut batch, &beta(), (club(), &alice), 1, at(0));
+    assert!(stage.offered(at(0)).await.is_empty(), "it is not written");
+    assert_eq!(stream.lock().waiting, 1, "and will be");
+
+    // What was never written does not take its place for ever.
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert!(stage.offered(at(61)).await.is_empty());
+    assert_eq!(stream.lock().waiting, 0);
+}
+
 fn club() -> TopicKey {
     TopicKey::group(&GroupId::from_bytes([9; 16]))
 }
