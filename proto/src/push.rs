@@ -7,8 +7,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    DomainName, KeyId, Malformed, Timestamp, malformed::excerpt, web_url::WebHost,
-    web_url::host_and_port, wire,
+    DomainName, KeyId, Malformed, Timestamp,
+    malformed::excerpt,
+    web_url::{self, WebHost, host_and_port},
+    wire,
 };
 
 /// Goes before the request when it is signed.
@@ -136,16 +138,13 @@ impl PushEndpoint {
     /// Host and port as they stand in it.
     #[must_use]
     pub fn authority(&self) -> &str {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split_once('/')
-            .map_or(rest, |(authority, _)| authority)
+        web_url::authority_of(&self.text)
     }
 
     /// Path and query.
     #[must_use]
     pub fn path(&self) -> &str {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.find('/').and_then(|it| rest.get(it..)).unwrap_or("/")
+        web_url::path_of(&self.text)
     }
 }
 

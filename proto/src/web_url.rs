@@ -69,16 +69,13 @@ impl WebUrl {
     /// Host and port as they stand in it: what people type as the name of a server.
     #[must_use]
     pub fn authority(&self) -> &str {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split_once('/')
-            .map_or(rest, |(authority, _)| authority)
+        authority_of(&self.text)
     }
 
     /// From the first slash on.
     #[must_use]
     pub fn path(&self) -> &str {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.find('/').and_then(|it| rest.get(it..)).unwrap_or("/")
+        path_of(&self.text)
     }
 }
 
@@ -91,6 +88,19 @@ impl FromStr for WebUrl {
             why,
         })
     }
+}
+
+/// Host and port as they stand in a URL that was read.
+pub(crate) fn authority_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split_once('/')
+        .map_or(rest, |(authority, _)| authority)
+}
+
+/// A URL that was read from the first slash behind its host on.
+pub(crate) fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').and_then(|it| rest.get(it..)).unwrap_or("/")
 }
 
 fn read(text: &str) -> Result<WebUrl, &'static str> {

@@ -165,7 +165,7 @@ impl Connection {
         if named.is_empty() || self.server.push.is_none() || named.len() > DEVICE_BYTES_MAX {
             return;
         }
-        let now = (named != push::NONE).then(|| named.to_owned());
+        let now = (named != push::NONE).then(|| push::spelled(named.to_owned()));
         let before = self.session.set_device(now.clone());
         if let (Some(before), Some(caller)) = (before, &self.caller)
             && now.as_ref() != Some(&before)

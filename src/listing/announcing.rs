@@ -56,7 +56,7 @@ async fn turn(server: &Arc<Server>, last: &mut Last) {
     let (us, findable) = (server.us.clone(), server.rules.findable);
     let masked = server.rules.masked_tags.clone();
     let read = move |tables: &Tables| cards::all(tables, &us, findable, &masked);
-    let (cards, beyond) = match server.tables.read(read).await {
+    let (cards, more) = match server.tables.read(read).await {
         Ok(read) => read,
         Err(fault) => {
             tracing::error!(%fault, "who wishes to be found cannot be read");
@@ -72,11 +72,8 @@ async fn turn(server: &Arc<Server>, last: &mut Last) {
     if !due {
         return;
     }
-    if beyond > 0 && last.said.is_none_or(|(said, _)| said != hash) {
-        tracing::warn!(
-            beyond,
-            "more wish to be found than an announcement may hold: these are not listed"
-        );
+    if more && last.said.is_none_or(|(said, _)| said != hash) {
+        tracing::warn!("more wish to be found than an announcement may hold: some are not listed");
     }
     let empty = cards.is_empty();
     // Later than what was said before, whatever the clock says: nodes compare.

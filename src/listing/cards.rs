@@ -19,17 +19,17 @@ use crate::{
     topic::{may_be_found, storage},
 };
 
-/// Carriers of the tag that are looked at.
+/// Carriers of the tag that are looked at, of whom some cannot be found.
 const OWNERS_MAX: usize = 10_000;
 
-/// Cards of all who carry the tag, and how many of them there are too many for an announcement. Tags of
-/// these kinds are not told. Blocks.
+/// Cards of those who carry the tag, as many as an announcement may have, and whether there are others. Tags
+/// of these kinds are not told. Blocks.
 pub(super) fn all(
     tables: &Tables,
     us: &DomainName,
     people_findable: bool,
     masked: &[String],
-) -> Result<(Vec<CardWords>, usize), StoreError> {
+) -> Result<(Vec<CardWords>, bool), StoreError> {
     let mut cards = Vec::new();
     for owner in tables.tagged(DISCOVERABLE, OWNERS_MAX)? {
         let card = match owner {
@@ -52,6 +52,10 @@ pub(super) fn all(
             }
         };
         cards.extend(card);
+        // It is looked every few seconds: what is not told need not be read.
+        if cards.len() > CARDS_MAX {
+            break;
+        }
     }
     let told = |tag: &String| {
         let prefix = tag.split_once(':').map(|it| it.0);
@@ -60,9 +64,9 @@ pub(super) fn all(
     for card in &mut cards {
         card.tags.retain(told);
     }
-    let beyond = cards.len().saturating_sub(CARDS_MAX);
+    let more = cards.len() > CARDS_MAX;
     cards.truncate(CARDS_MAX);
-    Ok((cards, beyond))
+    Ok((cards, more))
 }
 
 fn access(row: &RoomRow) -> AccessMode {

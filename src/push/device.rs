@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use freehold_config::PushContent;
 use freehold_proto::{PushDraft, PushEndpoint, PushTarget, Token};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     encryption::Subscriber,
@@ -29,13 +29,13 @@ pub(super) enum Device {
 }
 
 /// A subscription as a browser writes it.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Subscription {
     endpoint: String,
     keys: Keys,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Keys {
     p256dh: String,
     auth: String,
@@ -116,6 +116,19 @@ impl Device {
     }
 }
 
+/// What a client said of its device, in its one spelling: a device has one owner, however clients write it
+/// down. What is no device stays as it is.
+pub(crate) fn spelled(text: String) -> String {
+    if Device::read(&text).is_none() {
+        return text;
+    }
+    match serde_json::from_str::<Subscription>(&text) {
+        Ok(read) => serde_json::to_string(&read).unwrap_or(text),
+        Err(_) if text.starts_with("apns:") => text.to_ascii_lowercase(),
+        Err(_) => text,
+    }
+}
+
 fn ttl(notification: &Notification) -> Duration {
     use super::notification::What;
     match notification.what {
@@ -149,6 +162,24 @@ mod tests {
             words: Words::of(&data).unwrap(),
             ..sample(1, What::Message, 7)
         }
+    }
+
+    #[test]
+    fn a_device_has_one_spelling_however_clients_write_it_down() {
+        let keys = r#""auth":"BTBZMqHH6r4Tts7J_aSIgg","p256dh":"BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4""#;
+        let one = format!(
+            r#"{{"keys":{{{keys}}}, "expirationTime":null, "endpoint":"https://a.test/x"}}"#
+        );
+        let other = format!(r#"{{"endpoint":"https://a.test/x","keys":{{{keys}}}}}"#);
+        assert_ne!(spelled(one.clone()), one);
+        assert_eq!(spelled(one), spelled(other));
+        let token = "AB".repeat(32);
+        assert_eq!(
+            spelled(format!("apns:{token}")),
+            spelled(format!("apns:{}", token.to_lowercase()))
+        );
+        assert_eq!(spelled("dQw4:APA91b".to_owned()), "dQw4:APA91b");
+        assert_eq!(spelled("{ nonsense".to_owned()), "{ nonsense");
     }
 
     #[test]

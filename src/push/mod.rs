@@ -26,8 +26,11 @@ use freehold_store::{
 use parking_lot::{Mutex, RwLock};
 
 pub use self::carrier::Offer;
-pub(crate) use self::notification::{Notification, What, Words};
 use self::{device::Device, reachable::Reachable, waiting::Waiting};
+pub(crate) use self::{
+    device::spelled,
+    notification::{Notification, What, Words},
+};
 use crate::{
     accounts::{Caller, access::holds},
     edge::session::Session,
@@ -237,6 +240,7 @@ impl Server {
 
     /// Forgets a device of somebody.
     pub(crate) async fn forget_device(&self, user: &UserId, token: &str) -> Result<(), StoreError> {
+        let _turn = self.account_turn(user).await;
         let (user, token) = (user.clone(), token.to_owned());
         self.write(move |tables| {
             let mut batch = Batch::new();

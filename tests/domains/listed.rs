@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     group_moving::{HERE, becomes_admin, lives_at},
     guest::{Guest, SOON},
-    net::{DirectoryNode, Net},
+    net::{DirectoryNode, House, Net},
     raw::http_at,
 };
 
@@ -71,15 +71,39 @@ impl Guest {
     }
 }
 
+/// Ann of alpha, and Bob of beta with a group that everybody may find.
+struct Scene {
+    ann: Guest,
+    bob: Guest,
+    group: String,
+    node: DirectoryNode,
+    _houses: [House; 2],
+    _net: Net,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let net = Net::new().await;
+        let node = net.node().await;
+        let alpha = net.listed("alpha.test", &[&node]).await;
+        let beta = net.listed("beta.test", &[&node]).await;
+        let (ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
+        Self {
+            ann,
+            group: bob.founds_listed("Bicycle workshop").await,
+            bob,
+            node,
+            _houses: [alpha, beta],
+            _net: net,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_word_in_the_name_of_a_group_finds_it_from_another_domain_and_who_found_it_joins() {
-    let net = Net::new().await;
-    let node = net.node().await;
-    let alpha = net.listed("alpha.test", &[&node]).await;
-    let beta = net.listed("beta.test", &[&node]).await;
-    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-    let group = bob.founds_listed("Bicycle workshop").await;
-    bob.says_in(&group, "Bring a pump").await;
+    let mut scene = Scene::new().await;
+    let (ann, bob, group) = (&mut scene.ann, &mut scene.bob, &scene.group);
+    bob.says_in(group, "Bring a pump").await;
     let address = format!("{group}@beta.test");
     let rows = ann
         .finds_at_last("workshop", std::slice::from_ref(&address))
@@ -90,23 +114,20 @@ async fn a_word_in_the_name_of_a_group_finds_it_from_another_domain_and_who_foun
     assert_eq!(rows[0]["private"], json!(["beta.test", "workshop"]));
     assert_eq!(rows[0]["subcnt"], 1);
     let name = ann.comes_into(&address).await;
-    assert_eq!(name, group);
-    ann.stands(&group, "JRWPS", "JRWPS").await;
-    ann.reads_all(&group, &["Bring a pump"]).await;
-    ann.says_in(&group, "I have one").await;
-    bob.reads_all(&group, &["Bring a pump", "I have one"]).await;
+    assert_eq!(name, *group);
+    ann.stands(group, "JRWPS", "JRWPS").await;
+    ann.reads_all(group, &["Bring a pump"]).await;
+    ann.says_in(group, "I have one").await;
+    bob.reads_all(group, &["Bring a pump", "I have one"]).await;
     // From now on it is one of her groups, and found as such.
-    ann.finds_at_last("workshop", &[group]).await;
+    ann.finds_at_last("workshop", std::slice::from_ref(group))
+        .await;
 }
 
 #[tokio::test]
 async fn stock_search_boxes_send_a_word_twice_and_find_it_all_the_same() {
-    let net = Net::new().await;
-    let node = net.node().await;
-    let alpha = net.listed("alpha.test", &[&node]).await;
-    let beta = net.listed("beta.test", &[&node]).await;
-    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-    let group = bob.founds_listed("Bicycle workshop").await;
+    let mut scene = Scene::new().await;
+    let (ann, group) = (&mut scene.ann, &scene.group);
     let address = format!("{group}@beta.test");
     ann.finds_at_last("alias:Bicycle,Bicycle", &[address]).await;
 }
@@ -239,19 +260,15 @@ async fn a_group_that_moved_is_found_at_its_new_home_and_by_its_old_address() {
 
 #[tokio::test]
 async fn what_is_withdrawn_is_found_no_more() {
-    let net = Net::new().await;
-    let node = net.node().await;
-    let alpha = net.listed("alpha.test", &[&node]).await;
-    let beta = net.listed("beta.test", &[&node]).await;
-    let (mut ann, mut bob) = (alpha.guest("ann").await, beta.guest("bob").await);
-    let group = bob.founds_listed("Bicycle workshop").await;
+    let mut scene = Scene::new().await;
+    let (ann, bob, group) = (&mut scene.ann, &mut scene.bob, &scene.group);
     ann.finds_at_last("bicycle", &[format!("{group}@beta.test")])
         .await;
     let body = json!({"topic": group, "tags": ["\u{2421}"]});
     bob.session.request("set", body).await.unwrap();
     // Another word: what was found a moment ago is remembered for a moment.
     let deadline = Instant::now() + SOON;
-    while listed(&node, "workshop").await != 0 {
+    while listed(&scene.node, "workshop").await != 0 {
         assert!(Instant::now() < deadline, "it is still listed");
         sleep(Duration::from_millis(100)).await;
     }

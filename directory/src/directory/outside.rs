@@ -105,10 +105,7 @@ impl Directory {
         node: &NodeAddress,
         path: &str,
     ) -> Result<(u16, Bytes), String> {
-        let asked = async {
-            let stream = self.reach_service(node, &self.web_tls).await?;
-            web::get(stream, &node.authority(), path, NODE_ANSWER_BYTES_MAX).await
-        };
+        let asked = nodes::get(node, &self.dns, &self.web_tls, path, NODE_ANSWER_BYTES_MAX);
         let answer = timeout(NODE_WITHIN, asked).await;
         let (status, body) = answer.unwrap_or_else(|_| Err("it takes too long".to_owned()))?;
         Ok((status.as_u16(), body))

@@ -13,7 +13,7 @@ const MINUTE: i64 = 60 * 1000;
 type Change<T> = (&'static str, &'static str, fn(&mut T));
 
 /// What has a domain, a key and two times, as all of these have.
-trait Said: Message + Clone + Default + 'static {
+trait Said: Headed + Message + Clone + Default + 'static {
     const CONTEXT: &'static [u8];
     const CHANGES: &'static [Change<Self>];
 
@@ -21,10 +21,29 @@ trait Said: Message + Clone + Default + 'static {
 
     /// As it travels.
     fn signed(bytes: Vec<u8>, signature: Vec<u8>) -> Vec<u8>;
+}
 
-    /// Whose it is, its key, and its times.
+/// Whose it is, its key, and its times.
+trait Headed {
     fn head(&mut self) -> (&mut String, &mut bytes::Bytes, &mut i64, &mut i64);
 }
+
+macro_rules! headed {
+    ($($message:ty),*) => {$(
+        impl Headed for $message {
+            fn head(&mut self) -> (&mut String, &mut bytes::Bytes, &mut i64, &mut i64) {
+                (
+                    &mut self.domain,
+                    &mut self.key_id,
+                    &mut self.issued_ms,
+                    &mut self.expires_ms,
+                )
+            }
+        }
+    )*};
+}
+
+headed!(wire::ClientDocument, wire::Card, wire::Announcement);
 
 impl Said for wire::ClientDocument {
     const CONTEXT: &'static [u8] = client_document::CONTEXT;
@@ -82,15 +101,6 @@ impl Said for wire::ClientDocument {
             signature: signature.into(),
         }
         .encode_to_vec()
-    }
-
-    fn head(&mut self) -> (&mut String, &mut bytes::Bytes, &mut i64, &mut i64) {
-        (
-            &mut self.domain,
-            &mut self.key_id,
-            &mut self.issued_ms,
-            &mut self.expires_ms,
-        )
     }
 }
 
@@ -159,15 +169,6 @@ impl Said for wire::Card {
         }
         .encode_to_vec()
     }
-
-    fn head(&mut self) -> (&mut String, &mut bytes::Bytes, &mut i64, &mut i64) {
-        (
-            &mut self.domain,
-            &mut self.key_id,
-            &mut self.issued_ms,
-            &mut self.expires_ms,
-        )
-    }
 }
 
 impl Said for wire::Announcement {
@@ -208,15 +209,6 @@ impl Said for wire::Announcement {
             signature: signature.into(),
         }
         .encode_to_vec()
-    }
-
-    fn head(&mut self) -> (&mut String, &mut bytes::Bytes, &mut i64, &mut i64) {
-        (
-            &mut self.domain,
-            &mut self.key_id,
-            &mut self.issued_ms,
-            &mut self.expires_ms,
-        )
     }
 }
 
