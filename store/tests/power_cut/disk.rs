@@ -122,6 +122,12 @@ impl Disk {
                 Survivors::None => {}
                 Survivors::SomeWrites if random.within(0..=1) == 0 => self.put(*offset, bytes),
                 Survivors::SomeWrites => {}
+                // ext4's superblock has two sectors and one checksum: torn, there is no file system to look at.
+                Survivors::SomeSectors if *offset < BLOCK as u64 => {
+                    if random.within(0..=1) == 0 {
+                        self.put(*offset, bytes);
+                    }
+                }
                 Survivors::SomeSectors => {
                     for (at, sector) in (*offset..).step_by(SECTOR).zip(bytes.chunks(SECTOR)) {
                         if random.within(0..=1) == 0 {

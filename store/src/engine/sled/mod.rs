@@ -2,7 +2,7 @@
 //!
 //! Left to itself sled loses acknowledged rows on a power cut, so all writes go
 //! through one writer, which keeps this order for every commit group: redo
-//! record, rows, flush, sync of the database file, answers. Whatever is
+//! record, rows, flush (in which sled syncs its file), answers. Whatever is
 //! acknowledged is on the disk; a group cut short by a crash is completed from
 //! its redo record by the next open, or was never begun.
 //!

@@ -118,9 +118,10 @@ impl Writer {
         self.space.admit_group()?;
         let (outcomes, writes) = judge(&self.db, group)?;
         if !writes.is_empty() {
+            let waited = freehold_real_sync::waits();
             redo::write(&self.db, self.next_group, &writes)?;
             redo::apply(&self.db, writes.iter().copied())?;
-            redo::make_durable(&self.db, &self.file)?;
+            redo::make_durable(&self.db, &self.file, waited)?;
             require_real_sync()?;
             self.next_group += 1;
         }
