@@ -246,6 +246,17 @@ pub trait Outbox: Send + Sync + 'static {
         bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable>;
 
+    /// More of the same, behind position `after`, up to which everything has been offered and taken, though
+    /// that may not be settled yet. None where that is not all there is to look at: then [`Outbox::next`]
+    /// comes next.
+    async fn behind(
+        &self,
+        peer: &DomainName,
+        moment: (Timestamp, u64),
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Outgoing>, Unavailable>;
+
     /// Settles verdicts durably: ok and duplicate end an item; refused ends it and tells its author;
     /// later parks it with everything of the same author and topic behind it.
     async fn settle(

@@ -1,11 +1,15 @@
-//! Empties the outbox of one peer: one batch in flight, in order, until nothing waits.
+//! Empties the outbox of one peer: one batch in flight, in order, until nothing waits. While a batch that
+//! was simply taken is settled, the next one is looked up.
 //!
 //! Invariant: a row leaves the outbox only by a verdict that was settled durably.
 
 use std::{sync::Arc, time::Duration};
 
 use freehold_proto::{RefusalCode, limits, wire};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    join,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     LinkError, LinkLost, Outgoing, PeerMisbehaved, Unavailable, Verdict,
@@ -37,15 +41,23 @@ enum Next {
     Done,
 }
 
+/// What goes from one step to the next.
+#[derive(Default)]
+struct Work {
+    batching: Batching,
+    /// What comes behind the batch before it, all of which was taken.
+    ahead: Vec<Outgoing>,
+}
+
 /// Works until the outbox of `peer` is empty or the domain stops.
 pub(crate) async fn run(engine: Arc<Engine>, peer: Arc<Peer>) {
-    let mut batching = Batching::default();
+    let mut work = Work::default();
     loop {
         if engine.tasks.is_stopping() {
             return;
         }
         peer.worker_looks();
-        let next = step(&engine, &peer, &mut batching).await;
+        let next = step(&engine, &peer, &mut work).await;
         match next.unwrap_or_else(|Unavailable(why)| {
             tracing::error!(peer = %peer.domain, why, fault = "ours", "the outbox is unavailable");
             Next::Wait(STORE_PAUSE)
@@ -65,14 +77,18 @@ pub(crate) async fn run(engine: Arc<Engine>, peer: Arc<Peer>) {
 async fn step(
     engine: &Arc<Engine>,
     peer: &Arc<Peer>,
-    batching: &mut Batching,
+    work: &mut Work,
 ) -> Result<Next, Unavailable> {
+    let ahead = std::mem::take(&mut work.ahead);
     if let Attempt::After(moment) = peer.attempt(Urgency::Usual, &engine.config.backoff) {
         return Ok(Next::Wait(moment.duration_since(Instant::now())));
     }
     let now = engine.clock.now();
-    let (items, bytes) = (batching.items_max(), limits::BATCH_BYTES_MAX);
-    let batch = engine.outbox.next(&peer.domain, now, items, bytes).await?;
+    let (items, bytes) = (work.batching.items_max(), limits::BATCH_BYTES_MAX);
+    let batch = match ahead.is_empty() {
+        true => engine.outbox.next(&peer.domain, now, items, bytes).await?,
+        false => ahead,
+    };
     if batch.is_empty() && peer.takes_greeting() && engine.link(peer, Urgency::Usual).await.is_ok()
     {
         return Ok(Next::Again);
@@ -94,22 +110,26 @@ async fn step(
     match offer(engine, &link, epoch, &batch).await {
         Ok(verdicts) => {
             hooks::reached("batch.answered");
-            batching.succeeded();
+            work.batching.succeeded();
             // What failed before on this link is forgiven.
             peer.established();
-            settle(engine, peer, verdicts).await?;
+            let items = work.batching.items_max();
+            let behind = behind(engine, peer, &verdicts, items);
+            let (settled, behind) = join!(settle(engine, peer, &verdicts), behind);
+            settled?;
+            work.ahead = behind?;
             hooks::reached("batch.settled");
             Ok(Next::Again)
         }
         Err(error) if is_about_the_batch(&error) => {
-            let verdict = batching.failed(batch.len());
+            let verdict = work.batching.failed(batch.len());
             blame(engine, peer, verdict, &batch, &error).await?;
             Ok(Next::Wait(engine.config.backoff.shortest()))
         }
         Err(error) => {
             engine.link_failed(peer, &link, &error).await;
             if has_fallen(&error) && !engine.tasks.is_stopping() {
-                let verdict = batching.broke(batch.len());
+                let verdict = work.batching.broke(batch.len());
                 blame(engine, peer, verdict, &batch, &error).await?;
             }
             Ok(Next::Again)
@@ -183,16 +203,38 @@ async fn offer(
 async fn settle(
     engine: &Engine,
     peer: &Peer,
-    verdicts: Vec<(u64, Verdict)>,
+    verdicts: &[(u64, Verdict)],
 ) -> Result<(), Unavailable> {
-    for (position, verdict) in &verdicts {
+    for (position, verdict) in verdicts {
         if let Verdict::Refused(refusal) = verdict {
             let code = refusal.code.number();
             tracing::warn!(peer = %peer.domain, position, code, %refusal, "an item was refused");
         }
     }
     let now = engine.clock.now();
+    let verdicts = verdicts.to_vec();
     engine.outbox.settle(&peer.domain, now, verdicts).await
+}
+
+/// What comes behind a batch that the peer has decided, if that is all to be looked at.
+async fn behind(
+    engine: &Engine,
+    peer: &Peer,
+    verdicts: &[(u64, Verdict)],
+    items: usize,
+) -> Result<Vec<Outgoing>, Unavailable> {
+    let taken = |it: &Verdict| matches!(it, Verdict::Ok | Verdict::Duplicate);
+    let Some((last, _)) = verdicts.last() else {
+        return Ok(Vec::new());
+    };
+    if !verdicts.iter().all(|(_, verdict)| taken(verdict)) {
+        return Ok(Vec::new());
+    }
+    let (now, bytes) = (engine.clock.now(), limits::BATCH_BYTES_MAX);
+    let behind = engine
+        .outbox
+        .behind(&peer.domain, (now, *last), items, bytes);
+    behind.await
 }
 
 /// Works out on which item the peer fails, and sets it aside.
@@ -217,7 +259,7 @@ async fn blame(
         code: RefusalCode::Unavailable,
         retry_after: POISON_PAUSE,
     };
-    settle(engine, peer, vec![(position, later)]).await
+    settle(engine, peer, &[(position, later)]).await
 }
 
 fn read_verdict(result: wire::Result, shortest: Duration) -> Option<Verdict> {

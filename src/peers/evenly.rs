@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use freehold_federation::{Arrived, Incoming};
+use freehold_federation::Arrived;
 use freehold_proto::{UserId, wire::payload::Kind};
 use freehold_store::{StoreError, Tables, TopicKey};
 use tokio::time::{Instant, sleep_until};
@@ -12,31 +12,24 @@ use tokio::time::{Instant, sleep_until};
 /// A step: some times what a short batch takes.
 const STEP: Duration = Duration::from_millis(25);
 
-/// Whether anybody in a batch is spoken to who was never heard to agree.
-pub(super) async fn is_to_strangers(
+/// Whether anybody is spoken to who was never heard to agree: of each pair, who speaks to whom. Blocks.
+pub(super) fn is_to_strangers(
     tables: &Tables,
-    items: &[Incoming],
+    pairs: &BTreeSet<(UserId, UserId)>,
 ) -> Result<bool, StoreError> {
-    let pairs: BTreeSet<_> = items.iter().filter_map(|it| parties(&it.item)).collect();
-    if pairs.is_empty() {
-        return Ok(false);
-    }
-    let look = move |tables: &Tables| {
-        for (author, recipient) in &pairs {
-            let topic = TopicKey::one_to_one(author, recipient);
-            // Who agreed once and has blocked since is answered as a friend is.
-            let row = tables.subscription(recipient, topic)?;
-            if !row.is_some_and(|it| it.announced) {
-                return Ok(true);
-            }
+    for (author, recipient) in pairs {
+        let topic = TopicKey::one_to_one(author, recipient);
+        // Who agreed once and has blocked since is answered as a friend is.
+        let row = tables.subscription(recipient, topic)?;
+        if !row.is_some_and(|it| it.announced) {
+            return Ok(true);
         }
-        Ok(false)
-    };
-    tables.read(look).await
+    }
+    Ok(false)
 }
 
 /// Who speaks to whom in an item; none where that is not one person to another.
-fn parties(item: &Arrived) -> Option<(UserId, UserId)> {
+pub(super) fn parties(item: &Arrived) -> Option<(UserId, UserId)> {
     let Arrived::Envelope(opened) = item else {
         return None;
     };

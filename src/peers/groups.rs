@@ -14,6 +14,7 @@ use freehold_store::{
 use tokio::sync::oneshot;
 
 use super::{
+    known::Known,
     local::{Door, Pending, refuse, seen_before, unavailable},
     outbox::logs,
 };
@@ -152,13 +153,12 @@ impl Door {
         origin: &DomainName,
         group: GroupId,
         opened: Box<Opened>,
+        known: &Known,
     ) -> Result<Result<Pending, Refusal>, Unavailable> {
         let id = opened.header.message_id;
         let hash = opened.envelope.header_hash();
-        let wanted = origin.clone();
-        let read = move |tables: &Tables| tables.seen(&wanted, id);
-        if let Some(seen) = self.server.tables.read(read).await.map_err(unavailable)? {
-            return Ok(seen_before(&seen, &hash).map(Pending::Now));
+        if let Some(seen) = known.seen(origin, id) {
+            return Ok(seen_before(seen, &hash).map(Pending::Now));
         }
         let seen = SeenRow {
             header_hash: Bytes::copy_from_slice(&hash),
@@ -224,15 +224,10 @@ impl Door {
     }
 
     /// An entry of the log of a group that we have a copy of, or have not.
-    pub(super) async fn entry(
-        &self,
-        origin: &DomainName,
-        entry: Entry,
-    ) -> Result<Result<Pending, Refusal>, Unavailable> {
+    pub(super) async fn entry(&self, origin: &DomainName, entry: Entry, known: &Known) -> Pending {
         let (group, origin) = (entry.position.group, origin.clone());
-        let (from, id) = (entry.header.from.clone(), entry.header.message_id);
-        let read = move |tables: &Tables| tables.seen(&from, id);
-        let seen = self.server.tables.read(read).await.map_err(unavailable)?;
+        let seen = known.seen(&entry.header.from, entry.header.message_id);
+        let seen = seen.cloned();
         let wrap = |decision| {
             Command::Entry(Box::new(Placing {
                 origin,
@@ -241,7 +236,7 @@ impl Door {
                 decision,
             }))
         };
-        Ok(Ok(self.ask_group(group, wrap).await))
+        self.ask_group(group, wrap).await
     }
 
     pub(super) async fn invitation(

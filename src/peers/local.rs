@@ -32,7 +32,7 @@ use crate::{
     accounts::access::State,
     files::{Attached, StorageError},
     me,
-    peers::{evenly, groups::group_page, hasty::Hasty},
+    peers::{evenly, groups::group_page, hasty::Hasty, known::Known},
     server::Server,
     topic::{
         CONSENT_RETRY, Command, Incoming, TopicName, hub::Hub, message, one_to_one::PeerRelation,
@@ -152,17 +152,22 @@ impl Door {
         self.server.tables.read(read).await.map_err(unavailable)
     }
 
-    async fn decide(&self, origin: &DomainName, item: Arrived) -> Result<Pending, Unavailable> {
+    async fn decide(
+        &self,
+        origin: &DomainName,
+        item: Arrived,
+        known: &Known,
+    ) -> Result<Pending, Unavailable> {
         if self.server.lives.has_begun_anew(origin) && self.is_of_former(origin, &item).await? {
             let why = "that belongs to an earlier life of your domain";
             let refusal = refuse(RefusalCode::NotPermitted, why);
             return Ok(Pending::Now(Verdict::Refused(refusal)));
         }
         let decided = match item {
-            Arrived::Entry(entry) => self.entry(origin, *entry).await?,
+            Arrived::Entry(entry) => Ok(self.entry(origin, *entry, known).await),
             Arrived::Envelope(opened) => match opened.header.to.clone() {
-                Destination::Group(group) => self.letter(origin, group, opened).await?,
-                Destination::Domain(_) => self.told(origin, *opened).await?,
+                Destination::Group(group) => self.letter(origin, group, opened, known).await?,
+                Destination::Domain(_) => self.told(origin, *opened, known).await?,
             },
         };
         Ok(decided.unwrap_or_else(|refusal| Pending::Now(Verdict::Refused(refusal))))
@@ -181,9 +186,10 @@ impl Door {
         &self,
         origin: &DomainName,
         opened: Opened,
+        known: &Known,
     ) -> Result<Result<Pending, Refusal>, Unavailable> {
         match opened.payload.clone() {
-            Kind::DirectMessage(message) => self.message(origin, opened, message).await,
+            Kind::DirectMessage(message) => self.message(origin, opened, message, known).await,
             Kind::Relation(relation) => self.relation(origin, relation).await,
             Kind::Cursor(cursor) => self.cursor(origin, cursor).await,
             Kind::GroupInvitation(invitation) => self.invitation(origin, invitation).await,
@@ -207,20 +213,12 @@ impl Door {
         origin: &DomainName,
         opened: Opened,
         message: wire::DirectMessage,
+        known: &Known,
     ) -> Result<Result<Pending, Refusal>, Unavailable> {
         let id = opened.header.message_id;
         let hash = opened.envelope.header_hash();
-        let (wanted, to) = (origin.clone(), self.ours(&message.recipient).ok());
-        // In one go: each is a turn on another thread, for every message of a batch.
-        let read = move |tables: &Tables| {
-            let exists = |to: &UserId| exists(tables, to);
-            let exists = to.as_ref().map(exists).transpose()?.unwrap_or_default();
-            Ok((tables.seen(&wanted, id)?, exists))
-        };
-        let read = self.server.tables.read(read).await;
-        let (seen, exists) = read.map_err(unavailable)?;
-        if let Some(seen) = seen {
-            return Ok(seen_before(&seen, &hash).map(Pending::Now));
+        if let Some(seen) = known.seen(origin, id) {
+            return Ok(seen_before(seen, &hash).map(Pending::Now));
         }
         let now = self.server.clock.now().as_millis();
         let seen = SeenRow {
@@ -229,7 +227,7 @@ impl Door {
             ..SeenRow::default()
         };
         match self.checked(origin, opened, &message, now) {
-            Ok((author, recipient, text, row, attached)) if exists => {
+            Ok((author, recipient, text, row, attached)) if known.is_there(&recipient) => {
                 let incoming = |decision| Incoming {
                     author: author.clone(),
                     text,
@@ -463,8 +461,8 @@ impl Local for Door {
         decided: u64,
     ) -> Result<Vec<Verdict>, Unavailable> {
         let begun = Instant::now();
-        let strange = evenly::is_to_strangers(&self.server.tables, &items).await;
-        let strange = strange.map_err(unavailable)?;
+        let known = Known::read(&self.server.tables, origin, &items).await;
+        let known = known.map_err(unavailable)?;
         let mut pending: Vec<Pending> = Vec::with_capacity(items.len());
         let mut hasty = Hasty::default();
         // Messages within one batch; the store knows those of former ones.
@@ -481,7 +479,7 @@ impl Local for Door {
             pending.push(match first {
                 Some(((first, _), true)) if first != index => Pending::As(first),
                 Some((_, false)) => Pending::Now(Verdict::Refused(conflict())),
-                _ => self.decide(origin, item.item).await?,
+                _ => self.decide(origin, item.item, &known).await?,
             });
         }
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(pending.len());
@@ -511,7 +509,7 @@ impl Local for Door {
             .map(drop)
             .map_err(unavailable)?;
         hooks::reached("deliver.noted");
-        if strange {
+        if known.strange {
             evenly::wait(begun).await;
         }
         Ok(verdicts)
@@ -626,7 +624,7 @@ impl Local for Door {
 }
 
 /// Whether a person of ours is there. Blocks.
-fn exists(tables: &Tables, user: &UserId) -> Result<bool, StoreError> {
+pub(super) fn exists(tables: &Tables, user: &UserId) -> Result<bool, StoreError> {
     let account = tables.account(user)?;
     // Who waits for approval is nobody yet.
     Ok(account.is_some_and(|it| State::of(&it) != State::Pending))

@@ -6,6 +6,7 @@ mod deletions;
 mod evenly;
 pub(crate) mod groups;
 mod hasty;
+mod known;
 pub mod lives;
 pub mod local;
 pub mod operator;

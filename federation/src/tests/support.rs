@@ -423,6 +423,24 @@ impl MemoryOutbox {
         rows.insert(position, row);
     }
 
+    fn due(
+        &self,
+        peer: &DomainName,
+        now: Timestamp,
+        after: u64,
+        items_max: usize,
+    ) -> Vec<Outgoing> {
+        let rows = self.rows.lock();
+        let due = rows.get(peer).into_iter().flatten();
+        let due = due.filter(|&(&position, row)| position > after && row.due <= now);
+        let items = due.take(items_max).map(|(&position, row)| Outgoing {
+            position,
+            envelope: row.envelope.clone(),
+            placed: row.placed.clone(),
+        });
+        items.collect()
+    }
+
     /// True when nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.lock().values().all(BTreeMap::is_empty)
@@ -456,15 +474,17 @@ impl Outbox for MemoryOutbox {
         items_max: usize,
         _bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable> {
-        let rows = self.rows.lock();
-        let due = rows.get(peer).into_iter().flatten();
-        let due = due.filter(|(_, row)| row.due <= now).take(items_max);
-        let items = due.map(|(&position, row)| Outgoing {
-            position,
-            envelope: row.envelope.clone(),
-            placed: row.placed.clone(),
-        });
-        Ok(items.collect())
+        Ok(self.due(peer, now, 0, items_max))
+    }
+
+    async fn behind(
+        &self,
+        peer: &DomainName,
+        (now, after): (Timestamp, u64),
+        items_max: usize,
+        _bytes_max: usize,
+    ) -> Result<Vec<Outgoing>, Unavailable> {
+        Ok(self.due(peer, now, after, items_max))
     }
 
     async fn settle(

@@ -280,11 +280,7 @@ impl Outbox {
         let (mut free, mut after, mut seen) = (Vec::new(), 0, 0);
         let mut marks = HashSet::new();
         loop {
-            let page = self.durable_page(peer, after).await?;
-            let Some((last, _)) = page.last() else {
-                break;
-            };
-            after = *last;
+            let (page, more) = self.durable_page(peer, after).await?;
             seen += page.len();
             let marked = page.iter().filter(|(_, row)| is_marks(row));
             marks.extend(marked.filter_map(|(_, row)| TopicKey::from_slice(&row.topic)));
@@ -292,6 +288,10 @@ impl Outbox {
             if free.len() >= items_max {
                 free.truncate(items_max);
                 return Ok(free);
+            }
+            match more {
+                Some(last) => after = last,
+                None => break,
             }
         }
         let mut stream = stream.lock();
@@ -306,26 +306,30 @@ impl Outbox {
         Ok(free)
     }
 
-    /// A page of waiting items behind `after`, all of them durable and none left out.
+    /// A page of waiting items behind `after`, all of them durable and none left out; with it the position
+    /// behind which there may be more.
     ///
     /// Rows can be seen before their commit group is on disk, and a page that is read while rows are
     /// written may hold a later one without an earlier one. An empty batch is answered when all
-    /// groups before it are durable; what a first look found is complete after that.
+    /// groups before it are durable; what a first look found is complete after that. What the second look
+    /// finds beyond it counts only where the same pair wrote something later that the first one found: that
+    /// was written behind it.
     async fn durable_page(
         &self,
         peer: &DomainName,
         after: u64,
-    ) -> Result<Vec<(u64, OutboxRow)>, StoreError> {
+    ) -> Result<(Vec<(u64, OutboxRow)>, Option<u64>), StoreError> {
         let look = |peer: DomainName| move |tables: &Tables| tables.outbox(&peer, after, PAGE);
         let first = self.tables.read(look(peer.clone())).await?;
         let Some((last, _)) = first.last() else {
-            return Ok(first);
+            return Ok((first, None));
         };
         self.barrier().await?;
+        let (last, full) = (*last, first.len() == PAGE);
         let mut page = self.tables.read(look(peer.clone())).await?;
-        page.retain(|(position, _)| position <= last);
-        self.barrier().await?;
-        Ok(page)
+        page.retain(|(position, _)| *position <= last);
+        keep_durable(&mut page, &first);
+        Ok((page, full.then_some(last)))
     }
 
     /// How many lives of domains have begun.
@@ -402,6 +406,63 @@ impl Outbox {
         Ok(rows)
     }
 
+    /// Makes ready what is to be offered, about `bytes_max` bytes of it; returns how many they are.
+    async fn hand_out(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        mut offers: Vec<(u64, Offer)>,
+        bytes_max: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<Outgoing>, usize), StoreError> {
+        for (_, offer) in &mut offers {
+            offer.marks = stream.lock().marks_in(&offer.row);
+        }
+        let (us, to) = (self.signer.domain().clone(), peer.clone());
+        let read = move |tables: &Tables| composed(tables, (&us, &to), offers, bytes_max, now);
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for (position, offer, words) in self.tables.read(read).await? {
+            let Some(envelope) = words.and_then(|words| self.seal(words, now)) else {
+                self.finish(peer, position, &offer, None).await?;
+                stream.lock().one_less(position);
+                continue;
+            };
+            bytes += envelope.size();
+            {
+                let mut stream = stream.lock();
+                stream.sizes.insert(position, envelope.size());
+                stream.offered.insert(position, offer);
+            }
+            items.push(Outgoing {
+                position,
+                envelope,
+                placed: None,
+            });
+        }
+        Ok((items, bytes))
+    }
+
+    /// Waiting items behind `after`, in order, which may go with those before them.
+    async fn behind(
+        &self,
+        peer: &DomainName,
+        stream: &Mutex<Stream>,
+        after: u64,
+        items_max: usize,
+    ) -> Result<Vec<(u64, Offer)>, StoreError> {
+        let (page, _) = self.durable_page(peer, after).await?;
+        let stream = stream.lock();
+        let waits = |position: &u64, row: &OutboxRow| {
+            let parks = |it: &Pair| stream.parked.contains_key(it);
+            is_marks(row)
+                || stream.cells_held.contains_key(position)
+                || (is_letter(row) && pair_of(row).as_ref().is_some_and(parks))
+        };
+        let free = page.into_iter().filter(|(it, row)| !waits(it, row));
+        let offers = free.map(|(position, row)| (position, Offer::waiting(row)));
+        Ok(offers.take(items_max).collect())
+    }
+
     /// Seals what is not a message; messages were sealed when they were written.
     fn seal(&self, composed: Composed, now: Timestamp) -> Option<Envelope> {
         match composed {
@@ -412,6 +473,47 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Keeps of a page what `first` has, and what the same pair wrote before something that `first` has. Both in
+/// order.
+fn keep_durable(page: &mut Vec<(u64, OutboxRow)>, first: &[(u64, OutboxRow)]) {
+    let known = |position: &u64| first.binary_search_by_key(position, |it| it.0).is_ok();
+    if page.iter().all(|(position, _)| known(position)) {
+        return;
+    }
+    let last: HashMap<_, _> = first
+        .iter()
+        .map(|(position, row)| ((row.topic.clone(), row.user.clone()), *position))
+        .collect();
+    page.retain(|(position, row)| {
+        let later = last.get(&(row.topic.clone(), row.user.clone()));
+        known(position) || later.is_some_and(|it| it > position)
+    });
+}
+
+/// What is said in offers, about `bytes_max` bytes of it. Blocks.
+fn composed(
+    tables: &Tables,
+    (us, to): (&DomainName, &DomainName),
+    offers: Vec<(u64, Offer)>,
+    bytes_max: usize,
+    now: Timestamp,
+) -> Result<Vec<(u64, Offer, Option<Composed>)>, StoreError> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for (position, offer) in offers {
+        let words = match &offer.marks {
+            Some((topic, marks)) => marks::words(tables, to, us, *topic, marks)?
+                .map(|words| Composed::Fresh(Destination::Domain(to.clone()), Box::new(words))),
+            None => compose(tables, &offer.row, now)?,
+        };
+        bytes += words.as_ref().map_or(0, Composed::size);
+        if bytes > bytes_max && !all.is_empty() {
+            break;
+        }
+        all.push((position, offer, words));
+    }
+    Ok(all)
 }
 
 /// True for a verdict that is not the peer's.
@@ -485,7 +587,7 @@ impl freehold_federation::Outbox for Outbox {
             let mut stream = stream.lock();
             stream.offered.clear();
             stream.sizes.clear();
-            stream.looked = now;
+            (stream.looked, stream.looked_at) = (now, Instant::now());
             stream.lives = self.lives();
             stream.released.clear();
         }
@@ -510,53 +612,8 @@ impl freehold_federation::Outbox for Outbox {
             offers.push((position, Offer::parked(row, at)));
         }
         offers.truncate(items_max);
-        for (_, offer) in &mut offers {
-            offer.marks = stream.lock().marks_in(&offer.row);
-        }
-        let (us, to) = (self.signer.domain().clone(), peer.clone());
-        let read = move |tables: &Tables| {
-            let (mut composed, mut bytes) = (Vec::new(), 0);
-            for (position, offer) in offers {
-                let words = match &offer.marks {
-                    Some((topic, marks)) => {
-                        marks::words(tables, &to, &us, *topic, marks)?.map(|words| {
-                            Composed::Fresh(Destination::Domain(to.clone()), Box::new(words))
-                        })
-                    }
-                    None => compose(tables, &offer.row, now)?,
-                };
-                bytes += words.as_ref().map_or(0, Composed::size);
-                if bytes > bytes_max && !composed.is_empty() {
-                    break;
-                }
-                composed.push((position, offer, words));
-            }
-            Ok(composed)
-        };
-        let mut items = Vec::new();
-        let mut bytes = 0;
-        for (position, offer, words) in self.tables.read(read).await.map_err(unavailable)? {
-            match words.and_then(|words| self.seal(words, now)) {
-                Some(envelope) => {
-                    bytes += envelope.size();
-                    {
-                        let mut stream = stream.lock();
-                        stream.sizes.insert(position, envelope.size());
-                        stream.offered.insert(position, offer);
-                    }
-                    items.push(Outgoing {
-                        position,
-                        envelope,
-                        placed: None,
-                    });
-                }
-                None => {
-                    let finished = self.finish(peer, position, &offer, None).await;
-                    finished.map_err(unavailable)?;
-                    stream.lock().one_less(position);
-                }
-            }
-        }
+        let handed = self.hand_out(peer, &stream, offers, bytes_max, now).await;
+        let (mut items, bytes) = handed.map_err(unavailable)?;
         let room = (
             items_max.saturating_sub(items.len()),
             bytes_max.saturating_sub(bytes),
@@ -564,6 +621,23 @@ impl freehold_federation::Outbox for Outbox {
         let entries = self.entries(peer, &stream, room).await;
         items.extend(entries.map_err(unavailable)?);
         Ok(items)
+    }
+
+    async fn behind(
+        &self,
+        peer: &DomainName,
+        (now, after): (Timestamp, u64),
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Outgoing>, Unavailable> {
+        let stream = self.stream_to(peer).await.map_err(unavailable)?;
+        if !stream.lock().only_goes_on(now, Instant::now()) {
+            return Ok(Vec::new());
+        }
+        let offers = Self::behind(self, peer, &stream, after, items_max).await;
+        let offers = offers.map_err(unavailable)?;
+        let handed = self.hand_out(peer, &stream, offers, bytes_max, now).await;
+        handed.map(|it| it.0).map_err(unavailable)
     }
 
     async fn settle(

@@ -23,6 +23,9 @@ pub(super) const PARKED_PAGE: usize = 1000;
 /// From the position of an item to its row on disk takes no longer than this.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
+/// How often all that waits is looked at while there is always more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// An author and a topic, within which order holds.
 pub(super) type Pair = (TopicKey, UserId);
 
@@ -60,6 +63,8 @@ pub(super) struct Stream {
     pub(super) marks: HashMap<TopicKey, Gathered>,
     /// The time when the peer was last worked for.
     pub(super) looked: Timestamp,
+    /// The same by the clock that nobody moves.
+    pub(super) looked_at: Instant,
     /// How many lives of domains had begun then.
     pub(super) lives: u64,
     /// How often something new was in one of their logs.
@@ -226,6 +231,7 @@ impl Stream {
             logs,
             marks,
             looked: Timestamp::EPOCH,
+            looked_at: Instant::now(),
             lives: 0,
             moved: 0,
             told: HashMap::new(),
@@ -254,6 +260,14 @@ impl Stream {
     /// True if every item that has a position was written by now, or never will be.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.added + WRITTEN_WITHIN
+    }
+
+    /// True if nothing needs a look at all that waits: that comes once in a while, and for what has its time.
+    pub(super) fn only_goes_on(&self, now: Timestamp, moment: Instant) -> bool {
+        let due = self.parked.values().chain(self.cells_held.values());
+        let gathered = [self.log_due(), self.marks_due()];
+        let first = due.copied().chain(gathered.into_iter().flatten()).min();
+        moment < self.looked_at + LOOK_EVERY && first.is_none_or(|it| it > now)
     }
 
     /// What is stored of it.

@@ -509,6 +509,84 @@ async fn what_is_not_written_yet_has_its_place_in_the_queue() {
     assert_eq!(stream.lock().waiting, 0);
 }
 
+impl Stage {
+    /// Who comes behind a position.
+    async fn comes_behind(&self, now: Timestamp, after: u64) -> Vec<u64> {
+        let outbox: &dyn freehold_federation::Outbox = &self.outbox;
+        let items = outbox.behind(&beta(), (now, after), 100, usize::MAX).await;
+        items.unwrap().iter().map(|it| it.position).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_a_batch_is_known_before_it_is_settled() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    let first = stage.offered(at(0)).await[0].0;
+    stage.says(&alice(), 2).await;
+    stage.says(&ann(), 3).await;
+    let behind = stage.comes_behind(at(0), first).await;
+    assert_eq!(behind, [first + 1, first + 2]);
+    let taken = |position: &u64| (*position, Verdict::Ok);
+    let all = [vec![first], behind].concat();
+    for part in [&all[..1], &all[1..]] {
+        let verdicts = part.iter().map(taken).collect();
+        stage.outbox.settle(&beta(), at(0), verdicts).await.unwrap();
+    }
+    assert!(stage.offered(at(0)).await.is_empty());
+    let stream = stage.outbox.stream_to(&beta()).await.unwrap();
+    assert_eq!(stream.lock().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_waits_is_looked_at_once_in_a_while() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    assert!(stage.offered(at(0)).await.len() == 1);
+    assert_eq!(stage.comes_behind(at(0), 0).await.len(), 1);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(stage.comes_behind(at(0), 0).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_consent_does_not_slip_by_behind_a_batch() {
+    let stage = Stage::new().await;
+    stage.says(&alice(), 1).await;
+    stage.settles(at(0), &[(alice(), 1, LATER)]).await;
+    assert!(stage.offered(at(1)).await.is_empty());
+    stage.says(&alice(), 2).await;
+    stage.says(&ann(), 3).await;
+    let behind = stage.comes_behind(at(1), 0).await;
+    assert_eq!(behind.len(), 1, "Ann's alone");
+    let offered = stage.offered(at(1)).await;
+    assert_eq!(offered[0].0, behind[0]);
+    assert_eq!(offered[0].1, ann());
+    assert!(
+        stage.comes_behind(at(3600), 0).await.is_empty(),
+        "Alice's time has come: that needs a look at all"
+    );
+}
+
+#[test]
+fn what_a_second_look_finds_counts_where_its_pair_wrote_something_later_before_the_first() {
+    let item = |position: u64, author: UserId| {
+        let row = row(MESSAGE, with_bob(&author), &author, 0, at(0));
+        (position, row)
+    };
+    let first = [item(3, alice()), item(5, ann()), item(7, alice())];
+    let mut page = vec![
+        item(2, alice()),
+        item(3, alice()),
+        item(4, bob()),
+        item(5, ann()),
+        item(6, ann()),
+        item(7, alice()),
+    ];
+    keep_durable(&mut page, &first);
+    let kept: Vec<_> = page.iter().map(|it| it.0).collect();
+    assert_eq!(kept, [2, 3, 5, 7]);
+}
+
 fn club() -> TopicKey {
     TopicKey::group(&GroupId::from_bytes([9; 16]))
 }
