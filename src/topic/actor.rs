@@ -383,6 +383,7 @@ impl Actor {
             Command::Resume => {}
             Command::Forward { session, user } => self.arrived(&user, &session),
             Command::Detach(session) => self.detach(&session),
+            Command::CatchUp(session) => self.catch_up(&session).await,
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {
                 peer,

@@ -3,7 +3,7 @@
 
 use freehold_federation::Verdict;
 use freehold_proto::{AccessMode, UserId};
-use freehold_store::tables::rows::MessageRow;
+use freehold_store::{TopicKey, tables::rows::MessageRow};
 use tracing::error;
 
 use super::{
@@ -179,7 +179,12 @@ impl Actor {
                 ..data.clone()
             };
             let frame = ServerFrame::Data(data);
-            self.tell_attached(user, &frame, except);
+            show_to(
+                self.attached.of(user),
+                (self.key(), seq),
+                &Packed::new(&frame),
+                except,
+            );
             if user != author {
                 self.ring_elsewhere(seq, author, &frame);
             }
@@ -464,6 +469,21 @@ pub(super) fn send_to(sessions: &[Session], frame: &ServerFrame, except: Option<
         .iter()
         .filter(|it| Some(*it) != except)
         .for_each(|it| it.send_packed(&packed));
+}
+
+/// Shows a message to sessions, but for one that has written it.
+pub(super) fn show_to(
+    sessions: &[Session],
+    (topic, seq): (TopicKey, u32),
+    frame: &Packed<'_>,
+    except: Option<&Session>,
+) {
+    for session in sessions {
+        match Some(session) == except {
+            true => session.knows(topic, seq),
+            false => session.show(topic, seq, frame),
+        }
+    }
 }
 
 pub(super) fn absolute(change: &AccessChange) -> AccessDelta {
