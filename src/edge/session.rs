@@ -233,6 +233,17 @@ impl Session {
         }
     }
 
+    /// Queues frames that others get too as one, or keeps them for later.
+    pub(crate) fn send_each<'a>(&self, frames: impl Iterator<Item = &'a Packed<'a>>) {
+        if self.falls_behind(&mut self.0.behind.lock()) {
+            return frames.for_each(|it| self.send_packed(it));
+        }
+        let encoded: Vec<_> = frames.map(|it| it.encoded(self.0.encoding)).collect();
+        if !encoded.is_empty() {
+            self.queue(encoded);
+        }
+    }
+
     /// Queues a message of a topic in its turn, or notes that it is missing.
     pub(crate) fn show(&self, topic: TopicKey, seq: u32, frame: &Packed<'_>) {
         let mut behind = self.0.behind.lock();

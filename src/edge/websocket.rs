@@ -48,6 +48,8 @@ const PROBES_MAX: usize = 4;
 const TAKE_MAX: Duration = SILENT_MAX;
 /// How long a client may take over a frame once its session has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Bytes of frames that are written at once, where several wait.
+const PART: usize = 8 * 1024;
 
 /// Runs hyper's own tasks among the domain's.
 #[derive(Clone, Debug)]
@@ -84,7 +86,7 @@ pub(super) async fn upgrade(
     upgrade
         // The default of 128 KiB would cost each idle client as much.
         .read_buffer_size(rules.websocket_read_buffer)
-        .write_buffer_size(0)
+        .write_buffer_size(PART)
         // What is a little too long gets an answer; what is much too long ends the connection.
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
@@ -141,12 +143,12 @@ async fn write(
             () = closed.cancelled() => break,
             Ok(probe) = probes.acquire() => {
                 probe.forget();
-                send(&mut sink, Message::Text("0".into()), &closed).await
+                send(&mut sink, [Message::Text("0".into())], &closed).await
             }
             Some(frames) = queue.recv() => {
                 send_all(&mut sink, &session, &frames, &closed).await
             }
-            _ = ping.tick() => send(&mut sink, Message::Ping(Bytes::new()), &closed).await,
+            _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())], &closed).await,
         };
         if !sent {
             break;
@@ -166,11 +168,10 @@ async fn write(
             code: close_code::RESTART,
             reason: "server shutdown".into(),
         };
-        for last in [Message::Text(bye.to_text()), Message::Close(Some(frame))] {
-            send(&mut sink, last, &closed).await;
-        }
+        let last = [Message::Text(bye.to_text()), Message::Close(Some(frame))];
+        send(&mut sink, last, &closed).await;
     } else {
-        send(&mut sink, Message::Close(None), &closed).await;
+        send(&mut sink, [Message::Close(None)], &closed).await;
     }
 }
 
@@ -181,28 +182,47 @@ async fn send_all(
     frames: &[Encoded],
     closed: &CancellationToken,
 ) -> bool {
-    for frame in frames {
-        if !send(sink, frame.clone().into(), closed).await {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(part_of(rest));
+        if !send(sink, part.iter().cloned().map(Message::from), closed).await {
             return false;
         }
-        session.sent(std::slice::from_ref(frame));
+        session.sent(part);
+        rest = behind;
     }
     true
+}
+
+/// How many frames are written at once: one at least.
+fn part_of(frames: &[Encoded]) -> usize {
+    let mut bytes = 0;
+    let fits = frames.iter().take_while(|it| {
+        bytes += it.size();
+        bytes <= PART
+    });
+    fits.count().max(1)
 }
 
 /// Sends and flushes; false when the client is gone or does not take it.
 async fn send(
     sink: &mut SplitSink<WebSocket, Message>,
-    message: Message,
+    messages: impl IntoIterator<Item = Message>,
     closed: &CancellationToken,
 ) -> bool {
+    let sending = async {
+        for message in messages {
+            sink.feed(message).await?;
+        }
+        sink.flush().await
+    };
     let ended = async {
         closed.cancelled().await;
         sleep(FAREWELL).await;
     };
     tokio::select! {
         biased;
-        sent = timeout(TAKE_MAX, sink.send(message)) => matches!(sent, Ok(Ok(()))),
+        sent = timeout(TAKE_MAX, sending) => matches!(sent, Ok(Ok(()))),
         () = ended => false,
     }
 }

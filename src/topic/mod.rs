@@ -43,6 +43,7 @@ mod notify;
 mod notify_room;
 pub mod one_to_one;
 mod places;
+mod progress;
 mod pushed;
 mod query;
 pub mod room;
