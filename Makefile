@@ -8,7 +8,7 @@ CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit web debian grpc-venv
+.PHONY: demo test bench bench-inner example audit web debian grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
@@ -38,6 +38,10 @@ bench:
 		name=$$(echo "$$scenario" | tr -d ' '); \
 		$(TARGET)/release/freehold-bench $$scenario --json $(TARGET)/bench/$$name.json $(ARGS) || exit 1; \
 	done
+
+# Times of inner parts by themselves.
+bench-inner:
+	cargo bench --locked --package freehold-inner
 
 # Renews config/example.toml from the comments in config/src/file.rs.
 example:

@@ -37,6 +37,8 @@ mod group_wire;
 pub mod hub;
 mod listed;
 pub(crate) mod log;
+#[doc(hidden)]
+pub mod measured;
 pub(crate) mod message;
 mod name;
 mod notify;
