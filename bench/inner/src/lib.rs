@@ -1,5 +1,5 @@
 //! What is measured of the server's inner parts: the same work for `benches/inner.rs`, which takes
-//! times, and for the program, of which callgrind counts the instructions.
+//! times, and for `count.rs`, of which callgrind counts the instructions.
 //!
 //! Everything is decided by the code: no threads, no clock, and of randomness only keys and salts.
 
