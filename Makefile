@@ -1,27 +1,32 @@
 # Freehold from a fresh checkout: `make demo` to try it, `make test` to prove it.
 #
 # Needs Rust (rustup), gcc, make, Python 3 with venv and Node 20 or newer with npm. `make test` also needs
-# Debian's chromium and coturn: as root it installs them, otherwise it says how.
+# Debian's chromium, coturn and valgrind: as root it installs them, otherwise it says how.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench example audit web debian grpc-venv
+.PHONY: demo test bench bench-inner instructions example audit web debian grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
 	cargo build --release --locked --bin freehold
 	@exec $(TARGET)/release/freehold demo $(ARGS)
 
+# Built as `make demo` builds the server, whose parts it shares.
+COUNT := cargo build --release --locked --bin freehold-count --features freehold-inner/count
+
 # The stock clients are driven by tests/stock_clients.rs: the SDK in Node, the web app in Chromium, the
 # gRPC stubs in Python.
 test: debian web tests/clients/node_modules/.package-lock.json tests/s3/.venv grpc-venv interop/second-peer/.venv
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features freehold-inner/count --locked -- -D warnings
 	cargo clippy --package freehold --features test-hooks --locked -- -D warnings
 	FREEHOLD_MUTATION_SECONDS=60 cargo test --workspace --locked
+	$(COUNT)
+	bench/instructions $(TARGET)/release/freehold-count
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny check bans licenses sources; \
 	else \
@@ -38,6 +43,15 @@ bench:
 		name=$$(echo "$$scenario" | tr -d ' '); \
 		$(TARGET)/release/freehold-bench $$scenario --json $(TARGET)/bench/$$name.json $(ARGS) || exit 1; \
 	done
+
+# Times of inner parts by themselves.
+bench-inner:
+	cargo bench --locked --package freehold-inner
+
+# Notes how many instructions fixed pieces of work take today; `make test` compares.
+instructions: debian
+	$(COUNT)
+	bench/instructions $(TARGET)/release/freehold-count --write
 
 # Renews config/example.toml from the comments in config/src/file.rs.
 example:
@@ -81,6 +95,7 @@ debian:
 	@missing=; \
 	[ -x $(CHROMIUM) ] || missing="$$missing chromium"; \
 	[ -x /usr/bin/turnserver ] || missing="$$missing coturn"; \
+	[ -x /usr/bin/valgrind ] || missing="$$missing valgrind"; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update && apt-get install -y --no-install-recommends $$missing; \

@@ -32,3 +32,5 @@ pub use domain::{BuildError, Domain, Running, Shared};
 pub use edge::front::Front;
 pub use operator::{Invitation, Trace};
 pub use restore::{Restored, Without};
+#[doc(hidden)]
+pub use topic::measured;

@@ -50,6 +50,12 @@ impl<'a> Packed<'a> {
         }
     }
 
+    /// What is packed.
+    #[must_use]
+    pub fn frame(&self) -> &ServerFrame {
+        self.frame
+    }
+
     /// The frame as a session takes it.
     #[must_use]
     pub fn encoded(&self, encoding: Encoding) -> Encoded {

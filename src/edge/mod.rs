@@ -4,6 +4,7 @@
 
 mod account;
 mod apikey;
+pub(crate) mod behind;
 mod connection;
 pub mod encoding;
 pub mod entrance;

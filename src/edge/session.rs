@@ -10,23 +10,28 @@ use std::{
 
 use freehold_store::TopicKey;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
+    behind::{Behind, Later, Missing},
     encoding::{Encoded, Encoding},
     frames::{Packed, ServerFrame},
 };
 use crate::{accounts::attempts::Origin, topic::TopicName};
 
-/// Replies that may wait for one client. A page of history counts as one. A client that lets more
-/// pile up is cut off; it reconnects and reads what it missed.
-const QUEUE_MAX: usize = 512;
-/// Topics one session may be attached to.
-const ATTACHED_MAX: usize = 1000;
+/// Where that many replies wait for one client, or as many bytes, nothing else is queued for it: what it
+/// misses it is told once it has taken them. A page of history counts as one. Nor is anything more read
+/// of what it says.
+const CROWDED: usize = 256;
+const CROWDED_BYTES: usize = 4 * 1024 * 1024;
+/// Replies that may wait for one client, to what it had asked before. If there are more it is cut off.
+const QUEUE_MAX: usize = 2048;
 /// Bytes that may wait for one client, beyond the frames queued last.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Topics one session may be attached to.
+const ATTACHED_MAX: usize = 1000;
 
 /// A client connection. Clones are the same session.
 #[derive(Clone, Debug)]
@@ -38,6 +43,12 @@ struct Inner {
     encoding: Encoding,
     out: mpsc::Sender<Vec<Encoded>>,
     waiting_bytes: AtomicUsize,
+    /// What it misses; nothing while its client keeps up.
+    behind: Mutex<Option<Box<Behind>>>,
+    /// The client has taken something of a backlog.
+    advances: AtomicBool,
+    taken: Notify,
+    drained: Notify,
     closed: CancellationToken,
     identity: Mutex<Identity>,
     on_me: AtomicBool,
@@ -67,6 +78,10 @@ impl Session {
             encoding,
             out,
             waiting_bytes: AtomicUsize::new(0),
+            behind: Mutex::default(),
+            advances: AtomicBool::new(false),
+            taken: Notify::new(),
+            drained: Notify::new(),
             closed,
             identity: Mutex::default(),
             on_me: AtomicBool::new(false),
@@ -168,6 +183,7 @@ impl Session {
 
     /// Notes that it is not attached to a topic any more; true when it was.
     pub fn detach(&self, key: TopicKey) -> bool {
+        self.catch_up(key, Vec::new(), None);
         self.0.topics.lock().remove(&key).is_some()
     }
 
@@ -190,14 +206,60 @@ impl Session {
         topics.into_values().collect()
     }
 
-    /// Queues one frame.
+    /// Queues one frame, or keeps it for later.
     pub fn send(&self, frame: &ServerFrame) {
         self.send_packed(&Packed::new(frame));
     }
 
-    /// Queues a frame that others get too.
+    /// Queues a frame that others get too, or keeps it for later.
     pub fn send_packed(&self, frame: &Packed<'_>) {
-        self.queue(vec![frame.encoded(self.0.encoding)]);
+        let encoded = || frame.encoded(self.0.encoding);
+        let mut behind = self.0.behind.lock();
+        if !self.falls_behind(&mut behind) {
+            return self.queue(vec![encoded()]);
+        }
+        let kept = behind
+            .as_mut()
+            .is_none_or(|it| match Later::of(frame.frame()) {
+                Later::Never => {
+                    self.queue(vec![encoded()]);
+                    true
+                }
+                Later::Worthless => true,
+                Later::News(thing) => it.keep(thing, encoded()),
+            });
+        if !kept {
+            self.cut_off();
+        }
+    }
+
+    /// Queues frames that others get too as one, or keeps them for later.
+    pub(crate) fn send_each<'a>(&self, frames: impl Iterator<Item = &'a Packed<'a>>) {
+        if self.falls_behind(&mut self.0.behind.lock()) {
+            return frames.for_each(|it| self.send_packed(it));
+        }
+        let encoded: Vec<_> = frames.map(|it| it.encoded(self.0.encoding)).collect();
+        if !encoded.is_empty() {
+            self.queue(encoded);
+        }
+    }
+
+    /// Queues a message of a topic in its turn, or notes that it is missing.
+    pub(crate) fn show(&self, topic: TopicKey, seq: u32, frame: &Packed<'_>) {
+        let mut behind = self.0.behind.lock();
+        if !self.falls_behind(&mut behind) {
+            return self.queue(vec![frame.encoded(self.0.encoding)]);
+        }
+        if let Some(behind) = &mut *behind {
+            behind.misses(topic, seq);
+        }
+    }
+
+    /// Notes that it need not be shown a message, since it has written it.
+    pub(crate) fn knows(&self, topic: TopicKey, seq: u32) {
+        if let Some(behind) = &mut *self.0.behind.lock() {
+            behind.knows(topic, seq);
+        }
     }
 
     /// Queues several frames as one. Never waits: a full queue ends the session.
@@ -206,6 +268,23 @@ impl Session {
             let encode = |it: &ServerFrame| it.encode(self.0.encoding);
             self.queue(frames.iter().map(encode).collect());
         }
+    }
+
+    /// Whether what can be told later is to be told later.
+    fn falls_behind(&self, behind: &mut Option<Box<Behind>>) -> bool {
+        if behind.is_none() && self.is_crowded() {
+            info!(session = self.0.id, "client does not keep up");
+            *behind = Some(Box::default());
+        }
+        behind.is_some()
+    }
+
+    fn waiting(&self) -> usize {
+        QUEUE_MAX - self.0.out.capacity()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.waiting() >= CROWDED || self.0.waiting_bytes.load(Ordering::Relaxed) > CROWDED_BYTES
     }
 
     fn queue(&self, frames: Vec<Encoded>) {
@@ -217,19 +296,88 @@ impl Session {
                 Err(mpsc::error::TrySendError::Full(_))
             );
         if full {
-            info!(
-                session = self.0.id,
-                "client does not keep up; closing its connection"
-            );
-            self.close();
+            self.cut_off();
         }
+    }
+
+    fn cut_off(&self) {
+        info!(
+            session = self.0.id,
+            "client takes nothing of what it asked for; closing its connection"
+        );
+        self.close();
     }
 
     /// Notes that queued frames have gone out.
     pub fn sent(&self, frames: &[Encoded]) {
-        self.0
-            .waiting_bytes
-            .fetch_sub(size_of(frames), Ordering::Relaxed);
+        let size = size_of(frames);
+        let before = self.0.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+        let behind = self.0.behind.lock().is_some();
+        if behind || before > size {
+            self.0.advances.store(true, Ordering::Relaxed);
+        }
+        if behind && self.is_drained() {
+            self.0.drained.notify_one();
+        }
+        self.0.taken.notify_one();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.waiting() == 0 && self.0.waiting_bytes.load(Ordering::Relaxed) == 0
+    }
+
+    /// True when the client has taken something of a backlog since this was last asked.
+    pub(super) fn has_advanced(&self) -> bool {
+        self.0.advances.swap(false, Ordering::Relaxed)
+    }
+
+    /// Completes once so little waits for the client that another request of its may be answered, or
+    /// when the session ends.
+    pub(super) async fn has_room(&self) {
+        while self.is_crowded() && !self.is_closed() {
+            tokio::select! {
+                () = self.0.taken.notified() => {}
+                () = self.closed() => {}
+            }
+        }
+    }
+
+    /// Completes when the client has taken all that waited for it while it was behind.
+    pub(super) async fn drained(&self) {
+        self.0.drained.notified().await;
+    }
+
+    /// A topic of which it misses messages. If it misses none it is told the news and has caught up.
+    pub(super) fn next_missing(&self) -> Option<TopicName> {
+        let mut behind = self.0.behind.lock();
+        while let Some(key) = behind.as_ref()?.any() {
+            if let Some(name) = self.0.topics.lock().get(&key) {
+                return Some(name.clone());
+            }
+            behind.as_mut()?.has_caught_up(key, None);
+        }
+        let news = behind.take()?.into_news();
+        if !news.is_empty() {
+            self.queue(news);
+        }
+        None
+    }
+
+    /// Which messages of a topic it misses, if it does.
+    pub(crate) fn missing(&self, topic: TopicKey) -> Option<Missing> {
+        self.0.behind.lock().as_ref()?.missing(topic).cloned()
+    }
+
+    /// Queues messages of a topic that it has missed: all before `next`, or all.
+    pub(crate) fn catch_up(&self, topic: TopicKey, frames: Vec<Encoded>, next: Option<u32>) {
+        let mut behind = self.0.behind.lock();
+        let Some(missed) = &mut *behind else { return };
+        missed.has_caught_up(topic, next);
+        if !frames.is_empty() {
+            self.queue(frames);
+        } else if self.is_drained() {
+            self.0.drained.notify_one();
+        }
     }
 
     /// True once the session has ended or is about to.
@@ -256,38 +404,92 @@ fn size_of(frames: &[Encoded]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use freehold_proto::Timestamp;
+    use freehold_proto::{Timestamp, UserId};
 
     use super::*;
-    use crate::edge::reply::{self, Reply};
+    use crate::edge::{
+        frames::Pres,
+        reply::{self, Reply},
+    };
 
     fn frame(bytes: usize) -> ServerFrame {
         Reply::from(reply::OK).into_frame(Some("x".repeat(bytes)), None, Timestamp::EPOCH)
     }
 
+    fn pres(src: &str, what: &'static str) -> ServerFrame {
+        ServerFrame::Pres(Pres {
+            topic: "me".to_owned(),
+            src: Some(src.to_owned()),
+            what,
+            ..Pres::default()
+        })
+    }
+
+    fn new() -> (Session, mpsc::Receiver<Vec<Encoded>>) {
+        Session::new(Encoding::Json, CancellationToken::new())
+    }
+
     #[test]
-    fn a_client_that_takes_nothing_is_cut_off_by_count() {
-        let closed = CancellationToken::new();
-        let (session, _queue) = Session::new(Encoding::Json, closed.clone());
+    fn a_client_that_takes_no_answers_is_cut_off_by_count() {
+        let (session, _queue) = new();
         for _ in 0..QUEUE_MAX {
             session.send(&frame(1));
         }
-        assert!(!closed.is_cancelled());
+        assert!(!session.is_closed());
         session.send(&frame(1));
-        assert!(closed.is_cancelled());
+        assert!(session.is_closed());
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_cut_off_by_bytes_and_one_that_does_is_not() {
-        let closed = CancellationToken::new();
-        let (session, mut queue) = Session::new(Encoding::Json, closed.clone());
+    async fn a_client_that_takes_no_answers_is_cut_off_by_bytes_and_one_that_does_is_not() {
+        let (session, mut queue) = new();
         for _ in 0..10 {
             session.send(&frame(QUEUE_BYTES_MAX));
             session.sent(&queue.recv().await.unwrap());
         }
-        assert!(!closed.is_cancelled());
+        assert!(!session.is_closed());
         session.send(&frame(QUEUE_BYTES_MAX));
         session.send(&frame(1));
-        assert!(closed.is_cancelled());
+        assert!(session.is_closed());
+    }
+
+    #[tokio::test]
+    async fn what_a_client_does_not_take_is_told_when_it_has_taken_what_waited() {
+        let (session, mut queue) = new();
+        let ann = UserId::new([1; 8], "alpha.test".parse().unwrap());
+        let saved = TopicName::Saved(ann);
+        assert!(session.attach(&saved));
+        let message = frame(10);
+        for seq in 1..=10_000 {
+            session.show(saved.key(), seq, &Packed::new(&message));
+            session.send(&pres("usrA", if seq % 2 == 0 { "off" } else { "on" }));
+        }
+        assert!(!session.is_closed() && session.waiting() == CROWDED);
+        let first = session.missing(saved.key()).unwrap().from;
+        while let Ok(taken) = queue.try_recv() {
+            session.sent(&taken);
+        }
+        session.drained().await;
+        // As long as messages are missing they come first.
+        assert_eq!(session.next_missing(), Some(saved.clone()));
+        session.catch_up(
+            saved.key(),
+            vec![message.encode(Encoding::Json)],
+            Some(9_000),
+        );
+        assert!(first < 9_000);
+        assert_eq!(session.missing(saved.key()).unwrap().from, 9_000);
+        session.sent(&queue.recv().await.unwrap());
+        session.drained().await;
+        assert_eq!(session.next_missing(), Some(saved.clone()));
+        session.catch_up(saved.key(), Vec::new(), None);
+        session.drained().await;
+        assert_eq!(session.next_missing(), None);
+        let news = queue.recv().await.unwrap();
+        assert_eq!(news, [pres("usrA", "off").encode(Encoding::Json)]);
+        session.sent(&news);
+        // It has caught up.
+        session.send(&pres("usrA", "on"));
+        assert_eq!(queue.recv().await.unwrap().len(), 1);
     }
 }

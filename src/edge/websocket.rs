@@ -21,13 +21,14 @@ use futures_util::{
 };
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::{Instant, interval, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{
     apikey,
+    behind::keep_up,
     connection::Connection,
     encoding::{Encoded, Encoding},
     http::{ClientAddress, Place, refusal},
@@ -43,8 +44,12 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENT_MAX: Duration = Duration::from_secs(55);
 /// Probes of one client that may wait for their answers; whoever sends more is cut off.
 const PROBES_MAX: usize = 4;
-/// Time for a client to take a frame.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client that takes nothing for so long is gone as well.
+const TAKE_MAX: Duration = SILENT_MAX;
+/// How long a client may take over a frame once its session has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Bytes of frames that are written at once, where several wait.
+const PART: usize = 8 * 1024;
 
 /// Runs hyper's own tasks among the domain's.
 #[derive(Clone, Debug)]
@@ -81,7 +86,7 @@ pub(super) async fn upgrade(
     upgrade
         // The default of 128 KiB would cost each idle client as much.
         .read_buffer_size(rules.websocket_read_buffer)
-        .write_buffer_size(0)
+        .write_buffer_size(PART)
         // What is a little too long gets an answer; what is much too long ends the connection.
         .max_message_size(rules.message_bytes_max.saturating_mul(2))
         .max_frame_size(rules.message_bytes_max.saturating_mul(2))
@@ -98,18 +103,19 @@ async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>
     session.comes_from(origin);
     let (sink, stream) = socket.split();
     let connection = Connection::new(Arc::clone(&server), session.clone());
+    let keeping_up = keep_up(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
     // Probe answers go out between queued frames; here they are counted.
     let probes = Arc::new(Semaphore::new(0));
     let writer = write(
         server,
-        session,
+        session.clone(),
         sink,
         queue,
         Arc::clone(&probes),
         closed.clone(),
     );
-    let reader = read(connection, stream, probes, closed.clone());
+    let reader = read(connection, session, stream, probes, closed.clone());
     let end = async {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -118,7 +124,7 @@ async fn converse(server: Arc<Server>, socket: WebSocket, origin: Option<Origin>
         closed.cancel();
     };
     // Of their own, as above.
-    tokio::join!(Box::pin(writer), Box::pin(reader), end);
+    tokio::join!(Box::pin(writer), Box::pin(reader), keeping_up, end);
 }
 
 /// Sends what is queued until the session ends, then says good-bye.
@@ -137,14 +143,12 @@ async fn write(
             () = closed.cancelled() => break,
             Ok(probe) = probes.acquire() => {
                 probe.forget();
-                send(&mut sink, [Message::Text("0".into())]).await
+                send(&mut sink, [Message::Text("0".into())], &closed).await
             }
             Some(frames) = queue.recv() => {
-                let sent = send(&mut sink, frames.iter().cloned().map(Message::from)).await;
-                session.sent(&frames);
-                sent
+                send_all(&mut sink, &session, &frames, &closed).await
             }
-            _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())]).await,
+            _ = ping.tick() => send(&mut sink, [Message::Ping(Bytes::new())], &closed).await,
         };
         if !sent {
             break;
@@ -154,7 +158,7 @@ async fn write(
     // Answers that were ready before the end still go out.
     queue.close();
     while let Ok(frames) = queue.try_recv() {
-        if !send(&mut sink, frames.into_iter().map(Message::from)).await {
+        if !send_all(&mut sink, &session, &frames, &closed).await {
             return;
         }
     }
@@ -164,20 +168,47 @@ async fn write(
             code: close_code::RESTART,
             reason: "server shutdown".into(),
         };
-        send(
-            &mut sink,
-            [Message::Text(bye.to_text()), Message::Close(Some(frame))],
-        )
-        .await;
+        let last = [Message::Text(bye.to_text()), Message::Close(Some(frame))];
+        send(&mut sink, last, &closed).await;
     } else {
-        send(&mut sink, [Message::Close(None)]).await;
+        send(&mut sink, [Message::Close(None)], &closed).await;
     }
+}
+
+/// Sends frames and notes each that has gone out; false as below.
+async fn send_all(
+    sink: &mut SplitSink<WebSocket, Message>,
+    session: &Session,
+    frames: &[Encoded],
+    closed: &CancellationToken,
+) -> bool {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(part_of(rest));
+        if !send(sink, part.iter().cloned().map(Message::from), closed).await {
+            return false;
+        }
+        session.sent(part);
+        rest = behind;
+    }
+    true
+}
+
+/// How many frames are written at once: one at least.
+fn part_of(frames: &[Encoded]) -> usize {
+    let mut bytes = 0;
+    let fits = frames.iter().take_while(|it| {
+        bytes += it.size();
+        bytes <= PART
+    });
+    fits.count().max(1)
 }
 
 /// Sends and flushes; false when the client is gone or does not take it.
 async fn send(
     sink: &mut SplitSink<WebSocket, Message>,
     messages: impl IntoIterator<Item = Message>,
+    closed: &CancellationToken,
 ) -> bool {
     let sending = async {
         for message in messages {
@@ -185,12 +216,21 @@ async fn send(
         }
         sink.flush().await
     };
-    matches!(timeout(WRITE_TIMEOUT, sending).await, Ok(Ok(())))
+    let ended = async {
+        closed.cancelled().await;
+        sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        biased;
+        sent = timeout(TAKE_MAX, sending) => matches!(sent, Ok(Ok(()))),
+        () = ended => false,
+    }
 }
 
 /// Reads frames, one after the other, until the client leaves or the session ends.
 async fn read(
     mut connection: Connection,
+    session: Session,
     mut stream: SplitStream<WebSocket>,
     probes: Arc<Semaphore>,
     closed: CancellationToken,
@@ -211,6 +251,8 @@ async fn read(
                 debug!(%fault, "a client's connection broke");
                 break;
             }
+            // It is busy taking what waits for it, and pings wait behind that.
+            Err(_) if session.has_advanced() => continue,
             Err(_) => {
                 debug!("a client fell silent");
                 break;
@@ -222,6 +264,7 @@ async fn read(
             }
             probes.add_permits(1);
         } else if !frame.is_empty() {
+            session.has_room().await;
             // Of its own, so that it takes up nothing while the client is idle.
             Box::pin(connection.handle(frame)).await;
         }

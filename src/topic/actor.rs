@@ -30,6 +30,7 @@ use super::{
     group_join::Joining,
     hub::{Hub, Place},
     one_to_one::OneToOne,
+    progress::Gathered,
     room::Room,
     sent::Sent,
     standing::{AccessChange, CursorMove},
@@ -155,6 +156,8 @@ pub(super) struct Actor {
     cursors_due: Option<Instant>,
     /// How far our person, of two, has said to have read, since this was loaded.
     pub(super) said_read: u32,
+    /// How far people have got, as far as others are still to be told.
+    pub(super) gathered: Gathered,
     idle_since: Instant,
     /// Memory may be ahead of the disk; read again once nothing is under way.
     stale: bool,
@@ -184,6 +187,7 @@ impl Actor {
             commits: FuturesOrdered::new(),
             cursors_due: None,
             said_read: 0,
+            gathered: Gathered::default(),
             idle_since: Instant::now(),
             stale: true,
             erase_at: Instant::now(),
@@ -221,6 +225,7 @@ impl Actor {
             let cursors = self
                 .cursors_due
                 .unwrap_or_else(|| Instant::now() + CURSORS_AFTER);
+            let marks = self.gathered.due();
             tokio::select! {
                 biased;
                 Some(committed) = self.commits.next() => self.settle(committed),
@@ -232,6 +237,9 @@ impl Actor {
                     }
                 }
                 () = sleep_until(cursors), if self.cursors_due.is_some() => self.write_cursors(),
+                () = sleep_until(marks.unwrap_or(cursors)), if ready && marks.is_some() => {
+                    self.tell_gathered().await;
+                }
                 () = sleep_until(self.erase_at), if ready && self.has_to_erase() && self.commits.is_empty() => {
                     self.erase_some().await;
                 }
@@ -263,6 +271,7 @@ impl Actor {
         self.attached.is_empty()
             && self.commits.is_empty()
             && self.cursors_due.is_none()
+            && self.gathered.due().is_none()
             && self.call.is_none()
             && self.joining.is_empty()
             && !self.has_to_erase()
@@ -271,6 +280,9 @@ impl Actor {
     /// Completes what is under way; what still came in goes to the topic's next task.
     async fn finish(mut self) {
         self.place.mailbox.close();
+        if !self.stale {
+            self.tell_abroad_now().await;
+        }
         self.write_cursors();
         while let Some(committed) = self.commits.next().await {
             self.settle(committed);
@@ -383,6 +395,7 @@ impl Actor {
             Command::Resume => {}
             Command::Forward { session, user } => self.arrived(&user, &session),
             Command::Detach(session) => self.detach(&session),
+            Command::CatchUp(session) => self.catch_up(&session).await,
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {
                 peer,

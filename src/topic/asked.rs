@@ -621,7 +621,8 @@ impl Actor {
             .topic
             .active(&asked.user)
             .is_some_and(|it| it.consents());
-        if consents && self.topic.pair().is_some_and(|it| it.foreigner().is_some()) {
+        let crosses = self.topic.pair().is_some_and(|it| it.foreigner().is_some());
+        if consents && crosses && self.gathered.may_cross(&asked.user) {
             self.cursor_out(&mut batch, &mut effects, &asked.user)
                 .await?;
         }

@@ -52,6 +52,11 @@ impl Attached {
         self.owners.contains_key(&session.id())
     }
 
+    /// Whose session it is, if it is attached.
+    pub(super) fn owner(&self, session: &Session) -> Option<&UserId> {
+        self.owners.get(&session.id())
+    }
+
     /// The sessions of a person.
     pub(super) fn of(&self, user: &UserId) -> &[Session] {
         self.sessions.get(user).map_or(&[], Vec::as_slice)

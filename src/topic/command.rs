@@ -60,6 +60,8 @@ pub enum Command {
     },
     /// A client went away.
     Detach(Session),
+    /// A client that did not keep up has taken what waited for it.
+    CatchUp(Session),
     /// Another domain hands over a message of its person.
     Incoming(Box<Incoming>),
     /// Another domain says how its person stands.

@@ -3,7 +3,7 @@
 //! `one_to_one` and `room` decide; `conversation` is what they have in common; `storage` and `message`
 //! translate to rows; `actor` owns a loaded topic and makes decisions durable before anybody is told;
 //! `asked` serves our clients (`access_pair` and `access_room` where they change who may do what,
-//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `notify` tells people, `told` plugins; `hub` finds
+//! `deletion`, `aux`), `crossing` other domains, `query` answers questions, `catching_up` whoever did not keep up, `notify` tells people, `told` plugins; `hub` finds
 //! the actor.
 
 mod access_pair;
@@ -14,6 +14,7 @@ mod attached;
 mod aux;
 mod call;
 mod call_abroad;
+mod catching_up;
 mod command;
 pub(crate) mod conversation;
 mod crossing;
@@ -36,12 +37,15 @@ mod group_wire;
 pub mod hub;
 mod listed;
 pub(crate) mod log;
+#[doc(hidden)]
+pub mod measured;
 pub(crate) mod message;
 mod name;
 mod notify;
 mod notify_room;
 pub mod one_to_one;
 mod places;
+mod progress;
 mod pushed;
 mod query;
 pub mod room;

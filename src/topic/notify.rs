@@ -3,22 +3,19 @@
 
 use freehold_federation::Verdict;
 use freehold_proto::{AccessMode, UserId};
-use freehold_store::tables::rows::MessageRow;
+use freehold_store::{TopicKey, tables::rows::MessageRow};
 use tracing::error;
 
 use super::{
     actor::{Actor, Effect},
     deletion::{Deletion, ranges},
     message,
-    standing::{AccessChange, CursorMove, Standing},
+    standing::{AccessChange, Standing},
 };
 use crate::edge::{
     frames::{AccessDelta, Data, Info, Packed, Pres, ServerFrame},
     session::Session,
 };
-
-/// Above so many members nobody is told how far others have read.
-const MARKS_MEMBERS_MAX: usize = 1000;
 
 impl Actor {
     /// The topic as one of its people names it.
@@ -125,7 +122,7 @@ impl Actor {
         }
     }
 
-    fn locals(&self) -> impl Iterator<Item = &UserId> {
+    pub(super) fn locals(&self) -> impl Iterator<Item = &UserId> {
         self.topic.members(&self.server.ids).map(|(user, _)| user)
     }
 
@@ -155,7 +152,7 @@ impl Actor {
     }
 
     /// Whether `tell_elsewhere` has anybody to tell: of a message in a group, each member is asked.
-    fn is_elsewhere(&self, user: &UserId, except: Option<&Session>) -> bool {
+    pub(super) fn is_elsewhere(&self, user: &UserId, except: Option<&Session>) -> bool {
         let unattached = |it: &Session| !self.is_attached(it) && Some(it) != except;
         self.server.online.any(user, unattached)
     }
@@ -179,7 +176,12 @@ impl Actor {
                 ..data.clone()
             };
             let frame = ServerFrame::Data(data);
-            self.tell_attached(user, &frame, except);
+            show_to(
+                self.attached.of(user),
+                (self.key(), seq),
+                &Packed::new(&frame),
+                except,
+            );
             if user != author {
                 self.ring_elsewhere(seq, author, &frame);
             }
@@ -283,64 +285,6 @@ impl Actor {
     pub(super) fn actor_for(&self, user: &UserId, change: &AccessChange) -> Option<String> {
         let telling = change.actor != change.user && change.actor != *user;
         telling.then(|| self.server.ids.shown(&change.actor))
-    }
-
-    fn tell_progress(&self, user: &UserId, moved: CursorMove, except: Option<&Session>) {
-        let news = [("read", moved.read), ("recv", moved.received)];
-        for (what, seq) in news
-            .into_iter()
-            .filter_map(|(what, seq)| Some((what, seq?)))
-        {
-            self.tell_own_progress(user, what, seq, except);
-            // Nobody is told what the readers of a channel do, nor in a crowd who has read what: it would
-            // cost everybody a notice from everybody for each message.
-            let crowd = self
-                .topic
-                .room()
-                .is_some_and(|it| it.members.len() > MARKS_MEMBERS_MAX);
-            if crowd || self.is_reader(user) {
-                continue;
-            }
-            let inside = self.info(user, user, (what, seq), false);
-            for told in self.locals().filter(|it| *it != user) {
-                if !self.may(told, AccessMode::READ) {
-                    continue;
-                }
-                match self.topic.room() {
-                    Some(_) => self.tell_attached(told, &inside, except),
-                    None => {
-                        let frame = self.info(told, user, (what, seq), false);
-                        self.tell_attached(told, &frame, except);
-                    }
-                }
-                if self.may(told, AccessMode::PRESENCE) {
-                    let frame = self.info(told, user, (what, seq), true);
-                    self.tell_elsewhere(told, &frame, except);
-                }
-            }
-        }
-    }
-
-    /// A person's other sessions follow.
-    fn tell_own_progress(
-        &self,
-        user: &UserId,
-        what: &'static str,
-        seq: u32,
-        except: Option<&Session>,
-    ) {
-        if !self.server.ids.is_ours(user) {
-            return;
-        }
-        let inside = self.info(user, user, (what, seq), false);
-        self.tell_attached(user, &inside, except);
-        if self.may(user, AccessMode::READ.or(AccessMode::PRESENCE)) {
-            let pres = Pres {
-                seq,
-                ..self.pres_on_me(user, what)
-            };
-            self.tell_elsewhere(user, &ServerFrame::Pres(pres), except);
-        }
     }
 
     pub(super) fn is_reader(&self, user: &UserId) -> bool {
@@ -464,6 +408,21 @@ pub(super) fn send_to(sessions: &[Session], frame: &ServerFrame, except: Option<
         .iter()
         .filter(|it| Some(*it) != except)
         .for_each(|it| it.send_packed(&packed));
+}
+
+/// Shows a message to sessions, but for one that has written it.
+pub(super) fn show_to(
+    sessions: &[Session],
+    (topic, seq): (TopicKey, u32),
+    frame: &Packed<'_>,
+    except: Option<&Session>,
+) {
+    for session in sessions {
+        match Some(session) == except {
+            true => session.knows(topic, seq),
+            false => session.show(topic, seq, frame),
+        }
+    }
 }
 
 pub(super) fn absolute(change: &AccessChange) -> AccessDelta {

@@ -3,15 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use freehold_proto::{AccessMode, UserId};
-use freehold_store::tables::rows::MessageRow;
+use freehold_store::{TopicKey, tables::rows::MessageRow};
 use serde_json::json;
 
 use super::{
     actor::Actor,
+    attached::Attached,
     deletion::Deletion,
     message,
     name::channel_name,
-    notify::{absolute, delta, send_to},
+    notify::{absolute, delta, send_to, show_to},
     room::{Room, RoomKind},
     standing::AccessChange,
 };
@@ -53,19 +54,9 @@ impl Actor {
         });
         let members = Packed::new(&members);
         let readers = readers.as_ref().map(Packed::new);
-        for (user, sessions) in self.attached.people() {
-            if !room.mode(user).has(AccessMode::READ) {
-                continue;
-            }
-            let frame = match &readers {
-                Some(readers) if room.is_reader(user) => readers,
-                _ => &members,
-            };
-            sessions
-                .iter()
-                .filter(|it| Some(*it) != except)
-                .for_each(|it| it.send_packed(frame));
-        }
+        let place = (self.key(), data.seq);
+        let frames = (&members, readers.as_ref());
+        show_in_room((room, &self.attached), place, frames, except);
         for (user, _) in self.topic.members(&self.server.ids) {
             self.tell_news(user, author, data.seq, except);
         }
@@ -373,6 +364,22 @@ impl Actor {
                 send_to(sessions, &ServerFrame::Pres(pres), None);
             }
         }
+    }
+}
+
+/// A message to everybody who has the room open and may read: readers are not told who wrote it.
+pub(super) fn show_in_room(
+    (room, attached): (&Room, &Attached),
+    place: (TopicKey, u32),
+    (members, readers): (&Packed<'_>, Option<&Packed<'_>>),
+    except: Option<&Session>,
+) {
+    for (user, sessions) in attached.people() {
+        if !room.mode(user).has(AccessMode::READ) {
+            continue;
+        }
+        let frame = readers.filter(|_| room.is_reader(user)).unwrap_or(members);
+        show_to(sessions, place, frame, except);
     }
 }
 

@@ -608,3 +608,51 @@ async fn what_a_member_may_not_do_outlives_leaving_reading_the_channel_and_a_res
     let denied = (403, "permission denied".to_owned());
     assert_eq!(ben.is_refused("pub", body).await, denied);
 }
+
+#[tokio::test]
+async fn in_a_larger_group_everybody_learns_how_far_everybody_has_got() {
+    let net = Net::new().await;
+    let house = net.domain("alpha.test").await;
+    let mut ann = house.guest("ann").await;
+    let group = ann.founds("new1", json!({})).await;
+    let mut members = Vec::new();
+    for number in 0..11 {
+        let mut member = house.guest(&format!("member{number}")).await;
+        ann.invites(&group, &member).await;
+        member.session.subscribe(&group).await.unwrap();
+        members.push(member);
+    }
+    for number in 1..=5 {
+        ann.session.publish(&group, "x").await.unwrap();
+        for member in &mut members {
+            for what in ["recv", "read"] {
+                member.session.note(&group, what, number).await.unwrap();
+            }
+        }
+    }
+    // One has only received the last one.
+    ann.session.publish(&group, "x").await.unwrap();
+    members[10].session.note(&group, "recv", 6).await.unwrap();
+    let (others, last) = members.split_at_mut(10);
+    for told in [&mut ann, &mut last[0]] {
+        for other in &*others {
+            let mut before = 0;
+            while before < 5 {
+                let mark =
+                    |it: &Frame| it.kind == FrameKind::Info && it.text("from") == other.person.id;
+                let mark = told.session.wait_for("a mark", SOON, mark).await.unwrap();
+                assert_eq!(mark.text("topic"), group);
+                let seq = mark.body["seq"].as_u64().unwrap();
+                assert!(seq >= before, "{seq} behind {before}");
+                before = if mark.text("what") == "read" {
+                    seq
+                } else {
+                    before
+                };
+            }
+        }
+    }
+    let received = |it: &Frame| it.text("what") == "recv" && it.body["seq"] == 6;
+    let mark = ann.session.wait_for("recv", SOON, received).await.unwrap();
+    assert_eq!(mark.text("from"), last[0].person.id);
+}

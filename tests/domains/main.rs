@@ -96,6 +96,8 @@ mod secrets;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod slow;
+#[cfg(test)]
 mod tags;
 #[cfg(test)]
 mod topic_refusals;

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout},
+    time::{Duration, Instant, sleep, timeout},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// Messages before those that count.
 const WARM_UP: usize = 2;
+/// For what follows the last message: everybody is told who has read it.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// One message after the other to all members of a group, who have it open.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -37,6 +39,9 @@ pub(crate) struct Options {
     /// Bytes of content.
     #[arg(long, default_value_t = 200)]
     bytes: usize,
+    /// Members say of each message that it came and that they have read it, as stock clients do.
+    #[arg(long)]
+    receipts: bool,
 }
 
 impl Options {
@@ -45,6 +50,7 @@ impl Options {
         report.set("members", self.members);
         report.set("messages", self.messages);
         report.set("bytes", self.bytes);
+        report.set("receipts", self.receipts);
         allow_connections(self.members)?;
         let domain = place.place().await?;
         let mut founder = people::named(&domain).await?;
@@ -68,6 +74,10 @@ impl Options {
             self.say(&mut founder, &group, &came, counted).await?;
         }
         crowd.tally.close();
+        let elapsed = begun.elapsed();
+        if self.receipts {
+            sleep(AFTERMATH).await;
+        }
         usage.end(float(self.messages), &mut report.figures)?;
         if let Some(cpu) = report.figures.get("server_cpu_s").copied() {
             report.figures.insert(
@@ -76,10 +86,9 @@ impl Options {
             );
         }
         let deliveries = float(self.messages) * float(self.members);
-        report.figures.insert(
-            "deliveries_per_s",
-            deliveries / begun.elapsed().as_secs_f64(),
-        );
+        report
+            .figures
+            .insert("deliveries_per_s", deliveries / elapsed.as_secs_f64());
         report
             .times_ms
             .extend(whole.spread().map(|it| ("delivered_to_the_last", it)));
@@ -101,6 +110,7 @@ impl Options {
             let habits = Habits {
                 pace: Pace::Never,
                 credit: Credit::Arrival(Arc::clone(came)),
+                receipts: self.receipts,
                 ..Habits::silent()
             };
             crowd.add(member?, vec![group.to_owned()], habits);

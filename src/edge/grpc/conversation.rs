@@ -7,7 +7,10 @@ use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::debug;
@@ -15,6 +18,7 @@ use tracing::debug;
 use crate::{
     accounts::attempts::Origin,
     edge::{
+        behind::keep_up,
         connection::Connection,
         encoding::{Encoded, Encoding},
         reply::{self, Reply},
@@ -23,8 +27,10 @@ use crate::{
     server::Server,
 };
 
-/// Time for a client to take a frame.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client that takes nothing for so long is gone.
+const TAKE_MAX: Duration = Duration::from_secs(55);
+/// How long a client may take over a frame once its session has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 type Out = mpsc::Sender<Result<Bytes, Status>>;
 
@@ -56,6 +62,7 @@ async fn converse(
     let (session, queue) = Session::new(Encoding::Protobuf, closed.clone());
     session.comes_from(origin);
     let connection = Connection::new(Arc::clone(&server), session.clone());
+    let keeping_up = keep_up(Arc::clone(&server), session.clone());
     let stop = server.tasks.stop_token();
     let end = async {
         tokio::select! {
@@ -64,12 +71,12 @@ async fn converse(
         }
         closed.cancel();
     };
-    let writer = write(&server, session, queue, &out, closed.clone());
-    let reader = read(connection, incoming, closed.clone());
-    let ((), broken, ()) = tokio::join!(writer, reader, end);
+    let writer = write(&server, session.clone(), queue, &out, closed.clone());
+    let reader = read(connection, session, incoming, closed.clone());
+    let ((), broken, (), ()) = tokio::join!(writer, reader, keeping_up, end);
     if let Some(status) = broken {
         // Nobody hears it when the connection is gone.
-        let _heard = timeout(WRITE_TIMEOUT, out.send(Err(status))).await;
+        let _heard = timeout(FAREWELL, out.send(Err(status))).await;
     }
 }
 
@@ -89,9 +96,7 @@ async fn write(
             () = out.closed() => break,
             Some(frames) = queue.recv() => frames,
         };
-        let sent = send(out, &frames).await;
-        session.sent(&frames);
-        if !sent {
+        if !send(out, &session, &frames, &closed).await {
             break;
         }
     }
@@ -99,31 +104,48 @@ async fn write(
     // Answers that were ready before the end still go out.
     queue.close();
     while let Ok(frames) = queue.try_recv() {
-        if !send(out, &frames).await {
+        if !send(out, &session, &frames, &closed).await {
             return;
         }
     }
     if server.tasks.is_stopping() {
         let bye = Reply::from(reply::SHUTDOWN).into_frame(None, None, server.clock.now());
-        send(out, &[bye.encode(Encoding::Protobuf)]).await;
+        let bye = Ok(bye.encode(Encoding::Protobuf).into());
+        // Who is gone does not hear it.
+        let _heard = timeout(FAREWELL, out.send(bye)).await;
     }
 }
 
 /// False when the client is gone or does not take it.
-async fn send(out: &Out, frames: &[Encoded]) -> bool {
-    let sending = async {
-        for frame in frames {
-            out.send(Ok(frame.clone().into())).await?;
+async fn send(
+    out: &Out,
+    session: &Session,
+    frames: &[Encoded],
+    closed: &CancellationToken,
+) -> bool {
+    for frame in frames {
+        let ended = async {
+            closed.cancelled().await;
+            sleep(FAREWELL).await;
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = timeout(TAKE_MAX, out.send(Ok(frame.clone().into()))) => matches!(sent, Ok(Ok(()))),
+            () = ended => false,
+        };
+        if !sent {
+            return false;
         }
-        Ok::<_, mpsc::error::SendError<_>>(())
-    };
-    matches!(timeout(WRITE_TIMEOUT, sending).await, Ok(Ok(())))
+        session.sent(std::slice::from_ref(frame));
+    }
+    true
 }
 
 /// Reads messages, one after the other, until the client leaves or the session ends; says why a stream
 /// cannot go on.
 async fn read(
     mut connection: Connection,
+    session: Session,
     mut incoming: Streaming<Bytes>,
     closed: CancellationToken,
 ) -> Option<Status> {
@@ -133,7 +155,10 @@ async fn read(
             received = incoming.message() => received,
         };
         match received {
-            Ok(Some(message)) => connection.handle(message).await,
+            Ok(Some(message)) => {
+                session.has_room().await;
+                connection.handle(message).await;
+            }
             Ok(None) => break None,
             Err(fault) => {
                 debug!(%fault, "a client's stream broke");

@@ -20,6 +20,7 @@ mod writing;
 pub(super) use asking::{level, message_for};
 pub(crate) use codec::BytesCodec;
 pub use listener::serve;
-pub(super) use reading::{read, read_message};
+pub(crate) use reading::read;
+pub(super) use reading::read_message;
 pub(crate) use writing::data_of;
 pub(super) use writing::message_of;

@@ -24,7 +24,7 @@ use crate::edge::requests::{
 struct Wrong(&'static str);
 
 /// Reads one message.
-pub(in crate::edge) fn read(bytes: Bytes) -> Result<(Request, Extra), Unreadable> {
+pub(crate) fn read(bytes: Bytes) -> Result<(Request, Extra), Unreadable> {
     read_message(pbx::ClientMsg::decode(bytes)?)
 }
 

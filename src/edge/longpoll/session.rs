@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::{
     accounts::attempts::Origin,
     edge::{
+        behind::keep_up,
         connection::Connection,
         encoding::{Encoded, Encoding},
         reply::{self, Reply},
@@ -85,7 +86,8 @@ async fn live(
     let mut connection = Connection::new(Arc::clone(&server), session.clone());
     // COMPAT: the session was there before the client said hello.
     connection.welcome = reply::OK;
-    let mailbox = Mailbox::new(session, queue, polls);
+    let keeping_up = keep_up(Arc::clone(&server), session.clone());
+    let mailbox = Mailbox::new(session.clone(), queue, polls);
     let end = async {
         tokio::select! {
             () = server.tasks.stopped() => {}
@@ -93,18 +95,19 @@ async fn live(
         }
         closed.cancel();
     };
-    let handling = handle(connection, said, closed.clone());
+    let handling = handle(connection, session, said, closed.clone());
     let bye = || {
         let bye = Reply::from(reply::SHUTDOWN).into_frame(None, None, server.clock.now());
         bye.to_text().into()
     };
     let answering = mailbox.work(closed.clone(), server.tasks.stop_token(), bye);
-    tokio::join!(handling, answering, end);
+    tokio::join!(handling, answering, keeping_up, end);
 }
 
 /// Handles what is said, one after the other, until the session ends.
 async fn handle(
     mut connection: Connection,
+    session: Session,
     mut said: mpsc::Receiver<Said>,
     closed: CancellationToken,
 ) {
@@ -114,6 +117,7 @@ async fn handle(
             next = said.recv() => next,
         };
         let Some((message, done)) = next else { break };
+        session.has_room().await;
         connection.handle(message).await;
         // The client need not have waited.
         let _heard = done.send(());

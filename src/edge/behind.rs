@@ -1,0 +1,251 @@
+//! What a session has missed because its client does not keep up, until it has caught up.
+//!
+//! Messages are on disk: of each topic only the position is kept from which on they are missing. Of
+//! everything else that can be told later the latest is kept, once for each thing it is about. So a
+//! session costs no more however long it is behind.
+
+use std::{collections::HashMap, sync::Arc};
+
+use freehold_store::TopicKey;
+
+use super::{
+    encoding::Encoded,
+    frames::{Info, Pres, ServerFrame},
+    session::Session,
+};
+use crate::{
+    server::Server,
+    topic::{Command, hub::Hub},
+};
+
+/// Things of which the latest is kept for one session.
+const NEWS_MAX: usize = 16_384;
+
+/// Has topics show a session what it missed, one page after the other, whenever its client has taken
+/// all that waited for it. Runs until the session ends.
+pub(super) async fn keep_up(server: Arc<Server>, session: Session) {
+    loop {
+        tokio::select! {
+            () = session.closed() => return,
+            () = session.drained() => {}
+        }
+        if let Some(name) = session.next_missing() {
+            // Of its own, as it is seldom needed.
+            let command = Command::CatchUp(session.clone());
+            Box::pin(Hub::send(&server, &name, command)).await;
+        }
+    }
+}
+
+/// What one session has missed.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    topics: HashMap<TopicKey, Missing>,
+    news: Vec<Encoded>,
+    /// Where each thing stands in `news`.
+    places: HashMap<Thing, usize>,
+}
+
+/// Messages of one topic.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Missing {
+    /// The first one that is missing.
+    pub(crate) from: u32,
+    /// Those behind it that the session wrote itself and does not want back.
+    pub(crate) own: Vec<u32>,
+}
+
+/// What can be done with a frame that is not sent at once.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Later {
+    /// It has to be sent, and in its turn.
+    Never,
+    /// It is worth nothing then.
+    Worthless,
+    /// It takes the place of what was said about the same thing before.
+    News(Thing),
+}
+
+/// What some news is about.
+#[derive(Debug, Eq, Hash, PartialEq)]
+pub(super) struct Thing {
+    topic: String,
+    of: Option<String>,
+    what: &'static str,
+}
+
+impl Later {
+    pub(super) fn of(frame: &ServerFrame) -> Self {
+        match frame {
+            ServerFrame::Pres(pres) => Self::of_pres(pres),
+            ServerFrame::Info(info) => Self::of_info(info),
+            ServerFrame::Ctrl(_) | ServerFrame::Data(_) | ServerFrame::Meta(_) => Self::Never,
+        }
+    }
+
+    fn of_pres(pres: &Pres) -> Self {
+        let what = match pres.what {
+            "on" | "off" => "on",
+            "ua" | "msg" | "read" | "recv" | "upd" | "aux" | "tags" => pres.what,
+            // On `me` only its number counts; in the topic it says which messages are gone.
+            "del" if pres.delseq.is_empty() => "del",
+            _ => return Self::Never,
+        };
+        Self::News(Thing {
+            topic: pres.topic.clone(),
+            of: pres.src.clone(),
+            what,
+        })
+    }
+
+    fn of_info(info: &Info) -> Self {
+        match info.what {
+            "read" | "recv" => Self::News(Thing {
+                topic: info.src.as_ref().unwrap_or(&info.topic).clone(),
+                of: Some(info.from.clone()),
+                what: info.what,
+            }),
+            "call" => Self::Never,
+            _ => Self::Worthless,
+        }
+    }
+}
+
+impl Behind {
+    /// A message stands at this position that is not sent now.
+    pub(super) fn misses(&mut self, topic: TopicKey, seq: u32) {
+        let missing = self.topics.entry(topic);
+        missing.or_insert_with(|| Missing {
+            from: seq,
+            own: Vec::new(),
+        });
+    }
+
+    /// A message at this position needs not be sent: the session wrote it.
+    pub(super) fn knows(&mut self, topic: TopicKey, seq: u32) {
+        if let Some(missing) = self.topics.get_mut(&topic) {
+            missing.own.push(seq);
+        }
+    }
+
+    /// Keeps some news in the place of older ones; false when there are too many things.
+    pub(super) fn keep(&mut self, thing: Thing, frame: Encoded) -> bool {
+        if let Some(place) = self.places.get(&thing) {
+            self.news[*place] = frame;
+            return true;
+        }
+        if self.news.len() >= NEWS_MAX {
+            return false;
+        }
+        self.places.insert(thing, self.news.len());
+        self.news.push(frame);
+        true
+    }
+
+    /// What is missing of a topic.
+    pub(super) fn missing(&self, topic: TopicKey) -> Option<&Missing> {
+        self.topics.get(&topic)
+    }
+
+    /// A topic of which something is missing.
+    pub(super) fn any(&self) -> Option<TopicKey> {
+        self.topics.keys().next().copied()
+    }
+
+    /// Of a topic everything before `next` has been sent, or everything.
+    pub(super) fn has_caught_up(&mut self, topic: TopicKey, next: Option<u32>) {
+        match (next, self.topics.get_mut(&topic)) {
+            (Some(next), Some(missing)) => {
+                missing.from = next;
+                missing.own.retain(|it| *it >= next);
+            }
+            (_, None) => {}
+            (None, Some(_)) => drop(self.topics.remove(&topic)),
+        }
+    }
+
+    /// The news, once no message is missing any more.
+    pub(super) fn into_news(self) -> Vec<Encoded> {
+        self.news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::encoding::Encoding;
+
+    fn pres(src: &str, what: &'static str, seq: u32) -> ServerFrame {
+        ServerFrame::Pres(Pres {
+            topic: "me".to_owned(),
+            src: Some(src.to_owned()),
+            what,
+            seq,
+            ..Pres::default()
+        })
+    }
+
+    fn info(from: &str, what: &'static str, seq: u32) -> ServerFrame {
+        ServerFrame::Info(Info {
+            topic: "grpA".to_owned(),
+            src: None,
+            from: from.to_owned(),
+            what,
+            seq,
+            event: None,
+            payload: None,
+        })
+    }
+
+    fn keep(behind: &mut Behind, frame: &ServerFrame) -> bool {
+        match Later::of(frame) {
+            Later::News(thing) => behind.keep(thing, frame.encode(Encoding::Json)),
+            other => panic!("{frame:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn of_each_thing_the_latest_news_are_kept() {
+        let mut behind = Behind::default();
+        let latest = [
+            pres("usrA", "off", 0),
+            pres("usrA", "msg", 7),
+            pres("usrB", "on", 0),
+            info("usrA", "read", 6),
+            info("usrB", "read", 4),
+        ];
+        for old in [
+            pres("usrA", "on", 0),
+            pres("usrA", "msg", 5),
+            pres("usrB", "off", 0),
+            info("usrA", "read", 2),
+            info("usrB", "read", 3),
+        ] {
+            assert!(keep(&mut behind, &old));
+        }
+        for news in &latest {
+            assert!(keep(&mut behind, news));
+        }
+        let expected: Vec<_> = latest.iter().map(|it| it.encode(Encoding::Json)).collect();
+        assert_eq!(behind.into_news(), expected);
+    }
+
+    #[test]
+    fn what_others_do_not_replace_is_never_put_off_and_typing_is_not_told_later() {
+        for must in ["acs", "gone", "term"] {
+            assert_eq!(Later::of(&pres("usrA", must, 0)), Later::Never, "{must}");
+        }
+        assert_eq!(Later::of(&info("usrA", "call", 1)), Later::Never);
+        assert_eq!(Later::of(&info("usrA", "kp", 0)), Later::Worthless);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_kept() {
+        let mut behind = Behind::default();
+        for number in 0..NEWS_MAX {
+            assert!(keep(&mut behind, &pres(&format!("usr{number}"), "on", 0)));
+        }
+        assert!(keep(&mut behind, &pres("usr0", "off", 0)));
+        assert!(!keep(&mut behind, &pres("one more", "on", 0)));
+    }
+}
