@@ -22,6 +22,7 @@ use crate::{
     limits::{self, Limits},
     listing::{self, Search},
     mail::{MailError, Post},
+    packing,
     peers::{lives::Lives, local::Door, operator::PeerDesk, outbox::Outbox, pins::StoredPins},
     plugins::{PluginError, Plugins},
     push::Push,
@@ -87,6 +88,7 @@ pub struct Domain {
     directory: Arc<Directory>,
     desk: Arc<PeerDesk>,
     data_dir: PathBuf,
+    store: freehold_store::Config,
     federation_address: SocketAddr,
     web_root: Option<PathBuf>,
 }
@@ -242,6 +244,7 @@ impl Domain {
             server,
             desk: Arc::new(desk),
             data_dir: config.data_dir,
+            store: config.store,
             keys,
             clients,
             client_address,
@@ -336,6 +339,7 @@ impl Domain {
             directory,
             desk,
             data_dir,
+            store,
             ..
         } = self;
         let door = Arc::new(Door::new(Arc::clone(&server)));
@@ -371,6 +375,7 @@ impl Domain {
         tasks.spawn("successors", topic::watch_homes(Arc::clone(&server)));
         tasks.spawn("audit", trail::keep_short(Arc::clone(&server)));
         tasks.spawn("erasure", erasure::resume(Arc::clone(&server)));
+        tasks.spawn("packing", packing::run(Arc::clone(&server), store));
         info!(domain = %server.us, clients = %self.client_address, peers = %self.federation_address, "serving");
         Running { server }
     }

@@ -15,6 +15,7 @@ mod me;
 mod merge;
 pub mod online;
 mod operator;
+mod packing;
 pub mod peers;
 pub mod plugins;
 pub mod push;

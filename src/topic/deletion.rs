@@ -8,7 +8,8 @@ use freehold_store::{
     tables::{
         deletions,
         log::erase_from_feed,
-        messages::erase_message,
+        messages::erase_messages,
+        packs,
         rows::{ClearedRow, DeletionRow, SpanRow},
     },
 };
@@ -37,6 +38,7 @@ pub(super) const SPANS_MAX: usize = 1000;
 const TOLD_MAX: usize = 256;
 /// Rows written and removed in one go while messages are erased.
 const ERASED_OPS: usize = 500;
+const ERASED_BYTES: usize = 256 * 1024;
 /// Positions looked up in one go.
 const SEQS_PAGE: usize = 50;
 
@@ -468,15 +470,17 @@ fn erase(
         return Ok(Erased::Whole(id));
     };
     let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
-    while seq < span.high && batch.ops() < ERASED_OPS {
-        let found = tables.seqs(topic, (seq, span.high), SEQS_PAGE)?;
+    while seq < span.high && batch.ops() < ERASED_OPS && batch.bytes() < ERASED_BYTES {
+        let mut found = tables.seqs(topic, (seq, span.high), SEQS_PAGE)?;
         // A topic that was restored has holes of any size.
         seq = match found.last() {
-            Some(last) if found.len() == SEQS_PAGE => last + 1,
+            // One batch rewrites a pack only once.
+            Some(last) if found.len() == SEQS_PAGE => packs::stretch_start(*last),
             _ => span.high,
         };
+        found.retain(|it| *it < seq);
+        erase_messages(tables, &mut batch, topic, &found, id)?;
         for seq in found {
-            erase_message(tables, &mut batch, (topic, seq), id)?;
             erase_from_feed(tables, &mut batch, topic.feed(), seq)?;
             let referrer = Referrer::Message(topic, seq);
             files::release(tables, &mut batch, &referrer, now)?;

@@ -14,7 +14,7 @@ use freehold_store::{
     Batch, StoreError, Tables, TopicKey,
     tables::{
         log::{put_log_entry, put_place},
-        messages::{put_message, put_seen, replace_message},
+        messages::{fill_message, put_seen, replace_message},
         rows::{LogRow, MessageRow, PlaceRow, SeenRow},
     },
 };
@@ -441,7 +441,7 @@ fn keep(
         return Ok(None);
     }
     match tables.message(key, seq)? {
-        None => put_message(batch, key, seq, &found.row),
+        None => fill_message(batch, key, seq, &found.row),
         // What came without its author, while only readers were here, is had with them now.
         Some(it) if known.is_some() && !found.fed && it.deleted == 0 && it.author.is_empty() => {
             replace_message(tables, batch, key, seq, &found.row)?;

@@ -69,6 +69,8 @@ mod net;
 #[cfg(test)]
 mod nobody;
 #[cfg(test)]
+mod past;
+#[cfg(test)]
 mod plugin;
 #[cfg(test)]
 mod plugins;

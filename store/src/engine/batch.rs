@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::StoreError;
+use super::{KeyRange, StoreError};
 
 /// The longest key.
 ///
@@ -34,7 +34,7 @@ pub enum Outcome {
     Applied,
     /// A guard did not hold, so nothing of the batch was written.
     GuardFailed {
-        /// The key of the first guard that did not hold.
+        /// The key of the first guard that did not hold; of one on a range, the row that is in it.
         key: Bytes,
     },
 }
@@ -49,11 +49,13 @@ pub struct Batch {
     writes: Vec<Write>,
 }
 
-/// A condition on one row: its value, or `None` for its absence.
+/// A condition on the rows as they are before the batch.
 #[derive(Clone, Debug)]
-struct Guard {
-    key: Bytes,
-    expected: Option<Bytes>,
+enum Guard {
+    /// The value of one row, or `None` for its absence.
+    Row { key: Bytes, expected: Option<Bytes> },
+    /// There is no row in the range.
+    Nothing(KeyRange),
 }
 
 /// A change of one row: its new value, or `None` to remove it.
@@ -90,6 +92,12 @@ impl Batch {
         self.guard(key.into(), Some(value.into()))
     }
 
+    /// Applies the batch only if there is no row in `range`.
+    pub fn require_nothing(&mut self, range: KeyRange) -> &mut Self {
+        self.guards.push(Guard::Nothing(range));
+        self
+    }
+
     /// Adds everything of another batch behind what is in this one.
     pub fn append(&mut self, mut other: Self) -> &mut Self {
         self.guards.append(&mut other.guards);
@@ -109,7 +117,7 @@ impl Batch {
     }
 
     fn guard(&mut self, key: Bytes, expected: Option<Bytes>) -> &mut Self {
-        self.guards.push(Guard { key, expected });
+        self.guards.push(Guard::Row { key, expected });
         self
     }
 
@@ -127,7 +135,7 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.rows()
-            .map(|(key, value)| key.len() + value.map_or(0, Bytes::len))
+            .map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len))
             .sum()
     }
 
@@ -142,7 +150,7 @@ impl Batch {
         within("batch (in bytes)", self.bytes(), BATCH_BYTES_MAX)?;
         for (key, value) in self.rows() {
             within("key", key.len(), KEY_MAX)?;
-            within("value", value.map_or(0, Bytes::len), VALUE_MAX)?;
+            within("value", value.map_or(0, <[u8]>::len), VALUE_MAX)?;
             if is_reserved(key) {
                 return Err(StoreError::Reserved {
                     prefix: RESERVED_PREFIX,
@@ -152,24 +160,34 @@ impl Batch {
         Ok(())
     }
 
-    /// Holds every guard against the rows that `read` finds.
+    /// Holds every guard against the rows that `read` finds under a key, and `first` as the first of
+    /// a range.
     pub(super) fn judge(
         &self,
         read: impl Fn(&[u8]) -> Result<Option<Bytes>, StoreError>,
+        first: impl Fn(&KeyRange) -> Result<Option<Bytes>, StoreError>,
     ) -> Result<Outcome, StoreError> {
         for guard in &self.guards {
-            if read(&guard.key)? != guard.expected {
-                let key = guard.key.clone();
+            let wrong = match guard {
+                Guard::Row { key, expected } => (read(key)? != *expected).then(|| key.clone()),
+                Guard::Nothing(range) => first(range)?,
+            };
+            if let Some(key) = wrong {
                 return Ok(Outcome::GuardFailed { key });
             }
         }
         Ok(Outcome::Applied)
     }
 
-    fn rows(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
-        let guards = self.guards.iter().map(|it| (&it.key, it.expected.as_ref()));
-        let writes = self.writes.iter().map(|it| (&it.key, it.value.as_ref()));
-        guards.chain(writes)
+    /// Keys and values; a range counts as two keys.
+    fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let guards = self.guards.iter().flat_map(|guard| match guard {
+            Guard::Row { key, expected } => [Some((&**key, expected.as_deref())), None],
+            Guard::Nothing(range) => range.ends().map(|end| end.map(|it| (it, None))),
+        });
+        let writes = self.writes.iter();
+        let writes = writes.map(|it| (&*it.key, it.value.as_deref()));
+        guards.flatten().chain(writes)
     }
 }
 

@@ -101,7 +101,14 @@ impl State {
     }
 
     fn apply(&mut self, batch: &Batch) -> Answer {
-        let outcome = batch.judge(|key| Ok(self.rows.get(key).cloned()))?;
+        let first = |range: &KeyRange| {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let mut rows = self.rows.range::<[u8], _>(range.bounds());
+            Ok(rows.next().map(|(key, _)| key.clone()))
+        };
+        let outcome = batch.judge(|key| Ok(self.rows.get(key).cloned()), first)?;
         if outcome == Outcome::Applied {
             for write in batch.writes() {
                 match &write.value {

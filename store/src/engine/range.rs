@@ -58,6 +58,11 @@ impl KeyRange {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
 
+    /// Where it begins and where it ends, if anywhere.
+    pub(super) fn ends(&self) -> [Option<&[u8]>; 2] {
+        [Some(&self.start), self.end.as_deref()]
+    }
+
     pub(super) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let end = self
             .end

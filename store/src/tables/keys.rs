@@ -281,6 +281,49 @@ pub(crate) fn messages(topic: TopicKey, low: u32, high: u32) -> KeyRange {
     KeyRange::new(message(topic, low), message(topic, high))
 }
 
+pub(crate) fn all_messages() -> Vec<u8> {
+    b"M".to_vec()
+}
+
+/// The topic and the position in the key of a message.
+pub(crate) fn message_place(key: &[u8]) -> Option<(TopicKey, u32)> {
+    Some((TopicKey::from_slice(key.get(1..17)?)?, message_seq(key)?))
+}
+
+/// Messages of a topic whose positions lie in one stretch, packed into one row.
+pub(crate) fn pack(topic: TopicKey, stretch: u32, number: u8) -> Vec<u8> {
+    [b"c".as_slice(), &topic.0, &stretch.to_be_bytes(), &[number]].concat()
+}
+
+/// Packs with `low <= stretch < high`.
+pub(crate) fn packs(topic: TopicKey, (low, high): (u32, u32)) -> KeyRange {
+    KeyRange::new(pack(topic, low, 0), pack(topic, high, 0))
+}
+
+pub(crate) fn pack_stretch(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(17..21)?.try_into().ok()?))
+}
+
+/// Stretches that may be packed now, those first that were noted first.
+pub(crate) fn all_ripe() -> Vec<u8> {
+    b"s".to_vec()
+}
+
+pub(crate) fn ripe(at: u64, topic: TopicKey, stretch: u32) -> Vec<u8> {
+    let (at, stretch) = (at.to_be_bytes(), stretch.to_be_bytes());
+    [b"s".as_slice(), &at, &topic.0, &stretch].concat()
+}
+
+/// The topic and the stretch in such a key.
+pub(crate) fn ripe_place(key: &[u8]) -> Option<(TopicKey, u32)> {
+    Some((TopicKey::from_slice(key.get(9..25)?)?, last_short(key)?))
+}
+
+/// How far the messages have been packed that are older than packs.
+pub(crate) fn unpacked() -> Vec<u8> {
+    b"v".to_vec()
+}
+
 pub(crate) fn message_seq(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(17..)?.try_into().ok()?))
 }

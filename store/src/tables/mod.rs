@@ -15,6 +15,7 @@ pub mod keys;
 pub mod log;
 pub mod messages;
 pub mod outbox;
+pub mod packs;
 pub mod peers;
 pub mod rooms;
 pub mod rows;
@@ -31,7 +32,10 @@ use prost::Message;
 use crate::{Batch, Commit, Engine, KeyRange, Order, StoreError};
 
 /// The version of keys and rows this program writes.
-const SCHEMA: &[u8] = b"freehold 1";
+const SCHEMA: &[u8] = b"freehold 2";
+/// The one before, in which every message was a row of its own. It becomes the present one at once, and its
+/// messages are packed little by little.
+const UNPACKED: &[u8] = b"freehold 1";
 
 /// Typed access to one engine. Clones share it.
 #[derive(Clone, Debug)]
@@ -45,6 +49,13 @@ impl Tables {
         let key = keys::schema();
         match engine.get(&key)? {
             Some(found) if *found == *SCHEMA => {}
+            Some(found) if *found == *UNPACKED => {
+                let mut batch = Batch::new();
+                packs::note_unpacked(&mut batch);
+                batch.put(key, SCHEMA);
+                // A batch without guards is applied.
+                let _applied = engine.commit(batch).wait_blocking()?;
+            }
             Some(found) => {
                 return Err(StoreError::Corrupt {
                     detail: format!(

@@ -555,6 +555,25 @@ pub struct MessageRow {
     pub vouched: Option<EnvelopeRow>,
 }
 
+/// Several messages of one stretch of positions.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PackRow {
+    /// In the order of their positions.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: Vec<PackedRow>,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PackedRow {
+    /// Its position.
+    #[prost(uint32, tag = "1")]
+    pub seq: u32,
+    /// An encoded [`MessageRow`].
+    #[prost(bytes = "bytes", tag = "2")]
+    pub row: bytes::Bytes,
+}
+
 /// An envelope as received or as sealed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EnvelopeRow {

@@ -297,7 +297,7 @@ fn an_erased_message_keeps_its_place_and_its_header_only() {
         messages::put_message(batch, topic(), 1, &row)
     });
     write(&tables, |batch| {
-        messages::erase_message(&tables, batch, (topic(), 1), 7).unwrap()
+        messages::erase_messages(&tables, batch, topic(), &[1], 7).unwrap()
     });
     let left = tables.message(topic(), 1).unwrap().unwrap();
     assert_eq!((left.author.as_str(), left.deleted), ("somebody", 7));

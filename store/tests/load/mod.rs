@@ -54,7 +54,20 @@ fn mix(mut number: u64) -> u64 {
 /// Publishes from so many threads and prints each acknowledgement. Of each producer's messages the last
 /// `kept` stay.
 pub(crate) fn write_until_killed(dir: &Path, producers: u64, kept: u64) -> ! {
-    // One failed producer is a failed test, whatever the others do.
+    end_with_any_thread();
+    let engine = open(dir);
+    let heads = heads(&engine);
+    thread::scope(|scope| {
+        for producer in 0..producers {
+            let (engine, head) = (&engine, heads.get(&producer).copied().unwrap_or(0));
+            scope.spawn(move || publish_for_ever(engine, producer, head, kept));
+        }
+    });
+    unreachable!("producers never return");
+}
+
+/// One failed producer is a failed test, whatever the others do.
+pub(crate) fn end_with_any_thread() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panicked| {
         report(panicked);
@@ -65,15 +78,6 @@ pub(crate) fn write_until_killed(dir: &Path, producers: u64, kept: u64) -> ! {
         thread::sleep(WRITER_LIFE);
         panic!("nobody has killed this writer");
     });
-    let engine = open(dir);
-    let heads = heads(&engine);
-    thread::scope(|scope| {
-        for producer in 0..producers {
-            let (engine, head) = (&engine, heads.get(&producer).copied().unwrap_or(0));
-            scope.spawn(move || publish_for_ever(engine, producer, head, kept));
-        }
-    });
-    unreachable!("producers never return");
 }
 
 fn publish_for_ever(engine: &SledEngine, producer: u64, mut head: u64, kept: u64) -> ! {

@@ -192,6 +192,36 @@ pub(crate) fn a_guard_looks_at_the_rows_before_its_batch(store: &mut dyn Store) 
     assert_eq!(commit(&*engine, missing).unwrap(), guard_failed("M2"));
 }
 
+pub(crate) fn a_guard_on_a_range_sees_what_the_batches_before_it_put_and_removed(
+    store: &mut dyn Store,
+) {
+    let engine = store.open().unwrap();
+    apply(&*engine, put("M1", "kept"));
+    apply(&*engine, put("M5", "kept"));
+    let behind = |start: &str, end: &str, key: &'static str| {
+        let mut batch = put(key, "new");
+        batch.require_nothing(KeyRange::new(start, end));
+        batch
+    };
+    let mut removal = Batch::new();
+    removal.remove("M5");
+    let commits = [
+        behind("M2", "M9", "M2"),
+        removal,
+        behind("M2", "M9", "M4"),
+        behind("M2", "M9", "M6"),
+        behind("M5", "M9", "M5"),
+        behind("M9", "M2", "M7"),
+    ]
+    .map(|batch| engine.commit(batch));
+    let outcomes = commits.map(|commit| commit.wait_blocking().unwrap());
+    assert_eq!(outcomes[0], guard_failed("M5"));
+    assert_eq!(outcomes[1..3], [Outcome::Applied, Outcome::Applied]);
+    assert_eq!(outcomes[3], guard_failed("M4"));
+    assert_eq!(outcomes[4..], [Outcome::Applied, Outcome::Applied]);
+    check_page(&*engine, &everything(), Order::Ascending, 9, "M1 M4 M5 M7");
+}
+
 pub(crate) fn batches_without_writes_are_answered(store: &mut dyn Store) {
     let engine = store.open().unwrap();
     assert!(Batch::new().is_empty());

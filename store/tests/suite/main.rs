@@ -30,6 +30,7 @@ suite! {
     guards_see_the_batches_before_them
     a_failed_guard_changes_nothing_and_disturbs_nobody
     a_guard_looks_at_the_rows_before_its_batch
+    a_guard_on_a_range_sees_what_the_batches_before_it_put_and_removed
     batches_without_writes_are_answered
     what_is_too_large_is_refused_alone
     the_largest_batch_is_taken

@@ -22,6 +22,7 @@ enum Op {
     Remove(Bytes),
     RequireAbsent(Bytes),
     RequireValue(Bytes, Bytes),
+    RequireNothing(KeyRange),
 }
 
 /// Few keys, so that steps meet; some on either side of the engine's own, some
@@ -47,6 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => key().prop_map(Op::Remove),
         1 => key().prop_map(Op::RequireAbsent),
         1 => (key(), value()).prop_map(|(key, value)| Op::RequireValue(key, value)),
+        1 => (key(), key()).prop_map(|(start, end)| Op::RequireNothing(KeyRange::new(start, end))),
     ]
 }
 
@@ -72,6 +74,7 @@ fn batch(ops: &[Op]) -> Batch {
             Op::Remove(key) => batch.remove(key),
             Op::RequireAbsent(key) => batch.require_absent(key),
             Op::RequireValue(key, value) => batch.require_value(key, value),
+            Op::RequireNothing(range) => batch.require_nothing(range),
         };
     }
     batch

@@ -5,7 +5,7 @@
 //! grows with the load.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::File,
     io, iter,
     thread::{self, JoinHandle},
@@ -15,9 +15,9 @@ use ::sled::Db;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::{StoreError, bytes, poisoning, redo, space::Space};
+use super::{StoreError, bytes, poisoning, redo, rows, space::Space};
 use crate::engine::{
-    Batch, Commit, Outcome,
+    Batch, Commit, KeyRange, Order, Outcome,
     batch::{BATCH_BYTES_MAX, BATCH_OPS_MAX, Write},
     commit::Answer,
 };
@@ -129,17 +129,21 @@ impl Writer {
     }
 }
 
+/// What the batches of a group write before it is written: rows, or their absence.
+type Overlay<'a> = BTreeMap<&'a [u8], Option<&'a Bytes>>;
+
 /// Holds the guards of every batch against the database and the batches before
 /// it, and gathers the writes of those that pass.
 fn judge<'a>(db: &Db, group: &'a [Queued]) -> Result<(Vec<Outcome>, Vec<&'a Write>), StoreError> {
     let mut outcomes = Vec::with_capacity(group.len());
     let mut writes = Vec::new();
-    let mut overlay: HashMap<&[u8], Option<&Bytes>> = HashMap::new();
+    let mut overlay = Overlay::new();
     for Queued { batch, .. } in group {
-        let outcome = batch.judge(|key| match overlay.get(key) {
+        let read = |key: &[u8]| match overlay.get(key) {
             Some(value) => Ok(value.cloned()),
             None => Ok(db.get(key)?.as_ref().map(bytes)),
-        })?;
+        };
+        let outcome = batch.judge(read, |range| first(db, &overlay, range))?;
         if outcome == Outcome::Applied {
             writes.extend(batch.writes());
             let written = batch.writes().iter();
@@ -148,6 +152,27 @@ fn judge<'a>(db: &Db, group: &'a [Queued]) -> Result<(Vec<Outcome>, Vec<&'a Writ
         outcomes.push(outcome);
     }
     Ok((outcomes, writes))
+}
+
+/// The first key in a range, as the group so far leaves it.
+fn first(db: &Db, overlay: &Overlay<'_>, range: &KeyRange) -> Result<Option<Bytes>, StoreError> {
+    for part in range.around_reserved().iter().filter(|it| !it.is_empty()) {
+        let mut written = overlay.range::<[u8], _>(part.bounds());
+        let written = written.find(|(_, value)| value.is_some()).map(|it| *it.0);
+        for row in rows(db, part, Order::Ascending) {
+            let (key, _) = row?;
+            if written.is_some_and(|it| *it <= *key) {
+                break;
+            }
+            if !overlay.contains_key(&*key) {
+                return Ok(Some(bytes(&key)));
+            }
+        }
+        if let Some(key) = written {
+            return Ok(Some(Bytes::copy_from_slice(key)));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses to go on in a program in which sled's own syncs reach no disk. To be
