@@ -8,7 +8,7 @@ CHROMIUM := /usr/bin/chromium
 # For `make demo`, such as ARGS="--domains 3 --dir /tmp/demo".
 ARGS :=
 
-.PHONY: demo test bench bench-inner instructions example audit web debian grpc-venv
+.PHONY: demo test bench bench-inner instructions flamegraph example audit web debian grpc-venv
 .DELETE_ON_ERROR:
 
 demo: web
@@ -52,6 +52,16 @@ bench-inner:
 instructions: debian
 	$(COUNT)
 	bench/instructions $(TARGET)/release/freehold-count --write
+
+# Draws docs/publish.svg anew. inferno is a tool beside the project: its licence is none of deny.toml.
+flamegraph: $(TARGET)/tools/bin/inferno-flamegraph
+	cargo build --release --locked --bin freehold-bench
+	RUSTFLAGS='-C force-frame-pointers=yes' cargo build --profile profiling --locked --bin freehold
+	bench/flamegraph $(TARGET) docs/publish.svg
+
+$(TARGET)/tools/bin/inferno-flamegraph:
+	cargo install --quiet --locked --version 0.12.8 --root $(TARGET)/tools --no-default-features \
+		--features cli,nameattr inferno
 
 # Renews config/example.toml from the comments in config/src/file.rs.
 example:

@@ -12,7 +12,7 @@ use freehold_store::TopicKey;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     behind::{Behind, Later, Missing},
@@ -273,7 +273,7 @@ impl Session {
     /// Whether what can be told later is to be told later.
     fn falls_behind(&self, behind: &mut Option<Box<Behind>>) -> bool {
         if behind.is_none() && self.is_crowded() {
-            info!(session = self.0.id, "client does not keep up");
+            debug!(session = self.0.id, "client does not keep up");
             *behind = Some(Box::default());
         }
         behind.is_some()

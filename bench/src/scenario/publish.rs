@@ -6,7 +6,7 @@ use crate::{
     machine::allow_connections,
     people::{self, Person, acquaint},
     place::{Place, Where},
-    report::Report,
+    report::{Report, progress},
     scenario::Load,
     talker::{Action, Clockwork, Crowd, Habits},
     yardstick,
@@ -41,6 +41,7 @@ impl Options {
         }
         let domain = place.place().await?;
         let crowd = self.crowd(&domain).await?;
+        progress(&format!("{} people write to each other", self.connections));
         self.load.run(crowd, 1, [domain.meter], &mut report).await?;
         drop(domain);
         if self.yardstick > 0 {
