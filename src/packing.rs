@@ -1,7 +1,6 @@
-//! Packs older messages in the background ([`packs`]), a little at a time: one batch or, when much waits, a few
-//! are under way, and after them comes a rest as long as the store took. When it is as far behind as a turn can
-//! tell there is no rest: what stays behind costs for ever, since the engine's file never becomes smaller, and
-//! neither does what it keeps in memory for each page that it ever had.
+//! Packs older messages in the background ([`packs`]): a stretch at a time, with a rest of some times what the store
+//! took for it, so that whoever writes hardly waits. As long as more waits, a few more stretches go at once. While
+//! people write faster than that it stays behind, and catches up when they write less.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,33 +11,51 @@ use tracing::{debug, error, warn};
 
 use crate::server::Server;
 
-/// How often it is looked whether there is anything to pack.
-const LOOK: Duration = Duration::from_secs(2);
+/// When it is looked again whether there is anything to pack; longer and longer while there is not.
+const SOON: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_secs(2);
 /// How long to wait when the store does not take anything, or has no room for it.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Stretches that go at once at most: an eighth of what one commit group takes.
+const AT_ONCE: usize = 8;
+/// How many times as long as it took it rests: a fifth of the store's time is the most that packing takes.
+const RESTS: u32 = 4;
 
 /// Packs until the domain stops. What is under way then is complete or was never begun.
 pub(crate) async fn run(server: Arc<Server>, store: Config) {
+    let (mut limit, mut look) = (1, SOON);
     loop {
         let begun = Instant::now();
-        let rest = match has_room(&store).await {
-            true => match turn(&server.tables).await {
-                Ok(0) => LOOK,
-                Ok(packs::BATCHES_MAX) => Duration::ZERO,
-                Ok(_) => begun.elapsed(),
-                Err(fault) => {
-                    error!(%fault, "older messages cannot be packed now");
-                    AGAIN
-                }
-            },
-            false => {
-                warn!("there is too little room on the disk for packing older messages");
-                AGAIN
+        let rest = match packed(&server.tables, &store, limit).await {
+            Some(0) => {
+                (limit, look) = (1, LATER.min(look * 2));
+                look
             }
+            Some(count) => {
+                let more = if count < limit { count } else { limit * 2 };
+                (limit, look) = (more.min(AT_ONCE), SOON);
+                begun.elapsed() * RESTS
+            }
+            None => AGAIN,
         };
         tokio::select! {
             () = server.tasks.stopped() => return,
             () = sleep(rest) => {}
+        }
+    }
+}
+
+/// In how many batches some was packed; `None` when nothing can be packed now.
+async fn packed(tables: &Tables, store: &Config, limit: usize) -> Option<usize> {
+    if !has_room(store).await {
+        warn!("there is too little room on the disk for packing older messages");
+        return None;
+    }
+    match turn(tables, limit).await {
+        Ok(count) => Some(count),
+        Err(fault) => {
+            error!(%fault, "older messages cannot be packed now");
+            None
         }
     }
 }
@@ -55,14 +72,15 @@ async fn has_room(store: &Config) -> bool {
 }
 
 /// Packs some; returns in how many batches.
-pub(crate) async fn turn(tables: &Tables) -> Result<usize, StoreError> {
-    let batches = tables.read(packs::pack_some).await?;
+async fn turn(tables: &Tables, limit: usize) -> Result<usize, StoreError> {
+    let find = move |tables: &Tables| packs::pack_some(tables, limit);
+    let batches = tables.read(find).await?;
     let commits: Vec<_> = batches.into_iter().map(|it| tables.commit(it)).collect();
-    let turns = commits.len();
+    let count = commits.len();
     for outcome in join_all(commits).await {
         if let Outcome::GuardFailed { .. } = outcome? {
             debug!("messages changed while they were to be packed");
         }
     }
-    Ok(turns)
+    Ok(count)
 }

@@ -155,7 +155,7 @@ mod kill9 {
     }
 
     fn pack(tables: &Tables) -> bool {
-        let batches = pack_some(tables).unwrap();
+        let batches = pack_some(tables, 8).unwrap();
         let commits: Vec<_> = batches.into_iter().map(|it| tables.commit(it)).collect();
         let some = !commits.is_empty();
         for commit in commits {

@@ -41,16 +41,8 @@ const PAGE: usize = 4;
 /// More packs than any stretch has: each holds a position that those before it do not, or had replaced.
 const PACKS_MAX: usize = 255;
 
-/// What one batch of packing may weigh, but for its last stretch: less than half a commit group, so that
-/// whoever writes at the same time finds room in it.
-const BATCH_OPS: usize = 768;
-const BATCH_BYTES: usize = 192 * 1024;
-/// The most batches in one turn.
-pub const BATCHES_MAX: usize = 8;
-/// Notes of ripe stretches read in one turn: about as many as its batches take.
-const NOTES: usize = 10 * BATCHES_MAX;
-/// Stretches from before there were packs that are looked at in one turn.
-const OLDER: usize = 12;
+/// Stretches from before there were packs that are looked at in one batch.
+const OLDER: usize = 2;
 
 /// Where the stretch of a position begins.
 #[must_use]
@@ -218,60 +210,47 @@ pub(super) fn note_unpacked(batch: &mut Batch) {
     batch.put(keys::unpacked(), keys::all_messages());
 }
 
-/// Batches that pack some of what may be packed, [`BATCHES_MAX`] of them when much waits; none when there is
-/// nothing. They may be under way together, and nothing else that packs beside them. When one fails, somebody
-/// has changed what it was to move, and the next turn sees it as it is then. Blocks.
-pub fn pack_some(tables: &Tables) -> Result<Vec<Batch>, StoreError> {
-    let (mut batches, mut batch) = (Vec::new(), Batch::new());
-    let mut places = BTreeSet::new();
+/// Batches that pack some of what may be packed, one stretch each, at most `limit`; none when there is nothing.
+/// They may be under way together, and nothing else that packs beside them. When one fails, somebody has
+/// changed what it was to move, and the next turn sees it as it is then. Blocks.
+pub fn pack_some(tables: &Tables, limit: usize) -> Result<Vec<Batch>, StoreError> {
+    let (mut batches, mut places) = (Vec::new(), BTreeSet::new());
     let ripe = KeyRange::prefix(&keys::all_ripe());
-    for (key, value) in tables.page(&ripe, Order::Ascending, NOTES)? {
-        if is_full(&batch) {
-            batches.push(std::mem::take(&mut batch));
-            if batches.len() == BATCHES_MAX {
-                return Ok(batches);
-            }
-        }
+    for (key, value) in tables.page(&ripe, Order::Ascending, limit)? {
         let place = keys::ripe_place(&key).ok_or_else(|| damaged(&key))?;
         if !places.insert(place) {
             continue;
         }
+        let mut batch = Batch::new();
         // What is not far enough behind is noted again when it is.
         pack(tables, &mut batch, place)?;
         batch.require_value(key.clone(), value);
         batch.remove(key);
+        batches.push(batch);
     }
-    if batches.is_empty() && batch.is_empty() {
-        pack_older(tables, &mut batch)?;
+    if batches.is_empty() {
+        batches.extend(pack_older(tables)?);
     }
-    batches.extend(Some(batch).filter(|it| !it.is_empty()));
     Ok(batches)
 }
 
-fn is_full(batch: &Batch) -> bool {
-    batch.ops() >= BATCH_OPS || batch.bytes() >= BATCH_BYTES
-}
-
 /// The same for messages from before there were packs, one stretch after the other through all topics.
-fn pack_older(tables: &Tables, batch: &mut Batch) -> Result<(), StoreError> {
-    let progress = keys::unpacked();
+fn pack_older(tables: &Tables) -> Result<Option<Batch>, StoreError> {
+    let (progress, mut batch) = (keys::unpacked(), Batch::new());
     let Some(begun) = tables.engine.get(&progress)? else {
-        return Ok(());
+        return Ok(None);
     };
     let mut next = begun.to_vec();
     for _ in 0..OLDER {
-        if is_full(batch) {
-            break;
-        }
         let range = KeyRange::prefix(&keys::all_messages()).starting_at(next.clone());
         let page = tables.page(&range, Order::Ascending, 1)?;
         let Some((key, _)) = page.first() else {
             batch.require_value(progress.clone(), begun);
             batch.remove(progress);
-            return Ok(());
+            return Ok(Some(batch));
         };
         let (topic, seq) = keys::message_place(key).ok_or_else(|| damaged(key))?;
-        next = match pack(tables, batch, (topic, stretch(seq)))? {
+        next = match pack(tables, &mut batch, (topic, stretch(seq)))? {
             true => keys::message(topic, stretch_start(seq) + STRETCH),
             // This one and all behind it are noted when they are far enough behind.
             false => [keys::message(topic, u32::MAX), vec![0]].concat(),
@@ -279,7 +258,7 @@ fn pack_older(tables: &Tables, batch: &mut Batch) -> Result<(), StoreError> {
     }
     batch.require_value(progress.clone(), begun);
     batch.put(progress, next);
-    Ok(())
+    Ok(Some(batch))
 }
 
 /// Adds that the rows of a stretch go into packs; false when it is not far enough behind. Blocks.
