@@ -246,13 +246,13 @@ pub trait Outbox: Send + Sync + 'static {
         bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable>;
 
-    /// More of the same, behind position `after`, up to which everything has been offered and taken, though
-    /// that may not be settled yet. None where that is not all there is to look at: then [`Outbox::next`]
-    /// comes next.
+    /// More of the same, behind what [`Outbox::next`] and this have handed out since, all of which was taken,
+    /// though it may not be settled yet. None where that is not all there is to look at: then
+    /// [`Outbox::next`] comes next.
     async fn behind(
         &self,
         peer: &DomainName,
-        moment: (Timestamp, u64),
+        now: Timestamp,
         items_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable>;

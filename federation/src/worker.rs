@@ -224,17 +224,12 @@ async fn behind(
     items: usize,
 ) -> Result<Vec<Outgoing>, Unavailable> {
     let taken = |it: &Verdict| matches!(it, Verdict::Ok | Verdict::Duplicate);
-    let Some((last, _)) = verdicts.last() else {
-        return Ok(Vec::new());
-    };
     if !verdicts.iter().all(|(_, verdict)| taken(verdict)) {
         return Ok(Vec::new());
     }
     let (now, bytes) = (engine.clock.now(), limits::BATCH_BYTES_MAX);
-    let behind = engine
-        .outbox
-        .behind(&peer.domain, (now, *last), items, bytes);
-    behind.await
+    let outbox = &engine.outbox;
+    outbox.behind(&peer.domain, now, items, bytes).await
 }
 
 /// Works out on which item the peer fails, and sets it aside.

@@ -4,7 +4,12 @@
 //! everything else that can be told later the latest is kept, once for each thing it is about. So a
 //! session costs no more however long it is behind.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    ops::Bound,
+    sync::Arc,
+};
 
 use freehold_store::TopicKey;
 
@@ -37,10 +42,16 @@ pub(super) async fn keep_up(server: Arc<Server>, session: Session) {
     }
 }
 
+/// Pages of messages after which news are told although there are more.
+const PAGES_MAX: u32 = 16;
+
 /// What one session has missed.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
-    topics: HashMap<TopicKey, Missing>,
+    topics: BTreeMap<TopicKey, Missing>,
+    /// The one that was shown last, and how many pages since news were told.
+    shown: Option<TopicKey>,
+    pages: u32,
     news: Vec<Encoded>,
     /// Where each thing stands in `news`.
     places: HashMap<Thing, usize>,
@@ -147,9 +158,27 @@ impl Behind {
         self.topics.get(&topic)
     }
 
-    /// A topic of which something is missing.
-    pub(super) fn any(&self) -> Option<TopicKey> {
-        self.topics.keys().next().copied()
+    /// A topic of which something is missing, one after the other: none waits for one in which much is said.
+    pub(super) fn next(&mut self) -> Option<TopicKey> {
+        let behind = (
+            self.shown.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let mut rest = self.topics.range(behind);
+        let next = rest.next().or_else(|| self.topics.iter().next());
+        self.shown = next.map(|it| *it.0);
+        self.pages += 1;
+        self.shown
+    }
+
+    /// The news, if so many pages were shown that they are not to wait for the last one.
+    pub(super) fn overdue(&mut self) -> Vec<Encoded> {
+        if self.pages < PAGES_MAX {
+            return Vec::new();
+        }
+        self.pages = 0;
+        self.places.clear();
+        mem::take(&mut self.news)
     }
 
     /// Of a topic everything before `next` has been sent, or everything.
@@ -172,6 +201,8 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
+    use freehold_proto::UserId;
+
     use super::*;
     use crate::edge::encoding::Encoding;
 
@@ -237,6 +268,26 @@ mod tests {
         }
         assert_eq!(Later::of(&info("usrA", "call", 1)), Later::Never);
         assert_eq!(Later::of(&info("usrA", "kp", 0)), Later::Worthless);
+    }
+
+    #[test]
+    fn neither_a_topic_nor_news_wait_for_one_in_which_much_is_said() {
+        let mut behind = Behind::default();
+        let user = |number| UserId::new([number; 8], "alpha.test".parse().unwrap());
+        let topics = [1, 2, 3].map(|it| TopicKey::saved(&user(it)));
+        topics.iter().for_each(|it| behind.misses(*it, 1));
+        let mut shown: Vec<_> = (0..3).filter_map(|_| behind.next()).collect();
+        shown.sort_unstable();
+        let mut all = topics;
+        all.sort_unstable();
+        assert_eq!(shown, all);
+        keep(&mut behind, &pres("usrA", "on", 0));
+        assert!(behind.overdue().is_empty(), "there may be no more soon");
+        assert!((0..PAGES_MAX).all(|_| behind.next().is_some()));
+        assert_eq!(behind.overdue().len(), 1);
+        assert!(behind.overdue().is_empty());
+        keep(&mut behind, &pres("usrA", "off", 0));
+        assert_eq!(behind.into_news().len(), 1);
     }
 
     #[test]

@@ -350,9 +350,14 @@ impl Session {
     /// A topic of which it misses messages. If it misses none it is told the news and has caught up.
     pub(super) fn next_missing(&self) -> Option<TopicName> {
         let mut behind = self.0.behind.lock();
-        while let Some(key) = behind.as_ref()?.any() {
-            if let Some(name) = self.0.topics.lock().get(&key) {
-                return Some(name.clone());
+        while let Some(key) = behind.as_mut()?.next() {
+            let name = self.0.topics.lock().get(&key).cloned();
+            if name.is_some() {
+                let news = behind.as_mut()?.overdue();
+                if !news.is_empty() {
+                    self.queue(news);
+                }
+                return name;
             }
             behind.as_mut()?.has_caught_up(key, None);
         }

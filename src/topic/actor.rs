@@ -229,16 +229,17 @@ impl Actor {
             tokio::select! {
                 biased;
                 Some(committed) = self.commits.next() => self.settle(committed),
+                // Before the mailbox, which may never be empty.
+                () = sleep_until(cursors), if self.cursors_due.is_some() => self.write_cursors(),
+                () = sleep_until(marks.unwrap_or(cursors)), if ready && marks.is_some() => {
+                    self.tell_gathered().await;
+                }
                 Some(command) = self.place.mailbox.recv(), if ready => {
                     self.idle_since = Instant::now();
                     self.handle(command).await;
                     if std::mem::take(&mut self.home_moved) && !self.stale {
                         self.follow_home().await;
                     }
-                }
-                () = sleep_until(cursors), if self.cursors_due.is_some() => self.write_cursors(),
-                () = sleep_until(marks.unwrap_or(cursors)), if ready && marks.is_some() => {
-                    self.tell_gathered().await;
                 }
                 () = sleep_until(self.erase_at), if ready && self.has_to_erase() && self.commits.is_empty() => {
                     self.erase_some().await;
@@ -639,6 +640,7 @@ impl Actor {
             }
             Err(fault) => {
                 self.stale = true;
+                self.erase_later();
                 effects
                     .into_iter()
                     .for_each(|effect| self.fail(effect, &fault));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freehold_proto::{AccessMode, Timestamp, UserId, limits};
 use freehold_store::{
-    Batch, StoreError, Tables, TopicKey,
+    Batch, Outcome, StoreError, Tables, TopicKey,
     tables::{
         deletions,
         log::erase_from_feed,
@@ -340,10 +340,15 @@ impl Actor {
         let from = (self.erasing, self.now());
         let find = move |tables: &Tables| erase(tables, key, cleared, from);
         match self.server.tables.read(find).await {
-            Ok(Erased::Part(batch, next)) => {
-                self.erasing = next;
-                self.commit(batch, Vec::new());
-            }
+            Ok(Erased::Part(batch, next)) => match self.server.tables.commit(batch).await {
+                Ok(Outcome::Applied) => self.erasing = next,
+                // Some of it was packed at the same time: it is looked for again.
+                Ok(Outcome::GuardFailed { .. }) => {}
+                Err(fault) => {
+                    tracing::error!(%fault, "deleted messages cannot be erased now");
+                    self.erase_later();
+                }
+            },
             Ok(Erased::Whole(id)) => {
                 self.erasing = 0;
                 self.topic.set_cleared(Cleared {
@@ -472,11 +477,11 @@ fn erase(
     let (mut batch, mut seq) = (Batch::new(), span.low.max(from));
     while seq < span.high && batch.ops() < ERASED_OPS && batch.bytes() < ERASED_BYTES {
         let mut found = tables.seqs(topic, (seq, span.high), SEQS_PAGE)?;
-        // A topic that was restored has holes of any size.
-        seq = match found.last() {
-            // One batch rewrites a pack only once.
-            Some(last) if found.len() == SEQS_PAGE => packs::stretch_start(*last),
-            _ => span.high,
+        // A topic that was restored has holes of any size. One batch rewrites a pack only once, and large
+        // messages are many rows: no more than a stretch goes at once.
+        seq = match found.first() {
+            Some(first) => packs::stretch_end(*first).min(span.high),
+            None => span.high,
         };
         found.retain(|it| *it < seq);
         erase_messages(tables, &mut batch, topic, &found, id)?;

@@ -77,7 +77,11 @@ pub(crate) fn page(
             false => (by_position(tables, key, before)?, 1),
         };
         before = rows.last().map_or(low, |it| it.0).min(before - 1);
-        for (order, seq, row) in rows.into_iter().filter(|it| it.2.deleted == 0) {
+        for (order, seq, row) in rows {
+            // What is deleted may not be erased yet.
+            if row.deleted != 0 || tables.is_deleted(key, seq)? {
+                continue;
+            }
             show(signer, tables, (group, key), (order, seq, row), &mut page)?;
         }
     }
@@ -438,6 +442,10 @@ fn keep(
             .unwrap_or(seq);
     }
     if !found.fed && tables.seen(&found.from, id)?.is_some() {
+        return Ok(None);
+    }
+    // It was deleted while it was on its way.
+    if tables.is_deleted(key, seq)? {
         return Ok(None);
     }
     match tables.message(key, seq)? {

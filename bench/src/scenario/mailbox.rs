@@ -20,6 +20,10 @@ use tokio::time::{Duration, Instant, sleep};
 
 /// What is written behind what was acknowledged goes on for a moment.
 const SETTLE: Duration = Duration::from_secs(5);
+/// A domain is at rest when it takes less than this share of a core over that time.
+const AT_REST: f64 = 0.02;
+/// How often it is looked whether it is: five minutes.
+const LOOKS_MAX: u32 = 60;
 
 /// Conversations of two are filled; then the domain is stopped, started, killed and started again, and all
 /// ask for pages from anywhere in the past.
@@ -64,7 +68,10 @@ impl Options {
         let again = fill(people, self.messages, self.load.bytes).await?;
         let filled = rate(self.messages as u64, begun.elapsed());
         report.figures.insert("filled_per_s", filled);
-        sleep(SETTLE).await;
+        let begun = Instant::now();
+        rest(&domain).await?;
+        let rested = begun.elapsed().as_secs_f64();
+        report.figures.insert("at_rest_after_s", rested);
         resident(&domain, "resident_mib_when_filled", report)?;
         let begun = Instant::now();
         domain.stop().await?;
@@ -119,6 +126,21 @@ async fn opened(own: &Own, name: &'static str, report: &mut Report) -> Result<Pl
     sleep(SETTLE).await;
     resident(&domain, "resident_mib_when_opened", report)?;
     Ok(domain)
+}
+
+/// Waits until the domain has done what it does in the background.
+async fn rest(domain: &Place) -> Result<()> {
+    let Some(meter) = domain.meter else {
+        return Ok(());
+    };
+    for _ in 0..LOOKS_MAX {
+        let before = meter.cpu_seconds()?;
+        sleep(SETTLE).await;
+        if meter.cpu_seconds()? - before < SETTLE.as_secs_f64() * AT_REST {
+            return Ok(());
+        }
+    }
+    Err("the domain does not come to rest".to_owned())
 }
 
 fn resident(domain: &Place, name: &'static str, report: &mut Report) -> Result<()> {

@@ -396,6 +396,8 @@ pub(super) struct MemoryOutbox {
     rows: Mutex<HashMap<DomainName, BTreeMap<u64, Row>>>,
     settled: Mutex<Vec<(u64, Verdict)>>,
     heard: Mutex<Vec<StreamPosition>>,
+    /// What was handed out since all was looked at.
+    handed: Mutex<HashMap<DomainName, HashSet<u64>>>,
 }
 
 struct Row {
@@ -423,22 +425,19 @@ impl MemoryOutbox {
         rows.insert(position, row);
     }
 
-    fn due(
-        &self,
-        peer: &DomainName,
-        now: Timestamp,
-        after: u64,
-        items_max: usize,
-    ) -> Vec<Outgoing> {
-        let rows = self.rows.lock();
+    fn due(&self, peer: &DomainName, now: Timestamp, items_max: usize) -> Vec<Outgoing> {
+        let (rows, mut handed) = (self.rows.lock(), self.handed.lock());
+        let handed = handed.entry(peer.clone()).or_default();
         let due = rows.get(peer).into_iter().flatten();
-        let due = due.filter(|&(&position, row)| position > after && row.due <= now);
+        let due = due.filter(|(position, row)| !handed.contains(*position) && row.due <= now);
         let items = due.take(items_max).map(|(&position, row)| Outgoing {
             position,
             envelope: row.envelope.clone(),
             placed: row.placed.clone(),
         });
-        items.collect()
+        let items: Vec<_> = items.collect();
+        handed.extend(items.iter().map(|it| it.position));
+        items
     }
 
     /// True when nothing waits.
@@ -474,17 +473,18 @@ impl Outbox for MemoryOutbox {
         items_max: usize,
         _bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable> {
-        Ok(self.due(peer, now, 0, items_max))
+        self.handed.lock().remove(peer);
+        Ok(self.due(peer, now, items_max))
     }
 
     async fn behind(
         &self,
         peer: &DomainName,
-        (now, after): (Timestamp, u64),
+        now: Timestamp,
         items_max: usize,
         _bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable> {
-        Ok(self.due(peer, now, after, items_max))
+        Ok(self.due(peer, now, items_max))
     }
 
     async fn settle(

@@ -432,6 +432,7 @@ impl Outbox {
                 let mut stream = stream.lock();
                 stream.sizes.insert(position, envelope.size());
                 stream.offered.insert(position, offer);
+                stream.handed.insert(position);
             }
             items.push(Outgoing {
                 position,
@@ -442,19 +443,20 @@ impl Outbox {
         Ok((items, bytes))
     }
 
-    /// Waiting items behind `after`, in order, which may go with those before them.
+    /// Waiting items behind those that were handed out since all that waits was looked at, in order. Looked for
+    /// from the beginning: what got its position before them may be written after them.
     async fn behind(
         &self,
         peer: &DomainName,
         stream: &Mutex<Stream>,
-        after: u64,
         items_max: usize,
     ) -> Result<Vec<(u64, Offer)>, StoreError> {
-        let (page, _) = self.durable_page(peer, after).await?;
+        let (page, _) = self.durable_page(peer, 0).await?;
         let stream = stream.lock();
         let waits = |position: &u64, row: &OutboxRow| {
             let parks = |it: &Pair| stream.parked.contains_key(it);
             is_marks(row)
+                || stream.handed.contains(position)
                 || stream.cells_held.contains_key(position)
                 || (is_letter(row) && pair_of(row).as_ref().is_some_and(parks))
         };
@@ -586,6 +588,7 @@ impl freehold_federation::Outbox for Outbox {
         {
             let mut stream = stream.lock();
             stream.offered.clear();
+            stream.handed.clear();
             stream.sizes.clear();
             (stream.looked, stream.looked_at) = (now, Instant::now());
             stream.lives = self.lives();
@@ -626,7 +629,7 @@ impl freehold_federation::Outbox for Outbox {
     async fn behind(
         &self,
         peer: &DomainName,
-        (now, after): (Timestamp, u64),
+        now: Timestamp,
         items_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Outgoing>, Unavailable> {
@@ -634,7 +637,7 @@ impl freehold_federation::Outbox for Outbox {
         if !stream.lock().only_goes_on(now, Instant::now()) {
             return Ok(Vec::new());
         }
-        let offers = Self::behind(self, peer, &stream, after, items_max).await;
+        let offers = Self::behind(self, peer, &stream, items_max).await;
         let offers = offers.map_err(unavailable)?;
         let handed = self.hand_out(peer, &stream, offers, bytes_max, now).await;
         handed.map(|it| it.0).map_err(unavailable)

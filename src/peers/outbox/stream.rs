@@ -75,6 +75,8 @@ pub(super) struct Stream {
     pub(super) perhaps_over: HashMap<TopicKey, u64>,
     /// What was handed out under which position and is not settled.
     pub(super) offered: BTreeMap<u64, Offer>,
+    /// What was handed out since all that waits was looked at.
+    pub(super) handed: HashSet<u64>,
 }
 
 /// A group's log, as far as the peer has been told it.
@@ -237,6 +239,7 @@ impl Stream {
             told: HashMap::new(),
             perhaps_over: HashMap::new(),
             offered: BTreeMap::new(),
+            handed: HashSet::new(),
         };
         Ok((stream, stored.is_none()))
     }

@@ -510,10 +510,10 @@ async fn what_is_not_written_yet_has_its_place_in_the_queue() {
 }
 
 impl Stage {
-    /// Who comes behind a position.
-    async fn comes_behind(&self, now: Timestamp, after: u64) -> Vec<u64> {
+    /// What comes behind that which was handed out.
+    async fn comes_behind(&self, now: Timestamp) -> Vec<u64> {
         let outbox: &dyn freehold_federation::Outbox = &self.outbox;
-        let items = outbox.behind(&beta(), (now, after), 100, usize::MAX).await;
+        let items = outbox.behind(&beta(), now, 100, usize::MAX).await;
         items.unwrap().iter().map(|it| it.position).collect()
     }
 }
@@ -525,7 +525,7 @@ async fn what_comes_behind_a_batch_is_known_before_it_is_settled() {
     let first = stage.offered(at(0)).await[0].0;
     stage.says(&alice(), 2).await;
     stage.says(&ann(), 3).await;
-    let behind = stage.comes_behind(at(0), first).await;
+    let behind = stage.comes_behind(at(0)).await;
     assert_eq!(behind, [first + 1, first + 2]);
     let taken = |position: &u64| (*position, Verdict::Ok);
     let all = [vec![first], behind].concat();
@@ -542,10 +542,12 @@ async fn what_comes_behind_a_batch_is_known_before_it_is_settled() {
 async fn all_that_waits_is_looked_at_once_in_a_while() {
     let stage = Stage::new().await;
     stage.says(&alice(), 1).await;
-    assert!(stage.offered(at(0)).await.len() == 1);
-    assert_eq!(stage.comes_behind(at(0), 0).await.len(), 1);
+    assert_eq!(stage.offered(at(0)).await.len(), 1);
+    stage.says(&alice(), 2).await;
+    assert_eq!(stage.comes_behind(at(0)).await.len(), 1);
+    stage.says(&alice(), 3).await;
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(stage.comes_behind(at(0), 0).await.is_empty());
+    assert!(stage.comes_behind(at(0)).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -556,15 +558,37 @@ async fn what_waits_for_consent_does_not_slip_by_behind_a_batch() {
     assert!(stage.offered(at(1)).await.is_empty());
     stage.says(&alice(), 2).await;
     stage.says(&ann(), 3).await;
-    let behind = stage.comes_behind(at(1), 0).await;
-    assert_eq!(behind.len(), 1, "Ann's alone");
+    let behind = stage.comes_behind(at(1)).await;
     let offered = stage.offered(at(1)).await;
-    assert_eq!(offered[0].0, behind[0]);
+    assert_eq!(behind, [offered[0].0], "Ann's alone");
     assert_eq!(offered[0].1, ann());
     assert!(
-        stage.comes_behind(at(3600), 0).await.is_empty(),
+        stage.comes_behind(at(3600)).await.is_empty(),
         "Alice's time has come: that needs a look at all"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_late_is_not_overtaken_by_what_its_author_wrote_after_it() {
+    let stage = Stage::new().await;
+    // Alice's first message has its position, and is written after Ann's.
+    let mut late = Batch::new();
+    let topic = with_bob(&alice());
+    stage
+        .outbox
+        .put_message(&mut late, &beta(), (topic, &alice()), 1, at(0));
+    stage.says(&ann(), 2).await;
+    let first = stage.offered(at(0)).await;
+    assert_eq!(first.len(), 1);
+    stage.commit(late).await;
+    stage.says(&alice(), 3).await;
+    let message = move |tables: &Tables| tables.message(topic, 3);
+    let row = stage.tables.read(message).await.unwrap().unwrap();
+    let mut batch = Batch::new();
+    freehold_store::tables::messages::fill_message(&mut batch, topic, 1, &row);
+    stage.commit(batch).await;
+    let behind = stage.comes_behind(at(0)).await;
+    assert_eq!(behind, [first[0].0 - 1, first[0].0 + 1]);
 }
 
 #[test]

@@ -50,6 +50,12 @@ pub fn stretch_start(seq: u32) -> u32 {
     seq - seq % STRETCH
 }
 
+/// The position behind the stretch of a position.
+#[must_use]
+pub fn stretch_end(seq: u32) -> u32 {
+    stretch_start(seq).saturating_add(STRETCH)
+}
+
 fn stretch(seq: u32) -> u32 {
     seq / STRETCH
 }
@@ -223,7 +229,15 @@ pub fn pack_some(tables: &Tables, limit: usize) -> Result<Vec<Batch>, StoreError
         }
         let mut batch = Batch::new();
         // What is not far enough behind is noted again when it is.
-        pack(tables, &mut batch, place)?;
+        match pack(tables, &mut batch, place) {
+            Ok(_) => {}
+            // What cannot be read stays as it is, and holds up nothing else.
+            Err(StoreError::Corrupt { detail }) => {
+                tracing::error!(detail, "messages that are damaged are not packed");
+                batch = Batch::new();
+            }
+            Err(fault) => return Err(fault),
+        }
         batch.require_value(key.clone(), value);
         batch.remove(key);
         batches.push(batch);
