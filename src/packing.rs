@@ -13,7 +13,7 @@ use crate::server::Server;
 
 /// When it is looked again whether there is anything to pack; longer and longer while there is not.
 const SOON: Duration = Duration::from_millis(100);
-const LATER: Duration = Duration::from_secs(2);
+const LATER: Duration = Duration::from_secs(30);
 /// How long to wait when the store does not take anything, or has no room for it.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Stretches that go at once at most: an eighth of what one commit group takes.

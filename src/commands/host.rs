@@ -21,7 +21,9 @@ use tokio::{
 };
 use tracing::{Instrument as _, error, info, info_span};
 
-use super::{CommandError, STOP_GRACE, load_config, logging, signals::StopSignal, while_doing};
+use super::{
+    CommandError, STOP_GRACE, load_config, logging, open_files, signals::StopSignal, while_doing,
+};
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -71,6 +73,7 @@ struct House {
 impl Host {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
         logging::start("info", self.json_logs);
+        open_files::allow_all();
         let mut stop = StopSignal::new()?;
         let unheard = |what: &str| while_doing(format!("{what} cannot be listened to"));
         let clients = TcpListener::bind(self.clients).await;

@@ -10,6 +10,7 @@ mod init;
 mod invite;
 mod keys;
 mod logging;
+mod open_files;
 mod password;
 mod peer;
 mod peers;

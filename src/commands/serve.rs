@@ -6,7 +6,7 @@ use freehold::{Domain, clock};
 use freehold_config::Config;
 use freehold_keys::KeyRing;
 
-use super::{CommandError, STOP_GRACE, load_config, logging, signals::StopSignal};
+use super::{CommandError, STOP_GRACE, load_config, logging, open_files, signals::StopSignal};
 
 /// Serve one domain until stopped (SIGTERM or Ctrl-C).
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,7 @@ impl Serve {
         let config = hasten(load_config(&self.config)?);
         let clock = clock::of_this_process();
         logging::start("info", self.json_logs);
+        open_files::allow_all();
         let mut stop = StopSignal::new()?;
         let name = config.domain.to_string();
         let keys = KeyRing::load(&config.keys_dir, &config.domain, clock.now())?;

@@ -32,8 +32,10 @@ use prost::Message;
 use crate::{Batch, Commit, Engine, KeyRange, Order, StoreError};
 
 /// The version of keys and rows this program writes.
-const SCHEMA: &[u8] = b"freehold 2";
-/// The one before, in which every message was a row of its own. It becomes the present one at once, and its
+const SCHEMA: &[u8] = b"freehold 3";
+/// The same rows, from before sled's redo log had files of its own.
+const REDO_IN_SLED: &[u8] = b"freehold 2";
+/// The one before that, in which every message was a row of its own. It becomes the present one at once, and its
 /// messages are packed little by little.
 const UNPACKED: &[u8] = b"freehold 1";
 
@@ -47,31 +49,25 @@ impl Tables {
     /// Takes an open engine; refuses one that was written by a newer or a foreign program. Blocks.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, StoreError> {
         let key = keys::schema();
-        match engine.get(&key)? {
-            Some(found) if *found == *SCHEMA => {}
-            Some(found) if *found == *UNPACKED => {
-                let mut batch = Batch::new();
-                packs::note_unpacked(&mut batch);
-                batch.put(key, SCHEMA);
-                // A batch without guards is applied.
-                let _applied = engine.commit(batch).wait_blocking()?;
-            }
+        let found = engine.get(&key)?;
+        let mut batch = Batch::new();
+        match found.as_deref() {
+            Some(SCHEMA) => return Ok(Self { engine }),
+            Some(UNPACKED) => packs::note_unpacked(&mut batch),
+            Some(REDO_IN_SLED) | None => {}
             Some(found) => {
                 return Err(StoreError::Corrupt {
                     detail: format!(
                         "the data has format {:?}, this program reads {:?}",
-                        String::from_utf8_lossy(&found),
+                        String::from_utf8_lossy(found),
                         String::from_utf8_lossy(SCHEMA)
                     ),
                 });
             }
-            None => {
-                let mut batch = Batch::new();
-                batch.put(key, SCHEMA);
-                // A batch without guards is applied.
-                let _applied = engine.commit(batch).wait_blocking()?;
-            }
         }
+        batch.put(key, SCHEMA);
+        // A batch without guards is applied.
+        let _applied = engine.commit(batch).wait_blocking()?;
         Ok(Self { engine })
     }
 

@@ -1,16 +1,17 @@
 //! The default engine: one sled database with a single writer thread.
 //!
 //! Left to itself sled loses acknowledged rows on a power cut, so all writes go
-//! through one writer, which keeps this order for every commit group: redo
-//! record, rows, flush (in which sled syncs its file), answers. Whatever is
-//! acknowledged is on the disk; a group cut short by a crash is completed from
-//! its redo record by the next open, or was never begun.
+//! through one writer, which keeps this order for every commit group: redo log,
+//! sync, rows, answers. Whatever is acknowledged is on the disk; a group cut short
+//! by a crash is completed from the redo log by the next open, or was never begun.
 //!
-//! Invariant: nothing but the writer thread, and `redo::replay` before it
-//! starts, writes rows.
+//! Invariant: nothing but the writer thread, and `replay` before it starts,
+//! writes rows.
 
+mod checkpoint;
 mod config;
 mod files;
+mod former;
 mod redo;
 mod space;
 mod writer;
@@ -18,7 +19,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use ::sled::{Db, IVec};
 use bytes::Bytes;
@@ -32,6 +38,8 @@ use tokio::sync::{
 pub use config::{Config, ConfigError};
 
 use self::{
+    checkpoint::{Mark, apply, make_durable},
+    redo::Redo,
     space::{Probe, Space},
     writer::{Queued, Writer},
 };
@@ -84,12 +92,12 @@ impl SledEngine {
 
         let db = files::open_database(&path, cache_capacity)?;
         let file = files::database_file(&path)?;
-        let next_group = redo::replay(&db, &file)?;
+        let redo = replay(&path, &db, &file)?;
         files::sync_new_files(&path)?;
 
         let poison = watch::Sender::new(false);
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer::new(queued, db.clone(), file, next_group, space, poison.clone());
+        let writer = Writer::new(queued, (db.clone(), file), redo, space, poison.clone())?;
         let open = Open {
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
@@ -173,7 +181,8 @@ impl Engine for SledEngine {
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.read(|db| db.size_on_disk())
+        let redo = redo::size_on_disk(&self.path)?;
+        self.read(|db| db.size_on_disk()).map(|it| it + redo)
     }
 
     fn poisoned(&self) -> watch::Receiver<bool> {
@@ -219,6 +228,28 @@ impl std::fmt::Debug for SledEngine {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// Writes again what a crash has taken from sled, or cut short.
+fn replay(path: &Path, db: &Db, file: &File) -> Result<Redo, StoreError> {
+    if let Some(former) = former::read(db)? {
+        apply(db, &former.writes)?;
+        make_durable(db, file)?;
+        for key in former.keys {
+            db.remove(key)?;
+        }
+        make_durable(db, file)?;
+    }
+    let known = Mark::find(db)?.map_or(0, |it| it.0);
+    let (mut redo, groups) = Redo::open(path, known)?;
+    if !groups.is_empty() {
+        tracing::debug!(groups = groups.len(), "writing again what the redo log has");
+        apply(db, groups.iter().flatten())?;
+        Mark(redo.next_group()).put(db)?;
+        make_durable(db, file)?;
+        redo.note_needed()?;
+    }
+    Ok(redo)
 }
 
 /// Walks one range from the end that `order` says.

@@ -1,187 +1,316 @@
-//! The redo record: a copy of one commit group, written before its rows.
+//! The redo log: every commit group is here, and on the disk, before any of its rows is written to sled.
 //!
-//! What sled recovers after a crash is a prefix of what was written. So if any
-//! row of a group is there its whole record is there too, and writing the rows
-//! again completes the group; if the record is torn, no row was begun.
+//! sled brings its own log to the disk twice a second and whenever this one begins a new file. What a crash
+//! takes from sled, and a group that it cut short, the next open writes again from here: each row that was
+//! changed since ends as the last group left it, whichever of the changes sled had kept.
 //!
-//! A record is a stream of bytes (SHA-256 of the rest, then the writes) cut into
-//! chunks, each under a key of its own. Every group overwrites the chunks of the
-//! one before, which is durable by then, so the record takes no more space than
-//! the largest group ever did.
+//! The log is two files, used in turns. In each, records stand one behind the other from the beginning; what
+//! follows the last one is left from an earlier turn, or zeros. A record begins with the SHA-256 of what
+//! follows, then
 //!
-//! Invariant: every group that writes rows writes a record, however small it is.
-//! Otherwise the next open would replay an older group over it.
+//! * the length of its writes (4 bytes) and the number of its group (8), one more than that of the record before;
+//! * the number of the first group that sled might still lack (8): an open replays from there on;
+//! * the writes.
+//!
+//! Before a file is written over, a record in the other one says that none of its groups is needed any more. So
+//! a file is either needed and whole, or not needed; one record at most is torn, the newest, and nobody was
+//! told that its group is durable.
 
-use std::{collections::BTreeMap, fs::File};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::RangeInclusive,
+    path::Path,
+};
 
-use ::sled::{Db, IVec};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use sha2::{Digest, Sha256};
+use bytes::{Buf as _, BufMut as _, Bytes};
+use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
-use crate::engine::batch::{RESERVED_PREFIX, VALUE_MAX, Write};
+use crate::engine::batch::{BATCH_BYTES_MAX, BATCH_OPS_MAX, Write};
 
-/// In front of every chunk: group number and number of chunks.
-const HEADER: usize = size_of::<u64>() + size_of::<u32>();
-const CHUNK_MAX: usize = VALUE_MAX - HEADER;
+const NAMES: [&str; 2] = ["redo.0", "redo.1"];
+/// Bytes of a file behind which the other one is used. An open replays as much as both hold at most.
+const FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// A file grows by so much at once: to write where it has been written before costs the file system nothing, and
+/// to grow it has to be noted on the disk.
+const STEP: u64 = 256 * 1024;
 const DIGEST: usize = 32;
+const HEADER: usize = DIGEST + size_of::<u32>() + 2 * size_of::<u64>();
+/// Bytes of a write beside its key and value: what it is, and two lengths.
+const WRITE: usize = 5;
+const RECORD_MAX: usize = HEADER + BATCH_BYTES_MAX + BATCH_OPS_MAX * WRITE;
+/// Memory that is kept from one group for the next one.
+const BUFFER_KEPT: usize = 64 * 1024;
 
 /// What a record says about a write, before its key.
 const REMOVE: u8 = 0;
 const PUT: u8 = 1;
 
-/// Writes the record of a group, without making it durable.
-pub(super) fn write(db: &Db, group: u64, writes: &[&Write]) -> Result<(), StoreError> {
-    for (index, chunk) in (0..).zip(chunks(group, writes)) {
-        db.insert(chunk_key(index), &*chunk)?;
-    }
-    Ok(())
+/// The log of an open store.
+pub(super) struct Redo {
+    files: [LogFile; 2],
+    current: usize,
+    next: u64,
+    /// The first group that sled might lack.
+    needed: u64,
+    buffer: Vec<u8>,
 }
 
-/// Completes the last group from its record, durably, and returns the number
-/// for the next one.
-pub(super) fn replay(db: &Db, file: &File) -> Result<u64, StoreError> {
-    let Some(record) = newest(db)? else {
-        return Ok(0);
-    };
-    let group = record.group;
-    if let Some(writes) = record.writes()? {
-        let waited = freehold_real_sync::waits();
-        apply(db, &writes)?;
-        make_durable(db, file, waited)?;
-        tracing::debug!(
-            group,
-            writes = writes.len(),
-            "replayed the last commit group"
-        );
-    } else {
-        tracing::info!(group, "the last commit group was never begun");
-    }
-    Ok(group + 1)
+struct LogFile {
+    file: File,
+    /// Where the next record goes.
+    position: u64,
+    /// Where the file would go on by itself.
+    cursor: u64,
+    /// Bytes that the file has.
+    len: u64,
 }
 
-/// Writes rows, without making them durable.
-pub(super) fn apply<'a>(
-    db: &Db,
-    writes: impl IntoIterator<Item = &'a Write>,
-) -> Result<(), StoreError> {
-    for write in writes {
-        match &write.value {
-            Some(value) => db.insert(&write.key, &**value)?,
-            None => db.remove(&write.key)?,
-        };
-    }
-    Ok(())
-}
+/// What a crash may have taken from sled: groups, in order.
+pub(super) type Groups = Vec<Vec<Write>>;
 
-/// Returns once everything written so far would survive a power cut. `waited` is how often sled had waited
-/// for the disk before it was written.
-pub(super) fn make_durable(db: &Db, file: &File, waited: u64) -> Result<(), StoreError> {
-    db.flush()?;
-    // sled syncs its file behind each buffer that it writes (`real-sync`); to do that again would cost
-    // another flush of the disk. What it writes by some other way is synced here.
-    if freehold_real_sync::waits() == waited {
-        file.sync_data()?;
-    }
-    Ok(())
-}
-
-/// The chunks found of the group with the highest number.
+/// A record as it was read.
 struct Record {
     group: u64,
-    count: u32,
-    chunks: BTreeMap<u32, IVec>,
+    needed: u64,
+    writes: Bytes,
 }
 
-fn newest(db: &Db) -> Result<Option<Record>, StoreError> {
-    let mut newest: Option<Record> = None;
-    for row in db.scan_prefix([RESERVED_PREFIX]) {
-        let (key, chunk) = row?;
-        let (index, group, count) = parse_header(&key, &chunk)?;
-        let record = match &mut newest {
-            Some(record) if record.group > group => continue,
-            Some(record) if record.group == group => record,
-            _ => newest.insert(Record {
-                group,
-                count,
-                chunks: BTreeMap::new(),
-            }),
+/// Bytes of both files.
+pub(super) fn size_on_disk(folder: &Path) -> io::Result<u64> {
+    let sizes = NAMES.map(|name| folder.join(name).metadata().map(|it| it.len()));
+    sizes.into_iter().sum()
+}
+
+/// The records of one file, and where the last one ends.
+#[derive(Default)]
+struct Run {
+    records: Vec<Record>,
+    end: u64,
+}
+
+impl Redo {
+    /// Opens the log in a store's folder, and creates it if it is not there. The groups that it returns must be
+    /// durable in sled before anything is appended.
+    ///
+    /// sled says that it has all groups below `known`. A log that does not reach so far, or one that relies on
+    /// more, is not the one of this copy of the store.
+    pub(super) fn open(folder: &Path, known: u64) -> Result<(Self, Groups), StoreError> {
+        let [first, second] = NAMES.map(|name| folder.join(name));
+        let mut files = [LogFile::open(&first)?, LogFile::open(&second)?];
+        let runs = [files[0].read()?, files[1].read()?];
+        let current = usize::from(runs[1].last() > runs[0].last());
+        let (groups, next) = groups(&runs, current, known)?;
+        for (file, run) in files.iter_mut().zip(&runs) {
+            file.position = run.end;
+        }
+        let redo = Self {
+            files,
+            current,
+            next,
+            needed: next,
+            buffer: Vec::new(),
         };
-        record.chunks.insert(index, chunk);
+        Ok((redo, groups))
     }
-    Ok(newest)
+
+    /// The number that the next group will have.
+    pub(super) fn next_group(&self) -> u64 {
+        self.next
+    }
+
+    /// Makes a group durable.
+    pub(super) fn append(&mut self, writes: &[&Write]) -> Result<(), StoreError> {
+        encode(&mut self.buffer, (self.next, self.needed), writes);
+        self.files[self.current].append(&mut self.buffer)?;
+        self.next += 1;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT);
+        Ok(())
+    }
+
+    /// Whether it is time for the other file.
+    pub(super) fn is_full(&self) -> bool {
+        self.files[self.current].position >= FILE_BYTES
+    }
+
+    /// sled has every group below this one, on the disk.
+    pub(super) fn forget(&mut self, below: u64) {
+        self.needed = self.needed.max(below);
+    }
+
+    /// Begins the other file. What it holds is not needed any more: [`Redo::forget`] has said so.
+    pub(super) fn turn(&mut self) -> Result<(), StoreError> {
+        self.note_needed()?;
+        self.current = 1 - self.current;
+        self.files[self.current].position = 0;
+        Ok(())
+    }
+
+    /// Notes durably which groups an open has to replay.
+    pub(super) fn note_needed(&mut self) -> Result<(), StoreError> {
+        // There is nothing in the note itself to replay.
+        if self.needed == self.next {
+            self.needed += 1;
+        }
+        self.append(&[])
+    }
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        Ok(Self {
+            len: file.metadata()?.len(),
+            file,
+            position: 0,
+            cursor: 0,
+        })
+    }
+
+    fn read(&mut self) -> io::Result<Run> {
+        let mut bytes = Vec::new();
+        // A group, and a note behind it, may go beyond the end.
+        let most = FILE_BYTES + 2 * RECORD_MAX as u64;
+        self.file.seek(SeekFrom::Start(0))?;
+        let read = (&self.file).take(most).read_to_end(&mut bytes)?;
+        self.cursor = read as u64;
+        Ok(Run::read(bytes.into()))
+    }
+
+    /// Writes a record behind those that are there, and waits for the disk.
+    fn append(&mut self, record: &mut Vec<u8>) -> io::Result<()> {
+        let end = self.position + record.len() as u64;
+        if end > self.len {
+            self.len = end.next_multiple_of(STEP);
+            let zeros = usize::try_from(self.len - end).unwrap_or(0);
+            record.resize(record.len() + zeros, 0);
+        }
+        if self.cursor != self.position {
+            self.file.seek(SeekFrom::Start(self.position))?;
+        }
+        self.file.write_all(record)?;
+        self.file.sync_data()?;
+        self.cursor = self.position + record.len() as u64;
+        self.position = end;
+        Ok(())
+    }
+}
+
+impl Run {
+    fn read(mut bytes: Bytes) -> Self {
+        let (mut run, whole) = (Self::default(), bytes.len());
+        while let Some(record) = Record::read(&mut bytes) {
+            if run.last().is_some_and(|last| record.group != last + 1) {
+                break;
+            }
+            run.end = (whole - bytes.len()) as u64;
+            run.records.push(record);
+        }
+        run
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.records.last().map(|it| it.group)
+    }
+
+    fn find(&self, group: u64) -> Option<&Record> {
+        let first = self.records.first()?.group;
+        let index = usize::try_from(group.checked_sub(first)?).ok()?;
+        self.records.get(index)
+    }
 }
 
 impl Record {
-    /// The group's writes, or `None` if the record is torn.
-    fn writes(&self) -> Result<Option<Vec<Write>>, StoreError> {
-        if !self.chunks.keys().copied().eq(0..self.count) {
-            return Ok(None);
+    fn read(bytes: &mut Bytes) -> Option<Self> {
+        let mut rest = bytes.clone();
+        let digest = (rest.len() >= HEADER).then(|| rest.split_to(DIGEST))?;
+        let covered = rest.clone();
+        let len = usize::try_from(rest.get_u32()).ok()?;
+        let (group, needed) = (rest.get_u64(), rest.get_u64());
+        let writes = (len <= rest.len()).then(|| rest.split_to(len))?;
+        let covered = covered.slice(..covered.len() - rest.len());
+        if *Sha256::digest(&covered) != *digest {
+            return None;
         }
-        let mut stream = BytesMut::new();
-        for chunk in self.chunks.values() {
-            stream.put_slice(&chunk[HEADER..]);
-        }
-        let mut writes = stream.freeze();
-        if writes.len() < DIGEST {
-            return Ok(None);
-        }
-        if writes.split_to(DIGEST) != digest(self.group, &writes)[..] {
-            return Ok(None);
-        }
-        decode(writes)
-            .map(Some)
-            .ok_or_else(|| damaged("does not parse"))
+        *bytes = rest;
+        Some(Self {
+            group,
+            needed,
+            writes,
+        })
     }
 }
 
-fn chunks(group: u64, writes: &[&Write]) -> Vec<Vec<u8>> {
-    let encoded = encode(writes);
-    let mut stream = digest(group, &encoded).to_vec();
-    stream.extend_from_slice(&encoded);
-    let slices = stream.chunks(CHUNK_MAX);
-    let count = u32::try_from(slices.len()).expect("a group is bounded to about 1 MiB");
-    let framed = slices.map(|slice| {
-        let mut chunk = Vec::with_capacity(HEADER + slice.len());
-        chunk.put_u64(group);
-        chunk.put_u32(count);
-        chunk.put_slice(slice);
-        chunk
+/// What of two runs is to be written again, and the number of the next group; the newest record is in the run
+/// `newest`.
+fn groups(runs: &[Run; 2], newest: usize, known: u64) -> Result<(Groups, u64), StoreError> {
+    let last = runs[newest].records.last();
+    let next = last.map_or(0, |it| it.group + 1);
+    if next < known {
+        return Err(missing(next..=known - 1));
+    }
+    let needed = last.map_or(0, |it| it.needed);
+    // A note says so of itself too, which sled has nothing of.
+    if needed > known + 1 {
+        return Err(StoreError::Corrupt {
+            detail: format!(
+                "the database has groups up to {known}, and its redo log ({} and {}) begins at {needed}: they \
+                 are of different copies of the store",
+                NAMES[0], NAMES[1]
+            ),
+        });
+    }
+    let groups = (needed..next).map(|group| {
+        let found = runs[newest]
+            .find(group)
+            .or_else(|| runs[1 - newest].find(group));
+        let record = found.ok_or_else(|| missing(group..=group))?;
+        decode(record.writes.clone()).ok_or_else(|| StoreError::Corrupt {
+            detail: format!("group {group} of the redo log does not parse"),
+        })
     });
-    framed.collect()
+    Ok((groups.collect::<Result<_, _>>()?, next))
 }
 
-fn chunk_key(index: u32) -> [u8; 5] {
-    let mut key = [RESERVED_PREFIX; 5];
-    key[1..].copy_from_slice(&index.to_be_bytes());
-    key
+fn missing(groups: RangeInclusive<u64>) -> StoreError {
+    let (first, last) = groups.into_inner();
+    StoreError::Corrupt {
+        detail: format!(
+            "the redo log ({} and {} in the store's folder) lacks groups {first} to {last}: was a file left \
+             out when the store was copied?",
+            NAMES[0], NAMES[1]
+        ),
+    }
 }
 
-fn parse_header(key: &[u8], chunk: &[u8]) -> Result<(u32, u64, u32), StoreError> {
-    let (mut index, mut header) = (&key[1..], chunk);
-    let header = (|| {
-        Some((
-            index.try_get_u32().ok()?,
-            header.try_get_u64().ok()?,
-            header.try_get_u32().ok()?,
-        ))
-    })();
-    header.ok_or_else(|| damaged("has a chunk without a header"))
-}
-
-fn encode(writes: &[&Write]) -> Vec<u8> {
-    let mut encoded = Vec::new();
+/// Makes the record of a group.
+fn encode(record: &mut Vec<u8>, (group, needed): (u64, u64), writes: &[&Write]) {
+    record.clear();
+    record.resize(DIGEST + size_of::<u32>(), 0);
+    record.put_u64(group);
+    record.put_u64(needed);
     for write in writes {
-        encoded.put_u8(if write.value.is_some() { PUT } else { REMOVE });
-        put_bytes(&mut encoded, &write.key);
+        record.put_u8(if write.value.is_some() { PUT } else { REMOVE });
+        put_bytes(record, &write.key);
         if let Some(value) = &write.value {
-            put_bytes(&mut encoded, value);
+            put_bytes(record, value);
         }
     }
-    encoded
+    let len = u32::try_from(record.len() - HEADER).expect("a group is bounded to about 1 MiB");
+    record[DIGEST..DIGEST + size_of::<u32>()].copy_from_slice(&len.to_be_bytes());
+    let digest = Sha256::digest(&record[DIGEST..]);
+    record[..DIGEST].copy_from_slice(&digest);
 }
 
-fn decode(mut encoded: Bytes) -> Option<Vec<Write>> {
+/// The writes of a record.
+pub(super) fn decode(mut encoded: Bytes) -> Option<Vec<Write>> {
     let mut writes = Vec::new();
     while encoded.has_remaining() {
         let kind = encoded.get_u8();
@@ -205,18 +334,4 @@ fn put_bytes(encoded: &mut Vec<u8>, bytes: &Bytes) {
 fn get_bytes(encoded: &mut Bytes) -> Option<Bytes> {
     let len = usize::from(encoded.try_get_u16().ok()?);
     (len <= encoded.len()).then(|| encoded.split_to(len))
-}
-
-/// Covers the group's number too, so that chunks of two groups never pass for one.
-fn digest(group: u64, encoded: &[u8]) -> [u8; DIGEST] {
-    let digest = Sha256::new()
-        .chain_update(group.to_be_bytes())
-        .chain_update(encoded);
-    digest.finalize().into()
-}
-
-fn damaged(what: &str) -> StoreError {
-    StoreError::Corrupt {
-        detail: format!("the redo record {what}"),
-    }
 }

@@ -2,7 +2,8 @@
 //!
 //! It takes whatever is queued as one commit group, without waiting for more:
 //! while a group is being synced the next one gathers by itself, so the group
-//! grows with the load.
+//! grows with the load. A group is durable when the redo log has it; sled gets
+//! its rows after that, so that no row is ever seen that a crash could take.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,14 @@ use ::sled::Db;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::{StoreError, bytes, poisoning, redo, rows, space::Space};
+use super::{
+    StoreError, bytes,
+    checkpoint::{Checkpoints, Mark, apply, make_durable},
+    poisoning,
+    redo::Redo,
+    rows,
+    space::Space,
+};
 use crate::engine::{
     Batch, Commit, KeyRange, Order, Outcome,
     batch::{BATCH_BYTES_MAX, BATCH_OPS_MAX, Write},
@@ -51,28 +59,33 @@ pub(super) struct Writer {
     held: Option<Queued>,
     db: Db,
     file: File,
-    next_group: u64,
+    redo: Redo,
+    checkpoints: Checkpoints,
+    // Whether this process has written anything.
+    has_written: bool,
     space: Space,
 }
 
 impl Writer {
     pub(super) fn new(
         queue: mpsc::Receiver<Queued>,
-        db: Db,
-        file: File,
-        next_group: u64,
+        (db, file): (Db, File),
+        redo: Redo,
         space: Space,
         poison: watch::Sender<bool>,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        let checkpoints = Checkpoints::spawn(db.clone(), file.try_clone()?)?;
+        Ok(Self {
             poison: PoisonOnPanic(poison),
             queue,
             held: None,
             db,
             file,
-            next_group,
+            redo,
+            checkpoints,
+            has_written: false,
             space,
-        }
+        })
     }
 
     pub(super) fn spawn(self) -> io::Result<JoinHandle<()>> {
@@ -91,6 +104,9 @@ impl Writer {
                     answer(group, iter::repeat_with(|| Err(error.clone())));
                 }
             }
+        }
+        if let Err(error) = self.end() {
+            poisoning(error, &self.poison.0);
         }
     }
 
@@ -118,14 +134,53 @@ impl Writer {
         self.space.admit_group()?;
         let (outcomes, writes) = judge(&self.db, group)?;
         if !writes.is_empty() {
-            let waited = freehold_real_sync::waits();
-            redo::write(&self.db, self.next_group, &writes)?;
-            redo::apply(&self.db, writes.iter().copied())?;
-            redo::make_durable(&self.db, &self.file, waited)?;
-            require_real_sync()?;
-            self.next_group += 1;
+            self.make_room()?;
+            self.redo.append(&writes)?;
+            apply(&self.db, writes.iter().copied())?;
+            self.prove_sync()?;
         }
         Ok(outcomes)
+    }
+
+    /// Begins the other file of the redo log when the present one is full.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        if let Some(durable) = self.checkpoints.finished()? {
+            self.redo.forget(durable);
+        }
+        if self.redo.is_full() {
+            // What the other file holds must be in sled before it is written over.
+            if let Some(durable) = self.checkpoints.wait()? {
+                self.redo.forget(durable);
+            }
+            self.redo.turn()?;
+            let next = self.redo.next_group();
+            Mark(next).put(&self.db)?;
+            self.checkpoints.begin(next)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it, behind the first group, that sled's own syncs reach the disk in this program.
+    fn prove_sync(&mut self) -> Result<(), StoreError> {
+        if !self.has_written {
+            self.has_written = true;
+            make_durable(&self.db, &self.file)?;
+            require_real_sync()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing for the next open to write again.
+    fn end(&mut self) -> Result<(), StoreError> {
+        if *self.poison.0.borrow() || !self.has_written {
+            return Ok(());
+        }
+        self.checkpoints.wait()?;
+        let next = self.redo.next_group();
+        Mark(next).put(&self.db)?;
+        make_durable(&self.db, &self.file)?;
+        self.redo.forget(next);
+        self.redo.note_needed()
     }
 }
 

@@ -266,7 +266,7 @@ fn an_older_store_is_packed_little_by_little_across_restarts() {
     assert!(turns > 5, "{turns} turns");
     assert_eq!(
         engine.get(&keys::schema()).unwrap(),
-        Some(Bytes::from("freehold 2"))
+        Some(Bytes::from("freehold 3"))
     );
     assert_eq!(history(&older), before.0);
     assert_eq!(older.seqs(other, (0, 9999), 9999).unwrap(), before.1);
