@@ -452,6 +452,7 @@ fn server(
         push: push.map(Arc::new),
         online: Default::default(),
         hub: Default::default(),
+        pages: topic::catching_up::turns(),
         files,
         file_bounds: Default::default(),
         directory,

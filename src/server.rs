@@ -22,6 +22,7 @@ use freehold_store::{
     },
 };
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::{
     accounts::{
@@ -145,6 +146,8 @@ pub struct Server {
     pub(crate) file_bounds: Bounds,
     /// Loaded topics.
     pub hub: Hub,
+    /// Turns at reading what clients missed that did not keep up.
+    pub(crate) pages: Arc<Semaphore>,
     /// Finds other domains.
     pub directory: Arc<Directory>,
     /// What nodes of the directory are told and asked.

@@ -7,12 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use freehold_keys::KeyRing;
 use freehold_proto::{Clock, ManualClock, Timestamp};
-use freehold_store::{Batch, Commit, Engine, KeyRange, MemoryEngine, Order, StoreError};
+use freehold_store::{Batch, Commit, Engine, KEY_MAX, KeyRange, MemoryEngine, Order, StoreError};
+use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -74,11 +76,23 @@ async fn build(
         .unwrap()
 }
 
-/// A store in memory of which pages cannot be read for a while.
+/// Pages stand still no longer than that, so that a test that fails comes to its end.
+const STILL_MAX: Duration = Duration::from_secs(30);
+
+/// A store in memory of which pages cannot be read for a while, or slowly, and which takes nothing for a
+/// while.
 #[derive(Debug, Default)]
 pub(crate) struct Failing {
     memory: MemoryEngine,
     pages: AtomicUsize,
+    /// Of the next pages so many stand still once they have been read.
+    to_hold: Mutex<usize>,
+    go: Condvar,
+    /// How many do.
+    still: watch::Sender<usize>,
+    /// So many more batches are taken, if not all.
+    taken: Mutex<Option<usize>>,
+    refused: watch::Sender<usize>,
 }
 
 impl Failing {
@@ -89,6 +103,43 @@ impl Failing {
 
     pub(crate) fn pages_to_fail(&self) -> usize {
         self.pages.load(Ordering::Acquire)
+    }
+
+    /// So many of the next pages are read and stand still.
+    pub(crate) fn hold_pages(&self, count: usize) {
+        *self.to_hold.lock() = count;
+    }
+
+    /// All go on.
+    pub(crate) fn let_pages_go(&self) {
+        *self.to_hold.lock() = 0;
+        self.go.notify_all();
+    }
+
+    /// How many pages stand still, as it changes.
+    pub(crate) fn still(&self) -> watch::Receiver<usize> {
+        self.still.subscribe()
+    }
+
+    /// After so many batches no more is taken, as on a full disk; all are if none is said.
+    pub(crate) fn take(&self, count: Option<usize>) {
+        *self.taken.lock() = count;
+    }
+
+    /// How many batches were refused, as it changes.
+    pub(crate) fn refused(&self) -> watch::Receiver<usize> {
+        self.refused.subscribe()
+    }
+
+    fn stand_still(&self) {
+        let mut to_hold = self.to_hold.lock();
+        let Some(rest) = to_hold.checked_sub(1) else {
+            return;
+        };
+        *to_hold = rest;
+        self.still.send_modify(|it| *it += 1);
+        self.go.wait_for(&mut to_hold, STILL_MAX);
+        self.still.send_modify(|it| *it -= 1);
     }
 }
 
@@ -107,13 +158,27 @@ impl Engine for Failing {
         let failed = self
             .pages
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
-        match failed {
-            Ok(_) => Err(StoreError::Overloaded),
-            Err(_) => self.memory.page(range, order, limit),
+        if failed.is_ok() {
+            return Err(StoreError::Overloaded);
         }
+        let page = self.memory.page(range, order, limit);
+        self.stand_still();
+        page
     }
 
     fn commit(&self, batch: Batch) -> Commit {
+        let mut taken = self.taken.lock();
+        match taken.as_mut() {
+            Some(0) => {
+                self.refused.send_modify(|it| *it += 1);
+                // What no store takes is refused without a trace.
+                let mut none = Batch::new();
+                none.put(vec![b'M'; KEY_MAX + 1], "");
+                return self.memory.commit(none);
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         self.memory.commit(batch)
     }
 

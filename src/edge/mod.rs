@@ -5,6 +5,8 @@
 mod account;
 mod apikey;
 pub(crate) mod behind;
+#[cfg(test)]
+mod behind_tests;
 mod connection;
 pub mod encoding;
 pub mod entrance;

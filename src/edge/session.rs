@@ -183,7 +183,7 @@ impl Session {
 
     /// Notes that it is not attached to a topic any more; true when it was.
     pub fn detach(&self, key: TopicKey) -> bool {
-        self.catch_up(key, Vec::new(), None);
+        self.forgets(key);
         self.0.topics.lock().remove(&key).is_some()
     }
 
@@ -251,7 +251,7 @@ impl Session {
             return self.queue(vec![frame.encoded(self.0.encoding)]);
         }
         if let Some(behind) = &mut *behind {
-            behind.misses(topic, seq);
+            behind.misses(topic, seq, || frame.encoded(self.0.encoding));
         }
     }
 
@@ -316,8 +316,8 @@ impl Session {
         if behind || before > size {
             self.0.advances.store(true, Ordering::Relaxed);
         }
-        if behind && self.is_drained() {
-            self.0.drained.notify_one();
+        if behind {
+            self.tell_drained();
         }
         self.0.taken.notify_one();
     }
@@ -344,7 +344,19 @@ impl Session {
 
     /// Completes when the client has taken all that waited for it while it was behind.
     pub(super) async fn drained(&self) {
-        self.0.drained.notified().await;
+        // Something may wait again by the time that it is heard.
+        loop {
+            self.0.drained.notified().await;
+            if self.is_drained() {
+                return;
+            }
+        }
+    }
+
+    fn tell_drained(&self) {
+        if self.is_drained() {
+            self.0.drained.notify_one();
+        }
     }
 
     /// A topic of which it misses messages. If it misses none it is told the news and has caught up.
@@ -373,16 +385,54 @@ impl Session {
         self.0.behind.lock().as_ref()?.missing(topic).cloned()
     }
 
-    /// Queues messages of a topic that it has missed: all before `next`, or all.
-    pub(crate) fn catch_up(&self, topic: TopicKey, frames: Vec<Encoded>, next: Option<u32>) {
+    /// Notes that it misses messages of a topic, although its client may keep up.
+    pub(crate) fn falls_back(&self, topic: TopicKey, missing: Missing) {
+        let mut behind = self.0.behind.lock();
+        let behind = behind.get_or_insert_default();
+        behind.falls_back(topic, missing);
+        self.tell_drained();
+    }
+
+    /// It is to be shown nothing more of a topic.
+    pub(crate) fn forgets(&self, topic: TopicKey) {
+        if let Some(behind) = &mut *self.0.behind.lock() {
+            behind.has_caught_up(topic, None);
+            self.tell_drained();
+        }
+    }
+
+    /// Begins a page of what it has missed of a topic, if it has: its number, and what is missing. What it
+    /// is told of the topic from here on comes behind that page.
+    pub(crate) fn begin_page(&self, topic: TopicKey) -> Option<(u64, Missing)> {
+        self.0.behind.lock().as_mut()?.begin_page(topic)
+    }
+
+    /// What is read of a topic for it is not true any more, and is to be read again.
+    pub(crate) fn discard_page(&self, topic: TopicKey) {
+        if let Some(behind) = &mut *self.0.behind.lock() {
+            behind.discard_page(topic);
+        }
+    }
+
+    /// Queues a page that was begun, unless it was discarded: all messages before `next`, or all, and then
+    /// what it was told meanwhile.
+    pub(crate) fn show_page(
+        &self,
+        topic: TopicKey,
+        number: u64,
+        mut frames: Vec<Encoded>,
+        next: Option<u32>,
+    ) {
         let mut behind = self.0.behind.lock();
         let Some(missed) = &mut *behind else { return };
-        missed.has_caught_up(topic, next);
-        if !frames.is_empty() {
-            self.queue(frames);
-        } else if self.is_drained() {
-            self.0.drained.notify_one();
+        match missed.end_page(topic, number, next) {
+            Some(meanwhile) => frames.extend(meanwhile),
+            None => frames.clear(),
         }
+        if frames.is_empty() {
+            return self.tell_drained();
+        }
+        self.queue(frames);
     }
 
     /// True once the session has ended or is about to.
@@ -477,17 +527,17 @@ mod tests {
         session.drained().await;
         // As long as messages are missing they come first.
         assert_eq!(session.next_missing(), Some(saved.clone()));
-        session.catch_up(
-            saved.key(),
-            vec![message.encode(Encoding::Json)],
-            Some(9_000),
-        );
+        let (page, missing) = session.begin_page(saved.key()).unwrap();
+        assert_eq!(missing.from, first);
+        let shown = vec![message.encode(Encoding::Json)];
+        session.show_page(saved.key(), page, shown, Some(9_000));
         assert!(first < 9_000);
         assert_eq!(session.missing(saved.key()).unwrap().from, 9_000);
         session.sent(&queue.recv().await.unwrap());
         session.drained().await;
         assert_eq!(session.next_missing(), Some(saved.clone()));
-        session.catch_up(saved.key(), Vec::new(), None);
+        let (page, _) = session.begin_page(saved.key()).unwrap();
+        session.show_page(saved.key(), page, Vec::new(), None);
         session.drained().await;
         assert_eq!(session.next_missing(), None);
         let news = queue.recv().await.unwrap();
@@ -496,5 +546,27 @@ mod tests {
         // It has caught up.
         session.send(&pres("usrA", "on"));
         assert_eq!(queue.recv().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_keeps_up_and_was_passed_over_catches_up_too() {
+        let (session, mut queue) = new();
+        let ann = UserId::new([1; 8], "alpha.test".parse().unwrap());
+        let saved = TopicName::Saved(ann);
+        assert!(session.attach(&saved));
+        session.send(&pres("usrA", "on"));
+        session.falls_back(saved.key(), Missing::since(7));
+        session.sent(&queue.recv().await.unwrap());
+        session.drained().await;
+        assert_eq!(session.next_missing(), Some(saved.clone()));
+        let (_, missing) = session.begin_page(saved.key()).unwrap();
+        assert_eq!(missing, Missing::since(7));
+        session.forgets(saved.key());
+        session.drained().await;
+        assert_eq!(session.next_missing(), None);
+        // The same, when nothing waits for it.
+        session.falls_back(saved.key(), Missing::since(9));
+        session.drained().await;
+        assert_eq!(session.next_missing(), Some(saved));
     }
 }

@@ -158,7 +158,7 @@ impl Actor {
                 continue;
             }
             let sessions = self.put_out(&change.user);
-            sessions.iter().for_each(|it| self.lose_call(it));
+            sessions.iter().for_each(|it| self.lose_call(&it.session));
             effects.push(Effect::Evicted {
                 user: change.user.clone(),
                 sessions,

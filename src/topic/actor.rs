@@ -22,7 +22,7 @@ use tracing::{error, warn};
 use super::{
     Command, TopicName, TopicRequest,
     asked::Asked,
-    attached::Attached,
+    attached::{Attached, PutOut},
     call::Ringing,
     command::Decision,
     conversation::Conversation,
@@ -78,7 +78,7 @@ pub(super) enum Effect {
     /// Somebody may not stay in a room: their sessions are detached, but for one that knows.
     Evicted {
         user: UserId,
-        sessions: Vec<Session>,
+        sessions: Vec<PutOut>,
         /// They are no member any more.
         gone: bool,
         except: Option<Session>,
@@ -396,7 +396,8 @@ impl Actor {
             Command::Resume => {}
             Command::Forward { session, user } => self.arrived(&user, &session),
             Command::Detach(session) => self.detach(&session),
-            Command::CatchUp(session) => self.catch_up(&session).await,
+            Command::CatchUp { session, answer } => self.begin_page(&session, answer),
+            Command::Page { session, page } => self.show_page(&session, *page),
             Command::Incoming(incoming) => self.incoming(*incoming).await,
             Command::Relate {
                 peer,
@@ -668,8 +669,12 @@ impl Actor {
     /// What was to follow does not: whoever was put out is still here.
     pub(super) fn take_back(&mut self, effect: Effect) {
         if let Effect::Evicted { user, sessions, .. } = effect {
-            for session in &sessions {
-                self.attach(session, &user);
+            for out in sessions {
+                self.attach(&out.session, &user);
+                // What others were told meanwhile it has missed, and what it missed before.
+                if out.missing.from <= self.told() {
+                    out.session.falls_back(self.key(), out.missing);
+                }
             }
         }
     }

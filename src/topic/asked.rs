@@ -170,9 +170,9 @@ impl Actor {
         if let Err(refusal) = self.set_parts(asked, set, &mut batch, &mut effects).await {
             // A part before the refused one stands in memory, but is not to happen.
             if !effects.is_empty() && self.topic.room().is_some() {
-                effects.into_iter().for_each(|it| self.take_back(it));
                 self.read_again();
             }
+            effects.into_iter().for_each(|it| self.take_back(it));
             return Err(refusal);
         }
         if effects.is_empty() {

@@ -4,7 +4,15 @@ use std::collections::HashMap;
 
 use freehold_proto::UserId;
 
-use crate::edge::session::Session;
+use crate::edge::{behind::Missing, session::Session};
+
+/// A session that may not stay, and is to be told so once that is durable.
+#[derive(Clone, Debug)]
+pub(super) struct PutOut {
+    pub(super) session: Session,
+    /// What it has to be shown if it may stay after all.
+    pub(super) missing: Missing,
+}
 
 /// Attached sessions, found by session and by person.
 #[derive(Clone, Debug, Default)]

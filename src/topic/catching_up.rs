@@ -1,14 +1,20 @@
 //! Showing a session the messages that it missed while its client did not keep up: from the store, a
 //! page each time the client has taken the one before, until it is where the others are.
+//!
+//! The topic's task reads nothing for that, however many are behind. It says who reads and how far others
+//! have been told (`begin_page`); the task of the session reads the page (`show_next`); the topic's task
+//! hands it over, if nothing has changed of what was read (`show_page`). What is told meanwhile the session
+//! keeps, up to a bound, and gets behind the page; beyond that bound it stays behind (`edge/behind.rs`).
 
 use std::sync::{Arc, atomic::Ordering};
 
 use freehold_proto::{AccessMode, UserId};
 use freehold_store::{StoreError, Tables, TopicKey};
 use prost::Message as _;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
 
-use super::{actor::Actor, message};
+use super::{Command, TopicName, actor::Actor, hub::Hub, message};
 use crate::{
     edge::{behind::Missing, encoding::Encoded, frames::ServerFrame, ids::Ids, session::Session},
     server::Server,
@@ -19,8 +25,16 @@ const SPAN: u32 = 16;
 /// Where a page ends: bytes of messages, about, and positions.
 const PAGE_BYTES: usize = 256 * 1024;
 const PAGE_SPANS: u32 = 16;
+/// Pages that a domain reads at once; more would only take the store from those who keep up.
+pub(crate) const PAGES_AT_ONCE: usize = 4;
+
+/// The turns of a domain at reading pages.
+pub(crate) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(PAGES_AT_ONCE))
+}
 
 /// Whose page it is, and how they see the topic.
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Reader {
     user: UserId,
     /// The topic as they name it.
@@ -29,60 +43,141 @@ struct Reader {
     anonymous: bool,
 }
 
-impl Actor {
-    /// A session has taken what waited for it: it is shown the next of what it missed.
-    pub(super) async fn catch_up(&mut self, session: &Session) {
-        let key = self.key();
-        let Some(missing) = session.missing(key) else {
-            return;
-        };
-        let user = self.attached.owner(session).cloned();
-        let reads = |it: &UserId| self.may(it, AccessMode::READ);
-        let Some(user) = user.filter(reads) else {
-            return session.catch_up(key, Vec::new(), None);
-        };
-        let reader = Reader {
-            name: self.view(&user),
-            anonymous: self.is_reader(&user),
-            user,
-        };
-        // What others have been told of is durable, and all that is durable they have been told of.
-        let head = self.place.durable_head.load(Ordering::Acquire);
-        let end = head.min(self.topic.head()).saturating_add(1);
-        let (server, to) = (Arc::clone(&self.server), session.clone());
-        let read = move |tables: &Tables| {
-            let (frames, next) = page(tables, &server, key, &reader, (&missing, end))?;
-            let encoded = frames.iter().map(|it| it.encode(to.encoding()));
-            Ok((encoded.collect::<Vec<Encoded>>(), next))
-        };
-        match self.server.tables.read(read).await {
-            Ok((frames, next)) => session.catch_up(key, frames, (next < end).then_some(next)),
-            Err(fault) => {
-                warn!(%fault, "what a client missed cannot be read; closing its connection");
-                session.close();
-            }
+/// A page that is to be read.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Names it within the process.
+    number: u64,
+    missing: Missing,
+    /// Behind the last message that others have been told of.
+    end: u32,
+    reader: Reader,
+}
+
+/// A page that has been read.
+#[derive(Debug)]
+pub struct Page {
+    number: u64,
+    reader: Reader,
+    frames: Vec<Encoded>,
+    /// Where the next one begins, unless this is all that others had been told of when it was begun.
+    next: Option<u32>,
+}
+
+/// Shows a session the next page of what it missed of a topic. Completes when it has been read and is on
+/// its way to the topic.
+pub(crate) async fn show_next(server: &Arc<Server>, session: &Session, name: &TopicName) {
+    let (answer, wanted) = oneshot::channel();
+    let command = Command::CatchUp {
+        session: session.clone(),
+        answer,
+    };
+    Hub::send(server, name, command).await;
+    // It misses nothing there any more, or may not read it.
+    let Ok(wanted) = wanted.await else { return };
+    match read(server, session, name.key(), wanted).await {
+        Ok(page) => {
+            let (session, page) = (session.clone(), Box::new(page));
+            Hub::send(server, name, Command::Page { session, page }).await;
+        }
+        Err(fault) => {
+            warn!(%fault, "what a client missed cannot be read; closing its connection");
+            session.close();
         }
     }
 }
 
-/// The next messages that somebody misses before `end`, oldest first, and where it goes on. Blocks.
+async fn read(
+    server: &Arc<Server>,
+    session: &Session,
+    topic: TopicKey,
+    wanted: Wanted,
+) -> Result<Page, StoreError> {
+    let turn = Arc::clone(&server.pages).acquire_owned().await;
+    let turn = turn.map_err(|_| StoreError::Closed)?;
+    let (ids, encoding) = (Arc::clone(server), session.encoding());
+    let read = move |tables: &Tables| {
+        // Kept until the page is read, also when nobody waits for it any more.
+        let _turn = turn;
+        let (frames, next) = page(tables, &ids.ids, topic, &wanted)?;
+        Ok(Page {
+            number: wanted.number,
+            frames: frames.iter().map(|it| it.encode(encoding)).collect(),
+            next: (next < wanted.end).then_some(next),
+            reader: wanted.reader,
+        })
+    };
+    server.tables.read(read).await
+}
+
+impl Actor {
+    /// A session has taken what waited for it: the next page of what it missed is to be read.
+    pub(super) fn begin_page(&self, session: &Session, answer: oneshot::Sender<Wanted>) {
+        let Some(reader) = self.reader(session) else {
+            return session.forgets(self.key());
+        };
+        let Some((number, missing)) = session.begin_page(self.key()) else {
+            return;
+        };
+        let wanted = Wanted {
+            number,
+            missing,
+            end: self.told().saturating_add(1),
+            reader,
+        };
+        // Who is gone needs no page.
+        let _gone = answer.send(wanted);
+    }
+
+    /// A page has been read: it is shown if whoever asked for it still sees the topic as they did.
+    pub(super) fn show_page(&self, session: &Session, page: Page) {
+        if self.reader(session).as_ref() != Some(&page.reader) {
+            session.discard_page(self.key());
+        }
+        session.show_page(self.key(), page.number, page.frames, page.next);
+    }
+
+    /// Who reads with this session, if they may.
+    fn reader(&self, session: &Session) -> Option<Reader> {
+        let user = self.attached.owner(session)?;
+        let reads = self.may(user, AccessMode::READ);
+        reads.then(|| Reader {
+            name: self.view(user),
+            anonymous: self.is_reader(user),
+            user: user.clone(),
+        })
+    }
+
+    /// The last position that others have been told of: all that is durable they have been told of, and
+    /// nothing else.
+    pub(super) fn told(&self) -> u32 {
+        let head = self.place.durable_head.load(Ordering::Acquire);
+        head.min(self.topic.head())
+    }
+}
+
+/// The next messages that somebody misses, oldest first, and where it goes on. Blocks.
 fn page(
     tables: &Tables,
-    server: &Server,
+    ids: &Ids,
     topic: TopicKey,
-    reader: &Reader,
-    (missing, end): (&Missing, u32),
+    wanted: &Wanted,
 ) -> Result<(Vec<ServerFrame>, u32), StoreError> {
+    let Wanted {
+        missing,
+        end,
+        reader,
+        ..
+    } = wanted;
     let (mut frames, mut bytes, mut next) = (Vec::new(), 0, missing.from);
     for _ in 0..PAGE_SPANS {
-        if next >= end || bytes >= PAGE_BYTES {
+        if next >= *end || bytes >= PAGE_BYTES {
             break;
         }
-        let span = (next, end.min(next.saturating_add(SPAN)));
+        let span = (next, next.saturating_add(SPAN).min(*end));
         let rows = tables.visible_history(topic, &reader.user, span, SPAN as usize, usize::MAX)?;
         for (seq, row) in rows.iter().rev().filter(|it| !missing.own.contains(&it.0)) {
             bytes += row.encoded_len();
-            let ids: &Ids = &server.ids;
             let mut data = message::shown(tables, ids, topic, *seq, row)?;
             data.topic.clone_from(&reader.name);
             if reader.anonymous {

@@ -8,7 +8,11 @@ use freehold_store::tables::rows::{LogRow, MessageRow, SeenRow};
 use tokio::sync::oneshot;
 
 use super::{
-    CallEvent, group_history::PastPage, listed::ListedShown, message::Draft,
+    CallEvent,
+    catching_up::{Page, Wanted},
+    group_history::PastPage,
+    listed::ListedShown,
+    message::Draft,
     one_to_one::PeerRelation,
 };
 use crate::{
@@ -61,7 +65,19 @@ pub enum Command {
     /// A client went away.
     Detach(Session),
     /// A client that did not keep up has taken what waited for it.
-    CatchUp(Session),
+    CatchUp {
+        /// Which.
+        session: Session,
+        /// Told which page of what it missed is to be read; dropped if there is none.
+        answer: oneshot::Sender<Wanted>,
+    },
+    /// That page has been read.
+    Page {
+        /// For which client.
+        session: Session,
+        /// What is on it.
+        page: Box<Page>,
+    },
     /// Another domain hands over a message of its person.
     Incoming(Box<Incoming>),
     /// Another domain says how its person stands.

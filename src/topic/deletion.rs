@@ -499,7 +499,88 @@ pub(super) const ERASE_AGAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use freehold_store::tables::{
+        messages::put_message,
+        rows::{MessageRow, TopicRow},
+        topics::put_topic,
+    };
+    use tokio::time::{Instant, sleep};
+
     use super::*;
+    use crate::{
+        stage::Stage,
+        topic::{Command, TopicName, hub::Hub},
+    };
+
+    /// A conversation of two of whose one message was deleted that is still on the disk.
+    async fn half_erased(stage: &Stage) -> TopicName {
+        let server = &stage.server;
+        let person = |number| UserId::new([number; 8], server.us.clone());
+        let name = TopicName::one_to_one(&person(1), &person(2));
+        let mut batch = Batch::new();
+        let cleared = Cleared {
+            last: 1,
+            last_hard: 1,
+            erased: 0,
+        };
+        let row = TopicRow {
+            people: vec![person(1).to_string(), person(2).to_string()],
+            cleared: cleared.row(),
+            ..TopicRow::default()
+        };
+        put_topic(&mut batch, name.key(), &row);
+        put_message(&mut batch, name.key(), 1, &MessageRow::default());
+        let row = DeletionRow {
+            spans: vec![SpanRow { low: 1, high: 2 }],
+            ..DeletionRow::default()
+        };
+        let scope = (name.key(), None);
+        let left = deletions::delete(&server.tables, &mut batch, scope, 1, row).unwrap();
+        assert!(left.is_empty());
+        deletions::put_half_erased(&mut batch, name.key(), &name.to_text());
+        assert_eq!(server.tables.commit(batch).await.unwrap(), Outcome::Applied);
+        name
+    }
+
+    /// Erasing begins on a disk that is full after so many batches.
+    async fn erasing_waits_for_a_disk_that_is_full(after: usize) {
+        const TRIES: u32 = 10;
+        let stage = Stage::new().await;
+        let server = Arc::clone(&stage.server);
+        let name = half_erased(&stage).await;
+        let mut refused = stage.engine.refused();
+        stage.engine.take(Some(after));
+        Hub::send(&server, &name, Command::Resume).await;
+        let many = refused.wait_for(|it| *it > 2 * TRIES as usize);
+        tokio::select! {
+            _ = many => panic!("it is tried again and again"),
+            () = sleep(ERASE_AGAIN * TRIES) => {}
+        }
+        let tries = *stage.engine.refused().borrow();
+        assert!(tries > 1, "it is not tried again");
+
+        stage.engine.take(None);
+        let deadline = Instant::now() + ERASE_AGAIN * 2;
+        let left = |tables: &Tables| tables.half_erased(None, 1);
+        while !server.tables.read(left).await.unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "it does not go on");
+            sleep(Duration::from_secs(1)).await;
+        }
+        server.tasks.drain(Duration::from_secs(10)).await;
+        stage.close().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_does_not_make_erasing_spin() {
+        erasing_waits_for_a_disk_that_is_full(0).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_does_one_that_is_full_when_all_is_erased_and_only_that_is_to_be_noted() {
+        erasing_waits_for_a_disk_that_is_full(1).await;
+    }
 
     fn range(low: u32, hi: u32) -> Range {
         Range { low, hi }

@@ -14,7 +14,7 @@ mod attached;
 mod aux;
 mod call;
 mod call_abroad;
-mod catching_up;
+pub(crate) mod catching_up;
 mod command;
 pub(crate) mod conversation;
 mod crossing;

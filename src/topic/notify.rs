@@ -361,6 +361,9 @@ impl Actor {
 
     /// Messages are gone: for everybody, or for the other sessions of whoever took them away.
     fn tell_deleted(&self, deletion: &Deletion) {
+        // A page that is being read may show it still.
+        let sessions = self.attached.people().flat_map(|it| it.1);
+        sessions.for_each(|it| it.discard_page(self.key()));
         let delseq = ranges(&deletion.spans);
         let who: Vec<&UserId> = match deletion.hard {
             true => self.locals().collect(),

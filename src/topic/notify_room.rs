@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     actor::Actor,
-    attached::Attached,
+    attached::{Attached, PutOut},
     deletion::Deletion,
     message,
     name::channel_name,
@@ -17,6 +17,7 @@ use super::{
     standing::AccessChange,
 };
 use crate::edge::{
+    behind::Missing,
     frames::{AccessDelta, Data, Packed, Pres, ServerFrame},
     reply::{self, Reply},
     requests::Range,
@@ -186,26 +187,30 @@ impl Actor {
 
     /// Detaches all sessions of somebody who may not stay, at once: what they ask next is judged without
     /// them. They are told when it is durable.
-    pub(super) fn put_out(&mut self, user: &UserId) -> Vec<Session> {
-        let sessions = self.attached.remove_all(user);
-        for session in &sessions {
-            session.detach(self.key());
-        }
-        sessions
+    pub(super) fn put_out(&mut self, user: &UserId) -> Vec<PutOut> {
+        let (key, next) = (self.key(), self.told().saturating_add(1));
+        let sessions = self.attached.remove_all(user).into_iter();
+        let put_out = sessions.map(|session| {
+            let missing = session.missing(key).unwrap_or(Missing::since(next));
+            session.detach(key);
+            PutOut { session, missing }
+        });
+        put_out.collect()
     }
 
     /// Somebody may not stay: their sessions, which were put out, are told so.
     pub(super) fn shut_out(
         &mut self,
         user: &UserId,
-        sessions: &[Session],
+        put_out: &[PutOut],
         gone: bool,
         except: Option<&Session>,
     ) {
         let name = self.view_of_former(user);
         let evicted = Reply::with(reply::EVICTED, json!({ "unsub": gone }));
         let frame = evicted.into_frame(None, Some(name.clone()), self.now());
-        send_to(sessions, &frame, except);
+        let sessions: Vec<_> = put_out.iter().map(|it| it.session.clone()).collect();
+        send_to(&sessions, &frame, except);
         if gone {
             let pres = Pres {
                 topic: "me".to_owned(),
@@ -342,8 +347,8 @@ impl Actor {
         people.sort();
         people.dedup();
         for user in people {
-            let sessions = self.put_out(&user);
-            self.shut_out(&user, &sessions, true, except);
+            let put_out = self.put_out(&user);
+            self.shut_out(&user, &put_out, true, except);
         }
     }
 

@@ -18,7 +18,8 @@ async fn domain(net: &Net) -> House {
         .await
 }
 
-async fn logged_in(at: &Endpoint, token: &str) -> Poller {
+/// A session of somebody's who polls.
+pub(crate) async fn logged_in(at: &Endpoint, token: &str) -> Poller {
     let poller = Poller::connect(at).await;
     poller.asks(at, HI).await;
     let login = json!({"login": {"id": "1", "scheme": "token", "secret": token}});

@@ -9,12 +9,16 @@ use tokio::time::Instant;
 
 use crate::{
     guest::{Guest, SOON},
+    longpoll::logged_in,
     net::{House, Net},
+    poller::Poller,
 };
 
 /// Far more than fits between two sockets, with what may wait for a session: 32 MiB.
 const MESSAGES: u64 = 4000;
 const WORDS: usize = 8 * 1024;
+/// More than may wait for one session, which ends when it is not spared: 9 MiB. A poll takes none ahead.
+const POLLED: u64 = 1200;
 /// Messages under way.
 const WINDOW: u64 = 64;
 /// For all of it to come.
@@ -186,4 +190,46 @@ async fn whoever_is_put_out_before_they_catch_up_is_shown_no_more() {
     // The session lives on.
     ben.opens(&ann).await;
     ben.says(&ann, "why?").await;
+}
+
+/// Polls until it has these messages, each once and in order, whatever else comes between.
+async fn polls(
+    poller: &Poller,
+    alpha: &House,
+    topic: &str,
+    numbers: std::ops::RangeInclusive<u64>,
+) {
+    for number in numbers {
+        let message = loop {
+            let mut frame = poller.frame(&alpha.endpoint).await;
+            if frame["data"]["topic"] == topic {
+                break frame["data"].take();
+            }
+        };
+        assert_eq!(message["seq"], number);
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_poll_for_a_while_gets_all_of_it_later_too() {
+    let net = Net::new().await;
+    let alpha = alpha(&net).await;
+    let (mut ann, mut ben) = (alpha.guest("ann").await, alpha.guest("ben").await);
+    let (mut cleo, amy) = (alpha.guest("cleo").await, alpha.guest("amy").await);
+    let group = group(&mut ann, [&mut ben, &mut cleo]).await;
+    let body = json!({"topic": group, "sub": {"user": amy.person.id}});
+    ann.session.request("set", body).await.unwrap();
+    let poller = logged_in(&alpha.endpoint, &amy.person.token).await;
+    let sub = json!({"sub": {"id": "2", "topic": group}}).to_string();
+    assert_eq!(poller.asks(&alpha.endpoint, &sub).await.0, 200);
+
+    ann.floods(&group, 1..=POLLED, &mut cleo).await;
+    polls(&poller, &alpha, &group, 1..=POLLED).await;
+    // She keeps up again.
+    let (first, last) = (POLLED + 1, POLLED + 100);
+    ann.floods(&group, first..=last, &mut cleo).await;
+    polls(&poller, &alpha, &group, first..=last).await;
+    let publish = json!({"pub": {"id": "3", "topic": group, "content": "I am here"}});
+    let told = poller.asks(&alpha.endpoint, &publish.to_string()).await;
+    assert_eq!(told.0, 202);
 }
