@@ -480,3 +480,73 @@ fn keep(
     put_seen(batch, &found.from, id, &mark);
     Ok(Some(seq))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use freehold_store::{
+        MemoryEngine, Outcome,
+        tables::{
+            deletions,
+            rows::{DeletionRow, SpanRow},
+        },
+    };
+
+    use super::*;
+
+    const ORDERS: u32 = 6;
+
+    /// A message of the past that has come from the home of the group, or of the channel.
+    fn found(order: u32, fed: bool) -> Found {
+        let mut id = [0; 16];
+        id[12..].copy_from_slice(&order.to_be_bytes());
+        let row = MessageRow {
+            message_id: Bytes::copy_from_slice(&id),
+            ..MessageRow::default()
+        };
+        Found {
+            order,
+            index: 0,
+            placed: None,
+            row,
+            header_hash: Bytes::new(),
+            from: "alpha.test".parse().unwrap(),
+            files: Vec::new(),
+            fed,
+        }
+    }
+
+    #[test]
+    fn what_was_deleted_while_it_was_on_its_way_is_not_taken_in() {
+        let tables = Tables::open(Arc::new(MemoryEngine::new())).unwrap();
+        let key = TopicKey::group(&GroupId::from_bytes([7; 16]));
+        let mut batch = Batch::new();
+        let row = DeletionRow {
+            spans: vec![SpanRow { low: 3, high: 5 }],
+            ..DeletionRow::default()
+        };
+        let left = deletions::delete(&tables, &mut batch, (key, None), 1, row).unwrap();
+        assert!(left.is_empty());
+        let written = tables.commit(batch).wait_blocking().unwrap();
+        assert_eq!(written, Outcome::Applied);
+        for fed in [false, true] {
+            let places = (key, ORDERS, ORDERS);
+            let keep = |order| {
+                let (mut batch, found) = (Batch::new(), found(order, fed));
+                let taken = BTreeSet::new();
+                keep(
+                    &tables,
+                    &mut batch,
+                    places,
+                    &taken,
+                    &found,
+                    Timestamp::EPOCH,
+                )
+                .unwrap()
+            };
+            let kept: Vec<_> = (1..=ORDERS).filter_map(keep).collect();
+            assert_eq!(kept, [1, 2, 5, 6], "fed: {fed}");
+        }
+    }
+}
