@@ -44,7 +44,7 @@ bench:
 		$(TARGET)/release/freehold-bench $$scenario --json $(TARGET)/bench/$$name.json $(ARGS) || exit 1; \
 	done
 
-# Memory of 100,000 idle connections, in a virtual machine without this one's limit of open files; half an hour.
+# Memory of 100,000 idle connections, in a virtual machine with more open files than this one; ten minutes.
 # ARGS are another scenario and its options.
 bench-vm:
 	cargo build --release --locked --bin freehold --bin freehold-bench

@@ -9,9 +9,8 @@
 #include <sys/uio.h>
 #include <time.h>
 
-/// The clock inside runs so many times slower than the one outside. Every system call inside costs about
-/// 12 µs, far more than it does on a real machine, so that in real time pings alone would take all of its
-/// one processor.
+/// The clock inside runs so many times slower than the one outside. A system call costs many times more in
+/// there, and there is one processor: in real time it would be kept busy by pings, and clients be cut off.
 enum { SLOWER = 4 };
 enum { STATE_BYTES = 16384, STATES_MAX = 8192 };
 static const long long SECOND = 1000000000;
