@@ -27,8 +27,9 @@ use crate::{
 /// How many times longer the longest wait is once a domain has been away for a day.
 const LATER: u64 = 6;
 const MIB: u64 = 1024 * 1024;
-/// Connections of clients at once.
-const CLIENT_CONNECTIONS_MAX: u64 = 100_000;
+/// Connections of clients at once. Twice 100,000 people: when the network comes back they all connect anew,
+/// and for as long as a silent client is waited for their old connections are there too.
+const CLIENT_CONNECTIONS_MAX: u64 = 200_000;
 /// Time to connect and finish TLS, and for the hello (PROTOCOL.md section 10).
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

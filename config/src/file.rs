@@ -157,7 +157,7 @@ pub(crate) struct Clients {
     /// Connections of clients at once, WebSockets among them. More are not accepted until one ends. The
     /// system's limit of open files counts too.
     ///
-    /// Default: `100000`
+    /// Default: `200000`
     pub(crate) connections_max: Given<u64>,
 
     #[serde(flatten)]

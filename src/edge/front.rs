@@ -30,8 +30,8 @@ use super::{
 };
 use crate::server::Server;
 
-/// Client connections at once, of all domains together.
-const CONNECTIONS_MAX: usize = 100_000;
+/// Client connections at once, of all domains together; as many as one domain by itself has by default.
+const CONNECTIONS_MAX: usize = 200_000;
 /// Pause after the system refused us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
