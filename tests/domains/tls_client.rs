@@ -127,14 +127,14 @@ impl<'a> Hand<'a> {
         timeout(REPLY_WITHIN, Box::pin(connecting)).await?
     }
 
-    /// Shakes hands and asks for the root; status of the answer.
+    /// Shakes hands and asks for what is not there; status of the answer.
     pub(crate) async fn asks(self, host: &str) -> u16 {
         let mut stream = self.shake().await.unwrap();
         get(&mut stream, host).await
     }
 }
 
-/// Asks for the root and reads to the end, which the server announces; status of the answer.
+/// Asks for what is not there and reads to the end, which the server announces; status of the answer.
 pub(crate) async fn get(stream: &mut TlsStream<TcpStream>, host: &str) -> u16 {
     let request = format!("GET /v0/nowhere HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -156,7 +156,8 @@ pub(crate) struct Caller {
 impl Caller {
     /// Makes an account.
     pub(crate) async fn new(hand: Hand<'_>, login: &str) -> Self {
-        let url = format!("wss://{}/v0/channels?apikey={STOCK_API_KEY}", hand.at);
+        let host = hand.name.expect("a WebSocket is for somebody");
+        let url = format!("wss://{host}/v0/channels?apikey={STOCK_API_KEY}");
         let stream = hand.shake().await.unwrap();
         let (socket, _) = client_async(url, stream).await.unwrap();
         let mut caller = Self {
