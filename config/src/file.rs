@@ -72,7 +72,7 @@ pub(crate) struct Clients {
     /// Example: `"/etc/letsencrypt/live/chat.example.org/fullchain.pem"`
     pub(crate) tls_certificate: Given<String>,
 
-    /// The file with its key, in PEM form. Only the server's user may be able to read it.
+    /// The file with its key, in PEM form. Keep it from everybody on this machine but the server's user or group.
     ///
     /// Example: `"/etc/letsencrypt/live/chat.example.org/privkey.pem"`
     pub(crate) tls_key: Given<String>,

@@ -61,7 +61,7 @@ async fn people_talk_over_tls_of_both_versions_and_hear_the_end() {
 #[tokio::test]
 async fn who_speaks_plain_http_is_told_so_and_nonsense_is_not_answered() {
     let (net, shown) = (Net::new().await, Shown::new("alpha.test"));
-    let alpha = alpha(&net, &shown).await;
+    let mut alpha = alpha(&net, &shown).await;
     let (status, _, body) = raw::http(&alpha, "GET / HTTP/1.1").await;
     let told = "This port speaks HTTPS: use https:// or wss://\n";
     assert_eq!((status, &*body), (400, told));
@@ -74,10 +74,16 @@ async fn who_speaks_plain_http_is_told_so_and_nonsense_is_not_answered() {
         Err(fault) => fault.kind() == io::ErrorKind::ConnectionReset,
     };
     assert!(hung_up, "{answer:?}");
+    // Who says nothing does not keep the domain from ending.
+    let silent = TcpStream::connect(alpha.endpoint.client).await.unwrap();
     // HTTP/2 is spoken where gRPC is.
     let mut other = hand(&alpha, &shown);
     other.speaks = b"h2";
     assert!(other.shake().await.is_err());
+    let begun = Instant::now();
+    alpha.stop().await;
+    assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
+    drop(silent);
 }
 
 /// Connects until a certificate is shown, believing no other.

@@ -192,14 +192,12 @@ pub(super) async fn accept(
     choose: impl FnOnce(Option<&str>) -> Option<Arc<Certificate>>,
 ) -> io::Result<(Secure, Arc<Certificate>)> {
     // Of its own: it is large, and gone when the connection becomes idle.
-    match timeout(
-        HANDSHAKE_MAX,
-        Box::pin(shake(stream, speaks, tasks, choose)),
-    )
-    .await
-    {
-        Ok(done) => done,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    let shaking = Box::pin(shake(stream, speaks, tasks, choose));
+    tokio::select! {
+        done = timeout(HANDSHAKE_MAX, shaking) => {
+            done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+        () = tasks.stopped() => Err(io::ErrorKind::Interrupted.into()),
     }
 }
 
