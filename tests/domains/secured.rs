@@ -52,10 +52,7 @@ async fn people_talk_over_tls_of_both_versions_and_hear_the_end() {
     }
     assert_eq!(hand(&alpha, &shown).asks("alpha.test").await, 404);
 
-    let (ann, bob) = (tokio::spawn(ann.is_told_of_the_end()), bob);
-    alpha.stop().await;
-    ann.await.unwrap();
-    bob.is_told_of_the_end().await;
+    tokio::join!(alpha.stop(), ann.hears_the_end(), bob.hears_the_end());
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ impl Caller {
     }
 
     /// Reads what comes until the server has closed WebSocket and TLS, each with a word.
-    pub(crate) async fn is_told_of_the_end(mut self) {
+    pub(crate) async fn hears_the_end(mut self) {
         let closed = async {
             loop {
                 match self.socket.next().await {
