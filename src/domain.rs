@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use freehold_config::{Config, Listing, Waiting};
+use freehold_config::{Config, Listing, TlsFiles, Waiting};
 use freehold_directory::Directory;
 use freehold_federation::{Bound, Federation, Reception, Tasks};
 use freehold_keys::KeyRing;
@@ -17,7 +17,13 @@ use crate::{
         trail,
     },
     control,
-    edge::{entrance, front::Front, grpc, http, ids::Ids},
+    edge::{
+        entrance,
+        front::Front,
+        grpc, http,
+        ids::Ids,
+        tls::{Certificate, TlsError},
+    },
     files::{Files, StorageError},
     limits::{self, Limits},
     listing::{self, Search},
@@ -57,6 +63,9 @@ pub enum BuildError {
     /// The directory cannot be set up.
     #[error(transparent)]
     Directory(#[from] freehold_directory::DirectoryError),
+    /// Clients cannot be served over TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The files cannot be had.
     #[error(transparent)]
     Files(#[from] StorageError),
@@ -149,6 +158,7 @@ impl Domain {
         keys: KeyRing,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
+        let certificate = certificate(config.clients.tls.clone(), &clock).await?;
         let path = config.data_dir.clone();
         let fault = |source| BuildError::Store { path, source };
         let opening = tokio::task::spawn_blocking(move || Tables::open(open()?));
@@ -216,6 +226,7 @@ impl Domain {
         let parts = Parts {
             waiting: config.waiting,
             limits: Limits::new(config.limits, &clock),
+            certificate,
             audit: config.audit,
             plugins,
             push,
@@ -386,6 +397,20 @@ impl Domain {
     }
 }
 
+/// What clients are shown, if they are served over TLS. Before anything is opened: it is soon mended.
+async fn certificate(
+    files: Option<TlsFiles>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<Certificate>>, BuildError> {
+    let Some(files) = files else {
+        return Ok(None);
+    };
+    let clock = Arc::clone(clock);
+    let reading = tokio::task::spawn_blocking(move || Certificate::open(files, clock));
+    let certificate = reading.await.map_err(|_| BuildError::Runtime)??;
+    Ok(Some(Arc::new(certificate)))
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
     let fault = |source| BuildError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(fault)?;
@@ -397,6 +422,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildE
 struct Parts {
     waiting: Waiting,
     limits: Limits,
+    certificate: Option<Arc<Certificate>>,
     audit: freehold_config::Audit,
     plugins: Plugins,
     push: Option<Push>,
@@ -417,6 +443,7 @@ fn server(
     Parts {
         waiting,
         limits,
+        certificate,
         audit,
         plugins,
         push,
@@ -447,6 +474,7 @@ fn server(
         limits,
         sessions: Default::default(),
         rules,
+        certificate,
         audit,
         plugins,
         push: push.map(Arc::new),

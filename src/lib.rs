@@ -30,7 +30,7 @@ pub mod topic;
 
 pub use accounts::AccountError;
 pub use domain::{BuildError, Domain, Running, Shared};
-pub use edge::front::Front;
+pub use edge::front::{Disagreement, Front};
 pub use operator::{Invitation, Trace};
 pub use restore::{Restored, Without};
 #[doc(hidden)]

@@ -33,6 +33,7 @@ use crate::{
         files::Bounds,
         frames::{Away, Seen},
         ids::Ids,
+        tls::Certificate,
     },
     files::{Files, Referrer},
     limits::Limits,
@@ -132,6 +133,8 @@ pub struct Server {
     pub sessions: LoggedIn,
     /// What clients may do.
     pub rules: ClientRules,
+    /// What clients are shown, if they are served over TLS.
+    pub certificate: Option<Arc<Certificate>>,
     /// How much is kept of what administrators did.
     pub audit: freehold_config::Audit,
     /// Programs that are told of events and asked about requests.

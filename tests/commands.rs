@@ -734,3 +734,42 @@ fn one_process_serves_the_domains_of_a_folder_as_they_come_and_go() {
     assert!(ended.unwrap().success());
     assert!(host.0.wait().unwrap().success());
 }
+
+#[test]
+fn a_certificate_that_cannot_be_shown_is_told_before_clients_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = path(folder.path(), "made");
+    check(
+        &["init", "--domain", "a.test", "--data", &data],
+        0,
+        "is made",
+    );
+    let pair = || rcgen::generate_simple_self_signed(["chat.a.test".to_owned()]).unwrap();
+    let (one, other) = (pair(), pair());
+    let (chain, key) = (format!("{data}/chain.pem"), format!("{data}/key.pem"));
+    fs::write(&chain, one.cert.pem()).unwrap();
+    fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let config = format!("{data}/other.toml");
+    let text = "domain = \"a.test\"\n[clients]\nlisten = \"127.0.0.1:0\"\ntls_certificate = \"chain.pem\"\n\
+                tls_key = \"key.pem\"\npublic_url = \"https://a.test\"\n[federation]\n\
+                listen = \"127.0.0.1:0\"\nnameserver = \"127.0.0.1:9\"\n";
+    fs::write(&config, text).unwrap();
+    let wrong =
+        format!("the key in {key} (clients.tls_key) is not that of the certificate in {chain}");
+    check(&["serve", "--config", &config], 1, &wrong);
+    check(&["check", "--config", &config], 1, &wrong);
+
+    fs::write(&key, one.signing_key.serialize_pem()).unwrap();
+    let said = check(&["check", "--config", &config], 1, "can be read and fit");
+    for sentence in [
+        "The certificate is not for a.test (clients.public_url)",
+        "(permissions 644): chmod it to 600 or 640",
+        "ok     The certificate ends at 4096-01-01T00:00:00.000Z",
+    ] {
+        assert!(said.contains(sentence), "{said}");
+    }
+    // Nobody connects to a domain that is in the operator's hand.
+    fs::remove_file(&key).unwrap();
+    check(&["peers", "--config", &config], 0, "");
+}

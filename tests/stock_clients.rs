@@ -195,6 +195,27 @@ fn the_stock_sdk_has_all_that_it_can_ask_for() {
     play_alone("parity.mjs", &[]);
 }
 
+#[test]
+fn the_stock_sdk_talks_over_tls_by_websocket_and_long_polling() {
+    need("tests/clients/node_modules/tinode-sdk", "make test");
+    let _turn = STAGE.lock();
+    let shown = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+    let shown = shown.expect("a certificate is made");
+    let domain = Domain::init(
+        &format!("{OPEN}tls_certificate = \"chain.pem\"\ntls_key = \"tls.pem\"\n"),
+        "",
+    );
+    let chain = domain.data.join("chain.pem");
+    fs::write(&chain, shown.cert.pem()).expect("the folder is ours");
+    let key = shown.signing_key.serialize_pem();
+    fs::write(domain.data.join("tls.pem"), key).expect("the folder is ours");
+    let (mut served, address) = serve_and_tell(&domain.config, "clients");
+    let url = format!("https://{address}/");
+    let believes = [("NODE_EXTRA_CA_CERTS", plain(&chain))];
+    run_where("node", "secure.mjs", &[&url, "alpha.test"], &believes);
+    terminate(&mut served);
+}
+
 /// Runs a driver on one domain that is open to everybody and has calls.
 fn play_alone(driver: &str, options: &[&str]) {
     need("tests/clients/node_modules/tinode-sdk", "make test");
@@ -299,6 +320,11 @@ fn play(driver: &str, options: &[&str]) {
 
 /// Runs a driver and shows what it said when a scene failed.
 fn run(program: &str, driver: &str, arguments: &[&str]) {
+    run_where(program, driver, arguments, &[]);
+}
+
+/// The same with variables of the environment.
+fn run_where(program: &str, driver: &str, arguments: &[&str], variables: &[(&str, &str)]) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let said = folder.path().join("said");
     let output = File::create(&said).expect("the folder is ours");
@@ -306,6 +332,7 @@ fn run(program: &str, driver: &str, arguments: &[&str]) {
     command
         .arg(root().join("tests/clients").join(driver))
         .args(arguments)
+        .envs(variables.iter().copied())
         .stdout(output.try_clone().expect("a file can be shared"))
         .stderr(output);
     let player = command.spawn().expect("it is installed and on the path");

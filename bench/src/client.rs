@@ -16,7 +16,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
 };
 
-use crate::Result;
+use crate::{
+    Result,
+    tls::{Stream, Tls},
+};
 
 /// Nothing that a scenario prepares takes longer, or something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,11 +33,31 @@ pub(crate) struct Door {
     /// Host and port as the URL has them.
     pub(crate) host: String,
     pub(crate) api_key: String,
+    /// With TLS, and which certificate counts.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Door {
+    fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+        format!(
+            "{scheme}://{}/v0/channels?apikey={}",
+            self.host, self.api_key
+        )
+    }
+
+    async fn connect(&self, from: Option<Ipv4Addr>) -> Result<Box<dyn Stream>> {
+        let stream = connect(self.address, from).await?;
+        match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some(tls) => tls.connect(stream).await,
+        }
+    }
 }
 
 /// One connection, past its handshake.
 pub(crate) struct Session {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     next_id: u64,
 }
 
@@ -42,12 +65,11 @@ impl Session {
     /// Connects, from one of this machine's own addresses if one is given, and shakes hands.
     pub(crate) async fn open(door: &Door, from: Option<Ipv4Addr>) -> Result<Self> {
         let connecting = async {
-            let stream = connect(door.address, from).await?;
-            let url = format!("ws://{}/v0/channels?apikey={}", door.host, door.api_key);
+            let stream = door.connect(from).await?;
             let config = WebSocketConfig::default()
                 .read_buffer_size(READ_BUFFER)
                 .write_buffer_size(0);
-            let done = client_async_with_config(url, stream, Some(config)).await;
+            let done = client_async_with_config(door.url(), stream, Some(config)).await;
             let (socket, _) = done.map_err(|error| format!("{}: {error}", door.host))?;
             Result::Ok(socket)
         };

@@ -12,6 +12,7 @@ mod report;
 mod scenario;
 mod talker;
 mod tally;
+mod tls;
 mod yardstick;
 
 use std::{

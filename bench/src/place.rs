@@ -18,19 +18,30 @@ use crate::{
     client::{Door, Session},
     machine::Meter,
     people::Login,
+    tls::{Pair, Tls},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 /// The API key that every stock client ships with.
 const API_KEY: &str = "AQEAAAABAAD_rAp4DJh05a1HAwFT3A6K";
+/// The files with the certificate of a server of our own and its key.
+const CHAIN: &str = "chain.pem";
+const KEY: &str = "key.pem";
 
 /// Which server, and who its people are.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Where {
-    /// A server that runs already, such as ws://127.0.0.1:6060. Without it one is started here.
+    /// A server that runs already, such as ws://127.0.0.1:6060 or wss://chat.example.org. Without it one is
+    /// started here.
     #[arg(long, global = true)]
     url: Option<String>,
+    /// A file of authorities, in PEM form, that are believed beside those of the web with `--url wss://…`.
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// The server that is started here speaks TLS to its clients.
+    #[arg(long, global = true, conflicts_with = "url")]
+    tls: bool,
     /// What it wants as API key.
     #[arg(long, global = true, default_value = API_KEY)]
     api_key: String,
@@ -53,6 +64,11 @@ pub(crate) struct Where {
 }
 
 impl Where {
+    /// Whether clients connect over TLS.
+    pub(crate) fn tls(&self) -> bool {
+        self.tls || self.url.as_ref().is_some_and(|it| it.starts_with("wss:"))
+    }
+
     /// One domain.
     pub(crate) async fn place(&self) -> Result<Place> {
         match &self.url {
@@ -78,18 +94,26 @@ impl Where {
     }
 
     fn foreign(&self, url: &str) -> Result<Place> {
-        let host = url.strip_prefix("ws://").map(|it| it.trim_end_matches('/'));
-        let host = host.ok_or_else(|| format!("{url} does not begin with ws://"))?;
-        let mut found = host
-            .to_socket_addrs()
-            .map_err(|it| format!("{host}: {it}"))?;
+        let plain = url.strip_prefix("ws://").map(|it| (it, false));
+        let found = plain.or_else(|| url.strip_prefix("wss://").map(|it| (it, true)));
+        let (host, secure) =
+            found.ok_or_else(|| format!("{url} does not begin with ws:// or wss://"))?;
+        let host = host.trim_end_matches('/');
+        let (name, at) = match host.rsplit_once(':') {
+            None if secure => (host, format!("{host}:443")),
+            None => (host, format!("{host}:80")),
+            Some((name, _)) => (name, host.to_owned()),
+        };
+        let mut found = at.to_socket_addrs().map_err(|it| format!("{at}: {it}"))?;
         let address = found
             .next()
             .ok_or_else(|| format!("{host} has no address"))?;
+        let tls = secure.then(|| Tls::to_host(name, self.ca.as_deref()));
         let door = Door {
             address,
             host: host.to_owned(),
             api_key: self.api_key.clone(),
+            tls: tls.transpose()?,
         };
         Ok(Place {
             door,
@@ -120,13 +144,16 @@ impl Where {
             .nth(1)
             .and_then(|it| it.split('"').next());
         let root = root.ok_or_else(|| format!("freehold init ended with {}", output.status))?;
+        let clients = free_port()?;
+        let tls = self.tls.then(|| certificate(clients, folder.path()));
         Ok(Own {
             binary,
             domain: domain.to_owned(),
             root: root.to_owned(),
-            clients: free_port()?,
+            clients,
             federation: free_port()?,
             folder,
+            tls: tls.transpose()?,
         })
     }
 
@@ -204,6 +231,7 @@ pub(crate) struct Own {
     clients: SocketAddr,
     federation: SocketAddr,
     folder: TempDir,
+    tls: Option<Tls>,
 }
 
 impl Own {
@@ -240,9 +268,13 @@ impl Own {
         // A few rigs stand for thousands of people here.
         let limits = limits.map(|it| format!("{it} = [0, 0]\n")).concat();
         let peers = peers.concat();
+        let tls = match self.tls {
+            Some(_) => format!("tls_certificate = \"{CHAIN}\"\ntls_key = \"{KEY}\"\n"),
+            None => String::new(),
+        };
         format!(
             "domain = \"{domain}\"\n[clients]\nlisten = \"{clients}\"\nregistration = \"open\"\n\
-             anonymous = true\ngroup_members_max = 100000\n[federation]\nlisten = \"{federation}\"\n\
+             anonymous = true\ngroup_members_max = 100000\n{tls}[federation]\nlisten = \"{federation}\"\n\
              nameserver = \"127.0.0.1:9\"\nallowed_ranges = [\"127.0.0.0/8\"]\n{peers}[limits]\n{limits}"
         )
     }
@@ -298,6 +330,7 @@ impl Own {
             address: self.clients,
             host: self.clients.to_string(),
             api_key: API_KEY.to_owned(),
+            tls: self.tls.clone(),
         }
     }
 
@@ -355,6 +388,18 @@ async fn answers(door: &Door) -> Result<()> {
             Err(_) => sleep(POLL).await,
         }
     }
+}
+
+/// Makes a certificate for a server at this address.
+fn certificate(address: SocketAddr, folder: &Path) -> Result<Tls> {
+    let pair = Pair::new(address.ip())?;
+    let write = |name: &str, text: &str| {
+        let file = folder.join(name);
+        fs::write(&file, text).map_err(|it| format!("{}: {it}", file.display()))
+    };
+    write(CHAIN, &pair.certificate)?;
+    write(KEY, &pair.key)?;
+    Tls::to(address.ip(), &pair)
 }
 
 fn free_port() -> Result<SocketAddr> {

@@ -148,6 +148,7 @@ impl Checker<'_> {
         self.refuse_unknown("clients.", &section.unknown);
         let listen = self.listen("clients.listen", section.listen, "127.0.0.1:6060");
         let grpc_listen = self.optional("clients.grpc_listen", section.grpc_listen, socket_address);
+        let tls = self.tls(section.tls_certificate, section.tls_key);
         let public = self.public(section.public_url, section.grpc_public, &grpc_listen);
         let hosts = self.list("clients.hosts", section.hosts, |text| {
             DomainName::from_typed(text).map(|it| it.to_string())
@@ -210,6 +211,7 @@ impl Checker<'_> {
         Some(Clients {
             listen: listen?,
             grpc_listen: grpc_listen?,
+            tls: tls?,
             public: public?,
             hosts: hosts?,
             web_root: web_root?.map(|it: String| self.base_dir.join(it)),

@@ -50,19 +50,34 @@ pub(crate) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Clients {
-    /// Address and port for clients and browsers. It speaks plain HTTP: for the world outside this
-    /// machine, let a web server with a certificate (nginx, Caddy) pass https on to it.
+    /// Address and port for clients and browsers. It speaks https and secure WebSockets if there is a
+    /// certificate (`tls_certificate`). Otherwise it speaks plain HTTP: for the world outside this machine,
+    /// let a web server with a certificate (nginx, Caddy) pass https on to it.
     ///
     /// Default: `"127.0.0.1:6060"`
     pub(crate) listen: Given<String>,
 
-    /// Address and port for clients and bots that speak gRPC (HTTP/2 without TLS); without it nobody
-    /// can. For the world outside this machine, let a web server with a certificate pass it on.
+    /// Address and port for clients and bots that speak gRPC; without it nobody can. It speaks HTTP/2 with
+    /// TLS if there is a certificate (`tls_certificate`). Otherwise without: for the world outside this
+    /// machine, let a web server with a certificate pass it on.
     ///
     /// Example: `"127.0.0.1:16060"`
     pub(crate) grpc_listen: Given<String>,
 
-    /// Where the world reaches `listen`, through the web server in front. From it the domain tells where its
+    /// The file with the certificate for `listen` and `grpc_listen`, in PEM form, and behind it those that
+    /// lead to its authority (`fullchain.pem` of certbot). When the file is replaced, new connections get
+    /// the new one within a minute or two, without a restart. With `freehold host` all domains have one, or
+    /// none has.
+    ///
+    /// Example: `"/etc/letsencrypt/live/chat.example.org/fullchain.pem"`
+    pub(crate) tls_certificate: Given<String>,
+
+    /// The file with its key, in PEM form. Keep it from everybody on this machine but the server's user or group.
+    ///
+    /// Example: `"/etc/letsencrypt/live/chat.example.org/privkey.pem"`
+    pub(crate) tls_key: Given<String>,
+
+    /// Where the world reaches `listen`, by itself or through the web server in front. From it the domain tells where its
     /// people's clients connect, at `/.well-known/freehold/client` and to directories; without it the domain
     /// does not tell. Plain http is taken for addresses of this machine only.
     ///

@@ -15,6 +15,7 @@ mod mail;
 mod node;
 mod plugins;
 mod push;
+mod tls;
 
 use std::{
     fmt,
@@ -274,6 +275,8 @@ pub struct Clients {
     pub listen: SocketAddr,
     /// Address and port of the listener for gRPC, if there is to be one.
     pub grpc_listen: Option<SocketAddr>,
+    /// What both show, if they speak TLS.
+    pub tls: Option<TlsFiles>,
     /// Where the world reaches these, if that is told.
     pub public: Option<Public>,
     /// Names by which clients reach the domain, beside its own.
@@ -306,6 +309,15 @@ pub struct Clients {
     pub required_credentials: Vec<String>,
     /// Kinds of tags by which only those may search who have the same tag.
     pub masked_tags: Vec<String>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// The file with the certificate and those that lead to its authority, in PEM form.
+    pub certificate: PathBuf,
+    /// The file with the key, in PEM form.
+    pub key: PathBuf,
 }
 
 /// Where the world reaches the listeners for clients.

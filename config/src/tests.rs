@@ -40,6 +40,26 @@ fn relative_paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
+fn a_certificate_and_its_key_come_together() {
+    let clients = |lines: &str| format!("domain = \"a.test\"\n[clients]\n{lines}\n");
+    assert_eq!(read(&clients("")).clients.tls, None);
+    let both = clients("tls_certificate = \"tls/chain.pem\"\ntls_key = \"/run/key.pem\"");
+    let files = TlsFiles {
+        certificate: "/etc/freehold/tls/chain.pem".into(),
+        key: "/run/key.pem".into(),
+    };
+    assert_eq!(read(&both).clients.tls, Some(files));
+    check(
+        &clients("tls_certificate = \"chain.pem\""),
+        &["clients.tls_certificate counts only with tls_key."],
+    );
+    check(
+        &clients("tls_key = \"key.pem\""),
+        &["clients.tls_key counts only with tls_certificate."],
+    );
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     check(
         r#"

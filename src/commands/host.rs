@@ -161,6 +161,10 @@ impl House {
                 other.name
             )));
         }
+        if let Err(why) = self.front.admits(config.clients.tls.is_some()) {
+            let sentence = format!("{name} cannot be served beside the others: {why}.");
+            return Err(CommandError::Usage(sentence));
+        }
         let keys = KeyRing::load(&config.keys_dir, &name, self.clock.now())?;
         let clock = Arc::clone(&self.clock);
         let span = info_span!("domain", %name);

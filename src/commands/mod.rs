@@ -208,6 +208,8 @@ async fn build_unreachable(mut config: Config) -> Result<Domain, CommandError> {
     // Nobody is written to, so the mail server's password need not be there.
     config.mail = None;
     config.authentication = None;
+    // Nor connects anybody, so neither need the certificate.
+    config.clients.tls = None;
     let keys = KeyRing::load(&config.keys_dir, &config.domain, SystemClock.now())?;
     Ok(Domain::build(config, keys, Arc::new(SystemClock)).await?)
 }

@@ -1,7 +1,8 @@
 //! The client listener: WebSocket at `/v0/channels`, long polling at `/v0/channels/lp`, the web app at
-//! `/`.
+//! `/`. Over TLS where there is a certificate.
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::pin,
@@ -13,17 +14,22 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Request, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
-use hyper::service::{Service as _, service_fn};
+use freehold_federation::Tasks;
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -34,6 +40,7 @@ use tracing::{debug, warn};
 use super::{
     entrance, files, longpoll,
     reply::{self, Reply},
+    tls::{self, Speaks},
     websocket,
 };
 use crate::server::Server;
@@ -90,38 +97,52 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, web_root: Option<
     }
 }
 
-/// Bounds on what a client may send before it is understood.
-pub(super) fn http1(http: &mut auto::Builder<websocket::Spawner>) {
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX);
-}
-
 async fn connection(
     server: Arc<Server>,
     app: Router,
     stream: TcpStream,
     (address, place): (SocketAddr, Place),
 ) {
-    // Small frames must not wait for each other.
-    if let Err(fault) = stream.set_nodelay(true) {
-        debug!(%fault, %address, "a client left at once");
-        return;
-    }
-    let mut http = auto::Builder::new(websocket::Spawner(server.tasks.clone())).http1_only();
-    http1(&mut http);
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |mut request| {
         request.extensions_mut().insert(ClientAddress(address.ip()));
         request.extensions_mut().insert(place.clone());
         app.call(request)
     });
+    // Small frames must not wait for each other.
+    if let Err(fault) = stream.set_nodelay(true) {
+        debug!(%fault, %address, "a client left at once");
+        return;
+    }
+    let tasks = &server.tasks;
+    let Some(certificate) = server.certificate.clone() else {
+        return speak(stream, tasks, address, service).await;
+    };
+    let choose = |_: Option<&str>| Some(certificate);
+    match tls::accept(stream, Speaks::Web, tasks, choose).await {
+        Ok((stream, _)) => Box::pin(speak(stream, tasks, address, service)).await,
+        Err(fault) => debug!(%fault, %address, "a client did not shake hands"),
+    }
+}
+
+/// Serves one connection to its end, or until the domain stops.
+pub(super) async fn speak<I, S>(stream: I, tasks: &Tasks, address: SocketAddr, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let mut http = auto::Builder::new(websocket::Spawner(tasks.clone())).http1_only();
+    // Bounds on what a client may send before it is understood.
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
     let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = serving.as_mut() => result,
         // Upgraded connections end by themselves, with a word to the client.
-        () = server.tasks.stopped() => {
+        () = tasks.stopped() => {
             serving.as_mut().graceful_shutdown();
             timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
         }

@@ -30,6 +30,7 @@ pub mod reply;
 pub mod requests;
 pub mod session;
 pub mod times;
+pub mod tls;
 mod websocket;
 
 pub(crate) use grpc::BytesCodec;

@@ -14,6 +14,7 @@ use crate::{
     guest::Guest,
     net::{House, Net},
     postman,
+    tls_client::{Caller, Hand, Shown, lines},
 };
 
 /// A hosting company with shared listeners.
@@ -183,5 +184,51 @@ async fn each_domain_of_a_process_tells_where_its_own_clients_connect() {
     assert_eq!(handed(&beta).await, b"");
     company.loses(alpha).await;
     company.loses(beta).await;
+    company.tasks.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn each_domain_of_a_process_shows_its_own_certificate() {
+    let company = Company::new().await;
+    let at = company.shared.clients;
+    let folders = ["one", "two"].map(|it| company.net.folder().join(it));
+    let (first, second) = (Shown::new("alpha.test"), Shown::new("beta.test"));
+    for (folder, shown) in folders.iter().zip([&first, &second]) {
+        std::fs::create_dir(folder).unwrap();
+        shown.write(folder);
+    }
+    assert_eq!(company.front.admits(true), Ok(()));
+    let alpha = company.takes("alpha.test", &lines(&folders[0])).await;
+    let to_alpha = Hand::new(at, &first, "alpha.test");
+    let nameless = Hand {
+        name: None,
+        ..to_alpha
+    };
+    // Alone it is shown to everybody.
+    assert_eq!(nameless.asks("alpha.test").await, 404);
+    let beta = company.takes("beta.test", &lines(&folders[1])).await;
+    let to_beta = Hand::new(at, &second, "beta.test");
+    assert_eq!(to_alpha.asks("alpha.test").await, 404);
+    assert_eq!(to_beta.asks("beta.test:443").await, 404);
+    assert_eq!(to_alpha.asks("beta.test").await, 421);
+    let stranger = Hand::new(at, &first, "gamma.test");
+    for hand in [nameless, stranger] {
+        let fault = hand.shake().await.unwrap_err().to_string();
+        assert!(fault.contains("UnrecognisedName"), "{fault}");
+    }
+    let mut ann = Caller::new(to_alpha, "ann").await;
+    assert_eq!(company.front.admits(true), Ok(()));
+    let why = company.front.admits(false).unwrap_err().to_string();
+    assert!(why.starts_with("it has no certificate (clients.tls_certificate)"));
+
+    company.loses(beta).await;
+    assert_eq!(nameless.asks("alpha.test").await, 404);
+    ann.asks("sub", serde_json::json!({"topic": "me"})).await;
+    company.loses(alpha).await;
+    let plain = company.takes("plain.test", "").await;
+    assert_eq!(company.asks("plain.test").await, 200);
+    let why = company.front.admits(true).unwrap_err().to_string();
+    assert!(why.starts_with("it has a certificate (clients.tls_certificate)"));
+    company.loses(plain).await;
     company.tasks.drain(Duration::from_secs(5)).await;
 }

@@ -96,10 +96,14 @@ mod searching;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod secured;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod tags;
+#[cfg(test)]
+mod tls_client;
 #[cfg(test)]
 mod topic_refusals;

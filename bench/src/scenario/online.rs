@@ -42,6 +42,7 @@ impl Options {
         let mut report = Report::new("online");
         report.set("connections", self.connections);
         report.set("hold", self.hold);
+        report.set("tls", place.tls());
         allow_connections(self.connections)?;
         let domain = place.place().await?;
         // Before memory is read for the first time: a server may keep some of what it stored at hand.

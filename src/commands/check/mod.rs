@@ -1,5 +1,6 @@
 //! `freehold check`: what is right and what is wrong with a domain, in sentences. Changes nothing.
 
+mod certificate;
 mod clients;
 mod dns;
 mod findings;
@@ -44,6 +45,7 @@ impl Check {
         findings.right(format_args!("The configuration is that of {domain}."));
         local::data_dir(&config, findings);
         local::ports(&config, findings);
+        certificate::shown(&config, SystemClock.now(), findings);
         // Not loaded, because that renews a record that is about to expire.
         let keys = match KeyRing::read(&config.keys_dir, domain) {
             Ok(keys) => keys,

@@ -1,10 +1,11 @@
-//! The listener for gRPC: HTTP/2 without TLS, which a proxy in front adds where it is needed.
+//! The listener for gRPC: HTTP/2, over TLS where there is a certificate.
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{Instant, interval_at, sleep, timeout},
@@ -13,7 +14,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::calls::Calls;
-use crate::{edge::websocket::Spawner, server::Server};
+use crate::{
+    edge::{
+        tls::{self, Speaks},
+        websocket::Spawner,
+    },
+    server::Server,
+};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 1000;
@@ -82,6 +89,21 @@ async fn connection(calls: Calls, stream: TcpStream, address: SocketAddr) {
         debug!(%fault, %address, "a client left at once");
         return;
     }
+    let Some(certificate) = calls.server.certificate.clone() else {
+        return speak(calls, stream, address).await;
+    };
+    let tasks = calls.server.tasks.clone();
+    let choose = |_: Option<&str>| Some(certificate);
+    match tls::accept(stream, Speaks::Grpc, &tasks, choose).await {
+        Ok((stream, _)) => Box::pin(speak(calls, stream, address)).await,
+        Err(fault) => debug!(%fault, %address, "a client did not shake hands"),
+    }
+}
+
+async fn speak<I>(calls: Calls, stream: I, address: SocketAddr)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (tasks, open) = (calls.server.tasks.clone(), calls.open.clone());
     let http2 = protocol(Spawner(tasks.clone()));
     let mut served = pin!(http2.serve_connection(TokioIo::new(stream), calls));

@@ -57,7 +57,7 @@ export class Person {
     Object.assign(this, { name, login, password, email, address, domain });
     domains.set(domain.host, domain.name);
     this.tinode = new Tinode(
-      { appName: 'FreeholdTest/1', host: domain.host, apiKey: STOCK_API_KEY, transport, secure: false, persist: false },
+      { appName: 'FreeholdTest/1', host: domain.host, apiKey: STOCK_API_KEY, transport, secure: domain.url?.startsWith('https:') ?? false, persist: false },
       () => {},
     );
     this.tinode.onMessage = (packet) => this.inbox.push(packet);
