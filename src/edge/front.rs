@@ -218,5 +218,7 @@ fn service(
 
 fn nobody() -> Response {
     let text = "No domain of that name is served here.\n";
-    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+    // A connection from before the domain was served anew finds it on a new one.
+    let close = [(header::CONNECTION, "close")];
+    (StatusCode::MISDIRECTED_REQUEST, close, text).into_response()
 }

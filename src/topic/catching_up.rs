@@ -11,7 +11,7 @@ use std::sync::{Arc, atomic::Ordering};
 use freehold_proto::{AccessMode, UserId};
 use freehold_store::{StoreError, Tables, TopicKey};
 use prost::Message as _;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
 
 use super::{Command, TopicName, actor::Actor, hub::Hub, message};
@@ -67,6 +67,10 @@ pub struct Page {
 /// Shows a session the next page of what it missed of a topic. Completes when it has been read and is on
 /// its way to the topic.
 pub(crate) async fn show_next(server: &Arc<Server>, session: &Session, name: &TopicName) {
+    // Before the page is begun: whatever is deleted from then on makes it useless.
+    let Ok(turn) = Arc::clone(&server.pages).acquire_owned().await else {
+        return;
+    };
     let (answer, wanted) = oneshot::channel();
     let command = Command::CatchUp {
         session: session.clone(),
@@ -75,7 +79,7 @@ pub(crate) async fn show_next(server: &Arc<Server>, session: &Session, name: &To
     Hub::send(server, name, command).await;
     // It misses nothing there any more, or may not read it.
     let Ok(wanted) = wanted.await else { return };
-    match read(server, session, name.key(), wanted).await {
+    match read(server, session, name.key(), (wanted, turn)).await {
         Ok(page) => {
             let (session, page) = (session.clone(), Box::new(page));
             Hub::send(server, name, Command::Page { session, page }).await;
@@ -91,10 +95,8 @@ async fn read(
     server: &Arc<Server>,
     session: &Session,
     topic: TopicKey,
-    wanted: Wanted,
+    (wanted, turn): (Wanted, OwnedSemaphorePermit),
 ) -> Result<Page, StoreError> {
-    let turn = Arc::clone(&server.pages).acquire_owned().await;
-    let turn = turn.map_err(|_| StoreError::Closed)?;
     let (ids, encoding) = (Arc::clone(server), session.encoding());
     let read = move |tables: &Tables| {
         // Kept until the page is read, also when nobody waits for it any more.

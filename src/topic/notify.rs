@@ -362,8 +362,9 @@ impl Actor {
     /// Messages are gone: for everybody, or for the other sessions of whoever took them away.
     fn tell_deleted(&self, deletion: &Deletion) {
         // A page that is being read may show it still.
-        let sessions = self.attached.people().flat_map(|it| it.1);
-        sessions.for_each(|it| it.discard_page(self.key()));
+        let concerned = |it: &UserId| deletion.hard || *it == deletion.by;
+        let people = self.attached.people().filter(|it| concerned(it.0));
+        people.for_each(|(_, sessions)| sessions.iter().for_each(|it| it.discard_page(self.key())));
         let delseq = ranges(&deletion.spans);
         let who: Vec<&UserId> = match deletion.hard {
             true => self.locals().collect(),

@@ -14,9 +14,13 @@ use crate::{
     frame::filler,
     machine::allow_connections,
     people::come_in,
-    place::{Place, Where},
+    place::Where,
     report::{Report, progress},
-    scenario::{Load, publish::pairs},
+    scenario::{
+        Load,
+        mailbox::{resident, rest},
+        publish::pairs,
+    },
     talker::{Action, Credit, Crowd, Habits, Pace},
     yardstick::rate,
 };
@@ -58,6 +62,7 @@ impl Options {
         report
             .figures
             .insert("filled_per_s", rate(self.messages as u64, begun.elapsed()));
+        rest(&domain, &mut report).await?;
         resident(&domain, "resident_mib_when_filled", &mut report)?;
         let (mut crowd, mut clockwork) = (Crowd::new(), load.clockwork());
         for (token, topic) in again {
@@ -123,11 +128,4 @@ pub(super) async fn fill(
     crowd.hush(1).await;
     crowd.end().await;
     Ok(again)
-}
-
-fn resident(domain: &Place, name: &'static str, report: &mut Report) -> Result<()> {
-    if let Some(meter) = domain.meter {
-        report.figures.insert(name, meter.resident_kib()? / 1024.0);
-    }
-    Ok(())
 }

@@ -22,8 +22,8 @@ use tokio::time::{Duration, Instant, sleep};
 const SETTLE: Duration = Duration::from_secs(5);
 /// A domain is at rest when it takes less than this share of a core over that time.
 const AT_REST: f64 = 0.02;
-/// How often it is looked whether it is: five minutes.
-const LOOKS_MAX: u32 = 60;
+/// How often it is looked whether it is: half an hour.
+const LOOKS_MAX: u32 = 360;
 
 /// Conversations of two are filled; then the domain is stopped, started, killed and started again, and all
 /// ask for pages from anywhere in the past.
@@ -68,10 +68,7 @@ impl Options {
         let again = fill(people, self.messages, self.load.bytes).await?;
         let filled = rate(self.messages as u64, begun.elapsed());
         report.figures.insert("filled_per_s", filled);
-        let begun = Instant::now();
-        rest(&domain).await?;
-        let rested = begun.elapsed().as_secs_f64();
-        report.figures.insert("at_rest_after_s", rested);
+        rest(&domain, report).await?;
         resident(&domain, "resident_mib_when_filled", report)?;
         let begun = Instant::now();
         domain.stop().await?;
@@ -128,22 +125,25 @@ async fn opened(own: &Own, name: &'static str, report: &mut Report) -> Result<Pl
     Ok(domain)
 }
 
-/// Waits until the domain has done what it does in the background.
-async fn rest(domain: &Place) -> Result<()> {
+/// Waits until the domain has done what it does in the background; notes how long that took.
+pub(super) async fn rest(domain: &Place, report: &mut Report) -> Result<()> {
     let Some(meter) = domain.meter else {
         return Ok(());
     };
+    let begun = Instant::now();
     for _ in 0..LOOKS_MAX {
         let before = meter.cpu_seconds()?;
         sleep(SETTLE).await;
         if meter.cpu_seconds()? - before < SETTLE.as_secs_f64() * AT_REST {
+            let rested = begun.elapsed().as_secs_f64();
+            report.figures.insert("at_rest_after_s", rested);
             return Ok(());
         }
     }
     Err("the domain does not come to rest".to_owned())
 }
 
-fn resident(domain: &Place, name: &'static str, report: &mut Report) -> Result<()> {
+pub(super) fn resident(domain: &Place, name: &'static str, report: &mut Report) -> Result<()> {
     let kib = domain.meter.map(Meter::resident_kib).transpose()?;
     report.figures.extend(kib.map(|it| (name, it / 1024.0)));
     Ok(())

@@ -19,7 +19,7 @@ pub const VALUE_MAX: usize = 6144;
 pub const BATCH_OPS_MAX: usize = 2048;
 
 /// The most bytes of keys and values in one batch, and in one commit group:
-/// bounds the redo record, which is rewritten with every group.
+/// bounds the redo record, which is read as a whole.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Keys that begin with this byte belong to the engine: batches with such a key

@@ -36,6 +36,13 @@ impl Mark {
         is_mark.then_some(Self(group))
     }
 
+    /// Makes it durable, with everything that sled was given so far; returns up to which group it is.
+    pub(super) fn keep(self, db: &Db, file: &File) -> Result<u64, StoreError> {
+        self.put(db)?;
+        make_durable(db, file)?;
+        Ok(self.0)
+    }
+
     pub(super) fn put(&self, db: &Db) -> Result<(), StoreError> {
         let mut value = Vec::new();
         value.put_u64(self.0);

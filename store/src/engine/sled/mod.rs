@@ -245,8 +245,7 @@ fn replay(path: &Path, db: &Db, file: &File) -> Result<Redo, StoreError> {
     if !groups.is_empty() {
         tracing::debug!(groups = groups.len(), "writing again what the redo log has");
         apply(db, groups.iter().flatten())?;
-        Mark(redo.next_group()).put(db)?;
-        make_durable(db, file)?;
+        redo.forget(Mark(redo.next_group()).keep(db, file)?);
         redo.note_needed()?;
     }
     Ok(redo)

@@ -5,8 +5,9 @@
 //! changed since ends as the last group left it, whichever of the changes sled had kept.
 //!
 //! The log is two files, used in turns. In each, records stand one behind the other from the beginning; what
-//! follows the last one is left from an earlier turn, or zeros. A record begins with the SHA-256 of what
-//! follows, then
+//! follows the last one is left from an earlier turn, or zeros. A record begins with the SHA-256 of that of the
+//! record before it in the file and of what follows, so that nothing that happens to stand behind the last record
+//! can pass for the next one. Then come
 //!
 //! * the length of its writes (4 bytes) and the number of its group (8), one more than that of the record before;
 //! * the number of the first group that sled might still lack (8): an open replays from there on;
@@ -15,6 +16,9 @@
 //! Before a file is written over, a record in the other one says that none of its groups is needed any more. So
 //! a file is either needed and whole, or not needed; one record at most is torn, the newest, and nobody was
 //! told that its group is durable.
+//!
+//! Invariant: no record relies on sled for a group that a durable [`Mark`](super::checkpoint::Mark) does not say
+//! it has.
 
 use std::{
     fs::{File, OpenOptions},
@@ -30,7 +34,8 @@ use super::StoreError;
 use crate::engine::batch::{BATCH_BYTES_MAX, BATCH_OPS_MAX, Write};
 
 const NAMES: [&str; 2] = ["redo.0", "redo.1"];
-/// Bytes of a file behind which the other one is used. An open replays as much as both hold at most.
+/// Bytes of a file behind which the other one is used; the last group may go beyond. An open replays as much as
+/// both hold at most.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// A file grows by so much at once: to write where it has been written before costs the file system nothing, and
 /// to grow it has to be noted on the disk.
@@ -51,6 +56,8 @@ const PUT: u8 = 1;
 pub(super) struct Redo {
     files: [LogFile; 2],
     current: usize,
+    /// The first group of the present file.
+    first: u64,
     next: u64,
     /// The first group that sled might lack.
     needed: u64,
@@ -59,6 +66,8 @@ pub(super) struct Redo {
 
 struct LogFile {
     file: File,
+    /// Of the last record; zeros before the first.
+    digest: [u8; DIGEST],
     /// Where the next record goes.
     position: u64,
     /// Where the file would go on by itself.
@@ -72,6 +81,7 @@ pub(super) type Groups = Vec<Vec<Write>>;
 
 /// A record as it was read.
 struct Record {
+    digest: [u8; DIGEST],
     group: u64,
     needed: u64,
     writes: Bytes,
@@ -83,16 +93,17 @@ pub(super) fn size_on_disk(folder: &Path) -> io::Result<u64> {
     sizes.into_iter().sum()
 }
 
-/// The records of one file, and where the last one ends.
+/// The records of one file, where the last one ends, and its bytes.
 #[derive(Default)]
 struct Run {
     records: Vec<Record>,
     end: u64,
+    last: Bytes,
 }
 
 impl Redo {
-    /// Opens the log in a store's folder, and creates it if it is not there. The groups that it returns must be
-    /// durable in sled before anything is appended.
+    /// Opens the log in a store's folder, and creates it if it is not there. If there are groups that it returns,
+    /// they must be durable in sled, and [`Redo::forget`] told so, before anything is appended.
     ///
     /// sled says that it has all groups below `known`. A log that does not reach so far, or one that relies on
     /// more, is not the one of this copy of the store.
@@ -102,14 +113,14 @@ impl Redo {
         let runs = [files[0].read()?, files[1].read()?];
         let current = usize::from(runs[1].last() > runs[0].last());
         let (groups, next) = groups(&runs, current, known)?;
-        for (file, run) in files.iter_mut().zip(&runs) {
-            file.position = run.end;
-        }
+        let newest = &runs[current];
+        files[current].go_on(newest, !groups.is_empty())?;
         let redo = Self {
             files,
             current,
+            first: newest.records.first().map_or(next, |it| it.group),
             next,
-            needed: next,
+            needed: newest.records.last().map_or(next, |it| it.needed),
             buffer: Vec::new(),
         };
         Ok((redo, groups))
@@ -122,12 +133,18 @@ impl Redo {
 
     /// Makes a group durable.
     pub(super) fn append(&mut self, writes: &[&Write]) -> Result<(), StoreError> {
+        let file = &mut self.files[self.current];
         encode(&mut self.buffer, (self.next, self.needed), writes);
-        self.files[self.current].append(&mut self.buffer)?;
+        file.append(&mut self.buffer)?;
         self.next += 1;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT);
         Ok(())
+    }
+
+    /// Whether the other file may be written over.
+    pub(super) fn may_turn(&self) -> bool {
+        self.needed >= self.first
     }
 
     /// Whether it is time for the other file.
@@ -135,25 +152,22 @@ impl Redo {
         self.files[self.current].position >= FILE_BYTES
     }
 
-    /// sled has every group below this one, on the disk.
+    /// sled has every group below this one on the disk, and says so there.
     pub(super) fn forget(&mut self, below: u64) {
         self.needed = self.needed.max(below);
     }
 
-    /// Begins the other file. What it holds is not needed any more: [`Redo::forget`] has said so.
+    /// Begins the other file, if it [may be](Redo::may_turn).
     pub(super) fn turn(&mut self) -> Result<(), StoreError> {
         self.note_needed()?;
         self.current = 1 - self.current;
-        self.files[self.current].position = 0;
+        self.first = self.next;
+        self.files[self.current].begin();
         Ok(())
     }
 
-    /// Notes durably which groups an open has to replay.
+    /// Notes durably which groups an open has to replay, in a record without writes.
     pub(super) fn note_needed(&mut self) -> Result<(), StoreError> {
-        // There is nothing in the note itself to replay.
-        if self.needed == self.next {
-            self.needed += 1;
-        }
         self.append(&[])
     }
 }
@@ -169,9 +183,30 @@ impl LogFile {
         Ok(Self {
             len: file.metadata()?.len(),
             file,
+            digest: [0; DIGEST],
             position: 0,
             cursor: 0,
         })
+    }
+
+    /// Goes on behind what was read. With `again` the last record is written and synced once more: a process
+    /// that was killed may have left it in the system's memory only, and a disk that failed in none.
+    fn go_on(&mut self, run: &Run, again: bool) -> io::Result<()> {
+        self.position = run.end;
+        self.digest = run.records.last().map_or([0; DIGEST], |it| it.digest);
+        if again {
+            let start = run.end - run.last.len() as u64;
+            self.file.seek(SeekFrom::Start(start))?;
+            self.file.write_all(&run.last)?;
+            self.file.sync_data()?;
+            self.cursor = run.end;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        self.position = 0;
+        self.digest = [0; DIGEST];
     }
 
     fn read(&mut self) -> io::Result<Run> {
@@ -186,6 +221,8 @@ impl LogFile {
 
     /// Writes a record behind those that are there, and waits for the disk.
     fn append(&mut self, record: &mut Vec<u8>) -> io::Result<()> {
+        self.digest = digest(&self.digest, &record[DIGEST..]);
+        record[..DIGEST].copy_from_slice(&self.digest);
         let end = self.position + record.len() as u64;
         if end > self.len {
             self.len = end.next_multiple_of(STEP);
@@ -205,12 +242,15 @@ impl LogFile {
 
 impl Run {
     fn read(mut bytes: Bytes) -> Self {
-        let (mut run, whole) = (Self::default(), bytes.len());
-        while let Some(record) = Record::read(&mut bytes) {
+        let (mut run, whole, mut before) = (Self::default(), bytes.clone(), [0; DIGEST]);
+        while let Some(record) = Record::read(&mut bytes, &before) {
             if run.last().is_some_and(|last| record.group != last + 1) {
                 break;
             }
-            run.end = (whole - bytes.len()) as u64;
+            let end = whole.len() - bytes.len();
+            run.last = whole.slice(usize::try_from(run.end).unwrap_or(0)..end);
+            run.end = end as u64;
+            before = record.digest;
             run.records.push(record);
         }
         run
@@ -228,19 +268,22 @@ impl Run {
 }
 
 impl Record {
-    fn read(bytes: &mut Bytes) -> Option<Self> {
+    /// The first record, if it is one behind a record with the digest `before`.
+    fn read(bytes: &mut Bytes, before: &[u8; DIGEST]) -> Option<Self> {
         let mut rest = bytes.clone();
-        let digest = (rest.len() >= HEADER).then(|| rest.split_to(DIGEST))?;
+        let found = (rest.len() >= HEADER).then(|| rest.split_to(DIGEST))?;
         let covered = rest.clone();
         let len = usize::try_from(rest.get_u32()).ok()?;
         let (group, needed) = (rest.get_u64(), rest.get_u64());
         let writes = (len <= rest.len()).then(|| rest.split_to(len))?;
         let covered = covered.slice(..covered.len() - rest.len());
-        if *Sha256::digest(&covered) != *digest {
+        let digest = digest(before, &covered);
+        if digest != *found {
             return None;
         }
         *bytes = rest;
         Some(Self {
+            digest,
             group,
             needed,
             writes,
@@ -257,8 +300,7 @@ fn groups(runs: &[Run; 2], newest: usize, known: u64) -> Result<(Groups, u64), S
         return Err(missing(next..=known - 1));
     }
     let needed = last.map_or(0, |it| it.needed);
-    // A note says so of itself too, which sled has nothing of.
-    if needed > known + 1 {
+    if needed > known {
         return Err(StoreError::Corrupt {
             detail: format!(
                 "the database has groups up to {known}, and its redo log ({} and {}) begins at {needed}: they \
@@ -276,7 +318,10 @@ fn groups(runs: &[Run; 2], newest: usize, known: u64) -> Result<(Groups, u64), S
             detail: format!("group {group} of the redo log does not parse"),
         })
     });
-    Ok((groups.collect::<Result<_, _>>()?, next))
+    let groups: Groups = groups.collect::<Result<_, _>>()?;
+    // Notes alone are nothing to write.
+    let is_nothing = groups.iter().all(Vec::is_empty);
+    Ok((if is_nothing { Groups::new() } else { groups }, next))
 }
 
 fn missing(groups: RangeInclusive<u64>) -> StoreError {
@@ -290,7 +335,7 @@ fn missing(groups: RangeInclusive<u64>) -> StoreError {
     }
 }
 
-/// Makes the record of a group.
+/// Makes the record of a group, but for its digest.
 fn encode(record: &mut Vec<u8>, (group, needed): (u64, u64), writes: &[&Write]) {
     record.clear();
     record.resize(DIGEST + size_of::<u32>(), 0);
@@ -305,8 +350,11 @@ fn encode(record: &mut Vec<u8>, (group, needed): (u64, u64), writes: &[&Write]) 
     }
     let len = u32::try_from(record.len() - HEADER).expect("a group is bounded to about 1 MiB");
     record[DIGEST..DIGEST + size_of::<u32>()].copy_from_slice(&len.to_be_bytes());
-    let digest = Sha256::digest(&record[DIGEST..]);
-    record[..DIGEST].copy_from_slice(&digest);
+}
+
+fn digest(before: &[u8; DIGEST], covered: &[u8]) -> [u8; DIGEST] {
+    let digest = Sha256::new().chain_update(before).chain_update(covered);
+    digest.finalize().into()
 }
 
 /// The writes of a record.

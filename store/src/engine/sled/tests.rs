@@ -135,15 +135,14 @@ fn nothing_is_replayed_after_an_end_in_good_order() {
     assert!(groups.is_empty(), "{} groups", groups.len());
 }
 
-/// What sled had when it was last closed, and the log as it is after `more` was done and the power went off.
+/// What sled had when `first` was done, and the log as it is after `more` was done and the power went off.
 #[track_caller]
-fn check_after_loss(more: impl Fn(&SledEngine)) {
+fn check_after_loss(first: impl Fn(&Path) -> SledEngine, more: impl Fn(&SledEngine)) {
     let (dir, cut) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    apply(&open(dir.path()), put("M1", "before"));
+    let store = first(dir.path());
     for file in ["db", "conf"] {
         fs::copy(dir.path().join(file), cut.path().join(file)).unwrap();
     }
-    let store = open(dir.path());
     more(&store);
     copy_log(dir.path(), cut.path());
 
@@ -158,7 +157,12 @@ fn check_after_loss(more: impl Fn(&SledEngine)) {
 
 #[test]
 fn all_that_sled_lost_comes_from_the_log() {
-    check_after_loss(|store| {
+    let first = |path: &Path| {
+        let store = open(path);
+        apply(&store, put("M1", "before"));
+        store
+    };
+    check_after_loss(first, |store| {
         for value in 0..100_u8 {
             apply(store, put("M1", vec![value; 100]));
             apply(
@@ -167,6 +171,39 @@ fn all_that_sled_lost_comes_from_the_log() {
             );
         }
     });
+}
+
+#[test]
+fn a_full_file_at_the_end_of_one_life_is_left_by_the_first_group_of_the_next() {
+    let filled = |path: &Path| {
+        let store = open(path);
+        let value = Bytes::from(vec![1; VALUE_MAX]);
+        // The last of them goes beyond the end of the file.
+        for row in 0..676_u32 {
+            let mut batch = Batch::new();
+            batch.put(row.to_be_bytes().to_vec(), value.clone());
+            apply(&store, batch);
+        }
+        drop(store);
+        let redo = open_log(path).0;
+        assert!(
+            redo.is_full() && redo.next_group() == 677,
+            "no group more or less"
+        );
+        open(path)
+    };
+    check_after_loss(filled, |store| apply(store, put("M1", "x")));
+}
+
+#[test]
+fn a_young_store_without_its_log_is_refused() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(dir.path());
+    apply(&store, put("M1", "x"));
+    for file in ["db", "conf"] {
+        fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    assert!(SledEngine::open(config(copy.path())).is_err());
 }
 
 #[test]
@@ -189,6 +226,7 @@ fn groups_of_both_files_are_written_again_in_order() {
     while !redo.is_full() {
         append(&mut redo);
     }
+    assert!(redo.may_turn());
     redo.turn().unwrap();
     for _ in 0..3 {
         append(&mut redo);

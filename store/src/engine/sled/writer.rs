@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::{
     StoreError, bytes,
-    checkpoint::{Checkpoints, Mark, apply, make_durable},
+    checkpoint::{Checkpoints, Mark, apply},
     poisoning,
     redo::Redo,
     rows,
@@ -63,6 +63,8 @@ pub(super) struct Writer {
     checkpoints: Checkpoints,
     // Whether this process has written anything.
     has_written: bool,
+    // Whether the redo log has begun a file in which there is no group yet.
+    has_turned: bool,
     space: Space,
 }
 
@@ -84,6 +86,7 @@ impl Writer {
             redo,
             checkpoints,
             has_written: false,
+            has_turned: false,
             space,
         })
     }
@@ -137,7 +140,7 @@ impl Writer {
             self.make_room()?;
             self.redo.append(&writes)?;
             apply(&self.db, writes.iter().copied())?;
-            self.prove_sync()?;
+            self.keep_up()?;
         }
         Ok(outcomes)
     }
@@ -152,21 +155,34 @@ impl Writer {
             if let Some(durable) = self.checkpoints.wait()? {
                 self.redo.forget(durable);
             }
+            if !self.redo.may_turn() {
+                self.checkpoint()?;
+            }
             self.redo.turn()?;
-            let next = self.redo.next_group();
-            Mark(next).put(&self.db)?;
-            self.checkpoints.begin(next)?;
+            self.has_turned = true;
         }
         Ok(())
     }
 
-    /// Sees to it, behind the first group, that sled's own syncs reach the disk in this program.
-    fn prove_sync(&mut self) -> Result<(), StoreError> {
+    /// Has sled's side of it follow: behind the first group of the process, by which it is seen that sled's own
+    /// syncs reach the disk in this program; and behind the first group of a file.
+    fn keep_up(&mut self) -> Result<(), StoreError> {
         if !self.has_written {
             self.has_written = true;
-            make_durable(&self.db, &self.file)?;
+            self.checkpoint()?;
             require_real_sync()?;
+        } else if self.has_turned {
+            let next = self.redo.next_group();
+            Mark(next).put(&self.db)?;
+            self.checkpoints.begin(next)?;
         }
+        self.has_turned = false;
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let mark = Mark(self.redo.next_group());
+        self.redo.forget(mark.keep(&self.db, &self.file)?);
         Ok(())
     }
 
@@ -176,10 +192,7 @@ impl Writer {
             return Ok(());
         }
         self.checkpoints.wait()?;
-        let next = self.redo.next_group();
-        Mark(next).put(&self.db)?;
-        make_durable(&self.db, &self.file)?;
-        self.redo.forget(next);
+        self.checkpoint()?;
         self.redo.note_needed()
     }
 }
